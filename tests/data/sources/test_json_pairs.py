@@ -1,0 +1,151 @@
+"""Tests of the source "json": reading, validation and splits of a user's own data."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlp_jax.data.sources import JsonPairs
+from vlp_jax.data.sources.json_entries import Entry
+from vlp_jax.data.sources.json_pairs import _split_by_image
+
+
+def write(folder, content, name="pairs.json"):
+    file = folder / name
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(file)
+
+
+def pairs(count, **extra):
+    return [{"image": f"images/{k}.jpg", "caption": f"caption {k}", **extra} for k in range(count)]
+
+
+def records(source):
+    return [source[i] for i in range(len(source))]
+
+
+def test_captions_and_relative_paths(tmp_path):
+    content = pairs(40)
+    content[0]["caption"] = ["one", " two ", ""]
+    path = write(tmp_path, content)
+    everything = records(JsonPairs(path=path)) + records(JsonPairs(split="test", path=path))
+    found = {record["image"]: record["captions"] for record in everything}
+    assert found[str(tmp_path / "images/0.jpg")] == ["one", "two"]
+    assert len(found) == 40 and JsonPairs(path=path).provides == {"image", "caption"}
+    assert len({record["image_id"] for record in everything}) == 40
+    rooted = JsonPairs(path=path, image_root=str(tmp_path.parent))
+    assert rooted[0]["image"].startswith(str(tmp_path.parent / "images"))
+
+
+def test_several_files_and_a_validation_file(tmp_path):
+    first, second = write(tmp_path, pairs(3), "a.json"), write(tmp_path, pairs(5), "b.json")
+    other = write(tmp_path, [{"image": "/v.jpg", "caption": "held out"}], "v.json")
+    options = {"path": f"{first}, {second}", "validation_path": other}
+    assert len(JsonPairs(**options)) == 8
+    for split in ("validation", "test"):
+        assert JsonPairs(split=split, **options)[0]["captions"] == ["held out"]
+    assert list(JsonPairs(**options).texts())[:2] == ["caption 0", "caption 1"]
+
+
+def test_questions_and_answers(tmp_path):
+    answers = ["red", ["red", "red", "dark red", "red"], {"blue": 0.3, "navy": 1}]
+    content = [
+        {"image": f"{k}.jpg", "question": "what color?", "answer": answer}
+        for k, answer in enumerate(answers)
+    ]
+    source = JsonPairs(path=write(tmp_path, content), validation_path=write(tmp_path, content))
+    assert source.provides == {"image", "question"}
+    assert source.answers() == ("blue", "dark red", "navy", "red")
+    assert [record["answers"] for record in records(source)] == [
+        {"red": 1.0},
+        {"red": 0.75, "dark red": 0.25},
+        {"blue": 0.3, "navy": 1.0},
+    ]
+
+
+def test_image_ids_given_as_numbers_stay_and_texts_are_numbered(tmp_path):
+    content = pairs(3, image_id=77)
+    other = write(tmp_path, pairs(1), "v.json")
+    numbered = JsonPairs(path=write(tmp_path, content), validation_path=write(tmp_path, content))
+    assert {record["image_id"] for record in records(numbered)} == {77}
+    named = pairs(3, image_id="coco_7") + pairs(1, image_id="coco_9")
+    source = JsonPairs(path=write(tmp_path, named), validation_path=other)
+    assert [record["image_id"] for record in records(source)] == [0, 0, 0, 1]
+
+
+def test_empty_captions_are_skipped_and_listed(tmp_path):
+    content = pairs(6)
+    content[2]["caption"], content[4]["caption"] = "  ", ["", ""]
+    path = write(tmp_path, content)
+    source = JsonPairs(path=path, validation_path=write(tmp_path, pairs(1), "v.json"))
+    assert len(source) == 4
+    assert source.skipped == [f"{path} entry 2: empty caption", f"{path} entry 4: empty caption"]
+
+
+BAD = {
+    "not a list": ({"image": "a.jpg", "caption": "x"}, "expected a list .* found dict"),
+    "empty list": ([], "no entries to use, the list is empty"),
+    "only empty captions": ([{"image": "a", "caption": ""}], "all 1 have an empty caption"),
+    "not an object": (pairs(1) + ["x"], "entry 1: expected an object with keys, found str"),
+    "missing image": ([{"img": "a", "caption": "x"}], '"image" is missing; .*caption.*img'),
+    "misspelt caption": (
+        pairs(3) + [{"image": "a", "captions": "x"}],
+        'entry 3: key "caption" is missing; found keys .*Rename "captions"',
+    ),
+    "no caption at all": ([{"image": "a"}], '"caption" is missing'),
+    "question without answer": ([{"image": "a", "question": "q"}], '"answer" is missing'),
+    "caption of wrong type": ([{"image": "a", "caption": 3}], 'entry 0: "caption" is 3'),
+    "image of wrong type": ([{"image": None, "caption": "x"}], '"image" is None'),
+    "image id of wrong type": (pairs(1, image_id=1.5), '"image_id" is 1.5'),
+    "image id too large": (pairs(1, image_id=2**31), '"image_id" is 2147483648'),
+    "score out of range": (pairs(1, question="q", answer={"a": 2}), 'answer "a" has score 2'),
+    "no answers": (pairs(1, question="q", answer=[]), r'"answer" is \[\]'),
+    "not JSON": ("[{]", "not valid JSON: .*line 1"),
+    "duplicate key": (
+        '[{"image": "a", "caption": "x", "caption": "y"}]',
+        'key "caption" appears twice in .*y',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_malformed_files_say_where(case, tmp_path):
+    content, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        JsonPairs(path=write(tmp_path, content))
+
+
+def test_missing_file_and_bad_options(tmp_path):
+    path = write(tmp_path, pairs(3))
+    with pytest.raises(FileNotFoundError, match='Did you mean "pairs.json"'):
+        JsonPairs(path=str(tmp_path / "pair.json"))
+    with pytest.raises(ValueError, match="needs `path`"):
+        JsonPairs()
+    with pytest.raises(ValueError, match='"hold_out".*Did you mean "holdout"'):
+        JsonPairs(path=path, hold_out=0.1)
+    with pytest.raises(ValueError, match="holdout is 1.5"):
+        JsonPairs(path=path, holdout=1.5)
+    with pytest.raises(ValueError, match='"valid".*Did you mean "validation"'):
+        JsonPairs(path=path, split="valid")
+    with pytest.raises(ValueError, match="split 'test' is empty"):
+        JsonPairs(path=write(tmp_path, pairs(1)), split="test")
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 60), min_size=2, max_size=80), st.floats(0.01, 0.9))
+def test_an_image_is_in_one_set_and_none_is_empty(images, holdout):
+    entries = [Entry(f"/{k}", k, str(k), (f"{k}",), None, {}) for k in images]
+    train, held_out = _split_by_image(entries, holdout)
+    assert sorted(train + held_out) == sorted(entries)
+    assert not {e.image for e in train} & {e.image for e in held_out}
+    assert train and (held_out or len(set(images)) == 1)
+
+
+def test_split_does_not_depend_on_where_the_folder_lies(tmp_path):
+    names = []
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        source = JsonPairs(split="test", path=write(tmp_path / folder, pairs(100)))
+        names.append([record["captions"] for record in records(source)])
+    assert names[0] == names[1] and 1 <= len(names[0]) <= 15

@@ -1,0 +1,49 @@
+"""Tests of the table of batch fields and its checks."""
+
+import numpy as np
+import pytest
+
+from vlp_jax.data.batch import FIELDS, IGNORE, check_batch, stack
+
+
+def full_batch():
+    sizes = {"B": 3, "H": 8, "W": 8, "L": 5, "Q": 4, "A": 7, "R": 2, "F": 6}
+    return {
+        name: np.zeros([d if isinstance(d, int) else sizes[d] for d in field.dims], field.dtypes[0])
+        for name, field in FIELDS.items()
+    }
+
+
+def test_every_documented_field_together_passes():
+    check_batch(full_batch())
+    check_batch(full_batch() | {"image": np.zeros((3, 8, 8, 3), np.float32)})
+    assert IGNORE == -100
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("txt_ids", np.zeros((3, 5), np.int32), 'Did you mean "text_ids"'),
+        ("text_ids", np.zeros((3, 5), np.int64), "dtype int64, expected int32"),
+        ("text_mask", np.zeros((3, 5), np.int32), "expected bool"),
+        ("image", np.zeros((3, 8, 8), np.uint8), r"expected \[B, H, W, 3\]"),
+        ("image", np.zeros((3, 8, 8, 4), np.uint8), r"expected \[B, H, W, 3\]"),
+        ("mlm_ids", np.zeros((3, 6), np.int32), 'with L = 5 as in "text_ids"'),
+        ("question_ids", np.zeros((4, 4), np.int32), 'with B = 3 as in "image"'),
+    ],
+)
+def test_a_wrong_field_is_named(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        check_batch(full_batch() | {name: value})
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ValueError, match="empty"):
+        check_batch({})
+
+
+def test_stack_names_differing_shapes():
+    batch = stack([{"image_id": np.int32(4)}, {"image_id": np.int32(5)}])
+    assert batch["image_id"].tolist() == [4, 5] and batch["image_id"].dtype == np.int32
+    with pytest.raises(TypeError, match=r"'text_ids': \[\(3,\), \(4,\)\]"):
+        stack([{"text_ids": np.zeros(3)}, {"text_ids": np.zeros(4)}])

@@ -1,0 +1,76 @@
+"""Tests of mixtures: choices, batch numbers and resumption."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from tests.data.fakes import WORDS, FakeSource
+from vlp_jax.data.mixture import Mixture
+from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.processor import Processor
+from vlp_jax.data.tokenizer import Tokenizer
+
+PROCESSOR = Processor(
+    Tokenizer.fit(WORDS), frozenset({"image", "caption"}), image_size=16, text_length=8
+)
+
+
+def mixture(seed=0, broken=()):
+    return Mixture(
+        [
+            ("a", Pipeline(FakeSource(12), PROCESSOR, 4), 3),
+            ("b", Pipeline(FakeSource(9, seed=1, broken=broken), PROCESSOR, 4, seed=5), 1),
+        ],
+        seed,
+    )
+
+
+def test_each_source_is_read_in_its_own_order():
+    mixed, seen = mixture(), Counter()
+    for step in range(25):
+        name = mixed.choice(step)
+        expected = mixed[name].batch(seen[name])
+        seen[name] += 1
+        for field, value in mixed.batch(step).items():
+            np.testing.assert_array_equal(value, expected[field])
+    assert set(seen) == {"a", "b"}
+
+
+def test_resumption_at_any_step_needs_no_history():
+    for start in (0, 7, 1023, 5000):
+        stream = mixture().iterate(start)
+        for step in range(start, start + 6):
+            batch, expected = next(stream), mixture().batch(step)
+            for field, value in batch.items():
+                np.testing.assert_array_equal(value, expected[field])
+        stream.close()
+
+
+def test_choices_have_their_shares_and_depend_on_the_seed():
+    choices = [mixture().choice(step) for step in range(4000)]
+    assert abs(choices.count("a") / 4000 - 0.75) < 0.03
+    late_first = mixture()
+    assert [late_first.choice(3999), late_first.choice(0)] == [choices[3999], choices[0]]
+    assert choices[:50] != [mixture(seed=1).choice(step) for step in range(50)]
+
+
+def test_skipped_records_carry_the_name_of_their_part():
+    mixed = mixture(broken={4: {"image": b"junk"}})
+    for step in range(30):
+        mixed.batch(step)
+    assert set(mixed.skipped) == {"b/4"} and mixed.skipped_total == 1
+
+
+def test_wrong_settings_are_refused():
+    pipeline = Pipeline(FakeSource(8), PROCESSOR, 4)
+    with pytest.raises(ValueError, match="different names"):
+        Mixture([("a", pipeline, 1), ("a", pipeline, 1)])
+    with pytest.raises(ValueError, match="different names"):
+        Mixture([])
+    with pytest.raises(ValueError, match="above 0"):
+        Mixture([("a", pipeline, 0)])
+    with pytest.raises(ValueError, match="seed is -1"):
+        Mixture([("a", pipeline, 1)], -1)
+    with pytest.raises(ValueError, match='Did you mean "flickr"'):
+        Mixture([("flickr", pipeline, 1)])["flicker"]

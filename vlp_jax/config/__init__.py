@@ -1,0 +1,33 @@
+"""Experiment configuration: typed frozen dataclasses, overrides and errors that name the path."""
+
+from vlp_jax.config.build import build, checked_fields, to_plain
+from vlp_jax.config.files import load_config, write_config
+from vlp_jax.config.registry import Registry, nearest
+from vlp_jax.config.schema import (
+    DataConfig,
+    EvaluationConfig,
+    ExperimentConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    replace,
+)
+
+__all__ = [
+    "DataConfig",
+    "EvaluationConfig",
+    "ExperimentConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Registry",
+    "TrainingConfig",
+    "build",
+    "checked_fields",
+    "load_config",
+    "nearest",
+    "replace",
+    "to_plain",
+    "write_config",
+]

@@ -1,0 +1,137 @@
+"""Builds frozen dataclasses from nested mappings; every mistake names the full path and the cure."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from vlp_jax.config.registry import nearest
+
+# Fields that Linen adds to every module; they are not configuration.
+_LINEN_FIELDS = {"parent", "name"}
+
+
+def build(cls: type, values: Any, path: str) -> Any:
+    """Returns `cls(**values)` with nested dataclasses built and every value's type checked.
+
+    Numbers widen (int to float), lists become tuples. Raises ValueError with the dotted path, what
+    was given and what is allowed.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path} = {values!r}: expected a group of fields {_names(cls)}")
+    return cls(**checked_fields(cls, values, path))
+
+
+def checked_fields(cls: type, values: Mapping, path: str) -> dict[str, Any]:
+    """Returns `values` coerced to the field types of the dataclass `cls`; unknown names are errors."""
+    hints = _field_types(cls)
+    for key in values:
+        if key not in hints:
+            raise ValueError(
+                f"{path}.{key}: no such field.{nearest(key, hints)} Allowed: {', '.join(hints)}"
+            )
+    return {k: coerce(v, hints[k], f"{path}.{k}") for k, v in values.items()}
+
+
+def coerce(value: Any, hint: Any, path: str) -> Any:
+    """Returns `value` as the type `hint`, or raises a ValueError that says what is allowed."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _coerce_union(value, args, path, hint)
+    if origin is typing.Literal:
+        return _coerce_literal(value, args, path)
+    if origin is tuple:
+        return _coerce_tuple(value, args, path, hint)
+    if origin is dict or hint is dict:
+        return _coerce_dict(value, args, path)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, path)
+    return _coerce_scalar(value, hint, path)
+
+
+def to_plain(value: Any) -> Any:
+    """Returns dataclasses and tuples as dictionaries and lists, ready for JSON."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    return value
+
+
+def _field_types(cls: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
+    if _LINEN_FIELDS <= fields.keys():
+        return {name: hint for name, hint in fields.items() if name not in _LINEN_FIELDS}
+    return fields
+
+
+def _names(cls: type) -> str:
+    return "{" + ", ".join(_field_types(cls)) + "}"
+
+
+def _coerce_union(value: Any, args: tuple, path: str, hint: Any) -> Any:
+    if value is None and type(None) in args:
+        return None
+    choices = [a for a in args if a is not type(None)]
+    for choice in choices[:-1]:
+        try:
+            return coerce(value, choice, path)
+        except ValueError:
+            continue
+    return coerce(value, choices[-1], path)
+
+
+def _coerce_literal(value: Any, allowed: tuple, path: str) -> Any:
+    if value not in allowed:
+        raise ValueError(
+            f"{path} = {value!r}.{nearest(value, allowed)} "
+            f"Allowed: {', '.join(repr(a) for a in allowed)}"
+        )
+    return value
+
+
+def _coerce_tuple(value: Any, args: tuple, path: str, hint: Any) -> tuple:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{path} = {value!r}: expected a list of values, {_type_name(hint)}")
+    if len(args) == 2 and args[1] is Ellipsis:
+        args = (args[0],) * len(value)
+    if len(args) != len(value):
+        raise ValueError(f"{path} = {value!r}: expected {len(args)} values, got {len(value)}")
+    return tuple(coerce(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args)))
+
+
+def _coerce_dict(value: Any, args: tuple, path: str) -> dict:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{path} = {value!r}: expected a group of fields, such as {{name: value}}")
+    inner = args[1] if args else Any
+    return {str(k): coerce(v, inner, f"{path}.{k}") for k, v in value.items()}
+
+
+def _coerce_scalar(value: Any, hint: Any, path: str) -> Any:
+    if hint is Any:
+        return to_builtin(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    fits = isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool))
+    if not fits:
+        raise ValueError(
+            f"{path} = {value!r} ({type(value).__name__}): expected {_type_name(hint)}"
+        )
+    return value
+
+
+def to_builtin(value: Any) -> Any:
+    """Returns mappings as plain dictionaries and lists as tuples, at every level."""
+    if isinstance(value, Mapping):
+        return {str(k): to_builtin(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(to_builtin(v) for v in value)
+    return value
+
+
+def _type_name(hint: Any) -> str:
+    return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)

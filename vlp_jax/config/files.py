@@ -1,0 +1,104 @@
+"""Reads experiment files (`configs/x.py:argument`), applies overrides, writes resolved configs."""
+
+import ast
+import difflib
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from vlp_jax.config.build import build, to_plain
+from vlp_jax.config.schema import ExperimentConfig
+
+PREFIX = "--config."
+
+
+def load_config(spec: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Returns the experiment that `spec` describes, with `--config.a.b=c` overrides applied.
+
+    `spec` is "FILE.py", "FILE.py:argument" (the argument goes to `get_config`) or a `.json` file
+    that an earlier run has written. Raises FileNotFoundError or ValueError.
+    """
+    values = _read(spec)
+    for text in overrides:
+        path, value = parse_override(text)
+        set_path(values, path, value)
+    return build(ExperimentConfig, values, "config")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Splits "--config.a.b=c" into ("a.b", value); values read as Python literals, else as text."""
+    if not text.startswith(PREFIX) or "=" not in text:
+        raise ValueError(f'override "{text}": expected the form --config.group.field=value')
+    path, _, value = text[len(PREFIX) :].partition("=")
+    return path, _literal(value)
+
+
+def set_path(values: dict, path: str, value: Any) -> None:
+    """Sets a dotted path in nested dictionaries; a path through a plain value is a ValueError."""
+    *groups, last = path.split(".")
+    for i, group in enumerate(groups):
+        values = values.setdefault(group, {})
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"config.{path}: config.{'.'.join(groups[: i + 1])} is a value ({values!r}), "
+                "not a group of fields"
+            )
+    if isinstance(values.get(last), dict) and not isinstance(value, dict):
+        raise ValueError(
+            f"config.{path} = {value!r}: this is a group of fields "
+            f"{{{', '.join(values[last])}}}; set one of them, or give a {{...}} literal"
+        )
+    values[last] = value
+
+
+def write_config(config: ExperimentConfig, path: Path) -> None:
+    """Writes the resolved experiment as JSON, from which `load_config` gives the same object."""
+    path.write_text(json.dumps(to_plain(config), indent=2, sort_keys=True) + "\n")
+
+
+def _literal(text: str) -> Any:
+    named = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _read(spec: str) -> dict:
+    file, _, argument = spec.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f'no config file "{file}".{_nearest_file(path)}')
+    if path.suffix == ".json":
+        return json.loads(path.read_text())
+    return _plain(_run(path, argument))
+
+
+def _run(path: Path, argument: str) -> Any:
+    module_spec = importlib.util.spec_from_file_location(f"vlp_jax_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ValueError(f'"{path}" has no function get_config(argument="")')
+    return module.get_config(argument) if argument else module.get_config()
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, ml_collections.ConfigDict):
+        values = values.to_dict()
+    if isinstance(values, Mapping):
+        return {k: _plain(v) for k, v in values.items()}
+    return values
+
+
+def _nearest_file(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path("configs")
+    known = [str(p) for p in sorted(folder.rglob("*.py"))] if folder.is_dir() else []
+    close = difflib.get_close_matches(str(path), known, n=1, cutoff=0.5)
+    return f' Did you mean "{close[0]}"?' if close else f" Known: {', '.join(known) or 'none'}"

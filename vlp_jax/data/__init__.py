@@ -1,0 +1,1 @@
+"""Data: sources → decode, augment, tokenise, mask → batches of fixed shapes."""

@@ -1,0 +1,84 @@
+"""The table of batch fields: the name, dtype and shape of everything a model may be fed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlp_jax.config import nearest
+
+IGNORE = -100
+"""Label of a position that has no prediction target (ALBEF's and PyTorch's convention)."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One batch field: allowed dtypes, dimension names (an int is a fixed size) and meaning."""
+
+    dtypes: tuple[str, ...]
+    dims: tuple[str | int, ...]
+    meaning: str
+
+
+FIELDS: dict[str, Field] = {
+    "image": Field(("uint8", "float32"), ("B", "H", "W", 3), "pixels; float32 = normalised"),
+    "image_id": Field(("int32",), ("B",), "equal ids = the same picture"),
+    "text_ids": Field(("int32",), ("B", "L"), "caption tokens"),
+    "text_mask": Field(("bool",), ("B", "L"), "True = real token"),
+    "text_segments": Field(("int32",), ("B", "L"), "0 = first part, 1 = second part"),
+    "mlm_ids": Field(("int32",), ("B", "L"), "caption tokens with some of them masked"),
+    "mlm_labels": Field(("int32",), ("B", "L"), f"masked tokens; {IGNORE} elsewhere"),
+    "question_ids": Field(("int32",), ("B", "Q"), "question tokens"),
+    "question_mask": Field(("bool",), ("B", "Q"), "True = real token"),
+    "answer_scores": Field(("float32",), ("B", "A"), "score 0..1 of every known answer"),
+    "region_features": Field(("float32",), ("B", "R", "F"), "detector features"),
+    "region_boxes": Field(("float32",), ("B", "R", 4), "x1, y1, x2, y2 in the unit square"),
+    "region_mask": Field(("bool",), ("B", "R"), "True = real region"),
+    "example_mask": Field(("bool",), ("B",), "False = padding of the last evaluation batch"),
+}
+
+
+def stack(examples: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns a batch made of examples that have the same fields and shapes."""
+    try:
+        return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+    except (KeyError, ValueError) as error:
+        shapes = {name: sorted({np.shape(e[name]) for e in examples if name in e})
+                  for name in sorted({name for e in examples for name in e})}  # fmt: skip
+        raise TypeError(f"examples of one batch differ in fields or shapes: {shapes}") from error
+
+
+def check_batch(batch: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError unless every field is known and has its dtype and a consistent shape."""
+    if not batch:
+        raise ValueError("the batch is empty: expected at least one field")
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, array in batch.items():
+        if name not in FIELDS:
+            raise ValueError(
+                f'unknown batch field "{name}".{nearest(name, FIELDS)} Known: {", ".join(FIELDS)}'
+            )
+        field = FIELDS[name]
+        if str(array.dtype) not in field.dtypes:
+            allowed = " or ".join(field.dtypes)
+            raise ValueError(f'batch field "{name}" has dtype {array.dtype}, expected {allowed}')
+        _check_shape(name, array.shape, field.dims, sizes)
+
+
+def _check_shape(
+    name: str,
+    shape: tuple[int, ...],
+    dims: tuple[str | int, ...],
+    sizes: dict[str, tuple[int, str]],
+) -> None:
+    """Compares one shape with the dimensions seen so far and remembers the new ones."""
+    expected = "[" + ", ".join(map(str, dims)) + "]"
+    if len(shape) != len(dims):
+        raise ValueError(f'batch field "{name}" has shape {list(shape)}, expected {expected}')
+    for dim, size in zip(dims, shape):
+        known, owner = (dim, name) if isinstance(dim, int) else sizes.setdefault(dim, (size, name))
+        if size != known:
+            because = "" if isinstance(dim, int) else f' with {dim} = {known} as in "{owner}"'
+            raise ValueError(
+                f'batch field "{name}" has shape {list(shape)}, expected {expected}{because}'
+            )

@@ -1,0 +1,96 @@
+"""Several pipelines in one stream: every step draws the one its batch comes from."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from vlp_jax.config import nearest
+from vlp_jax.data.pipeline import Batch, Pipeline
+
+_CHUNK = 1024  # steps whose choices are drawn together
+
+
+class Mixture:
+    """Batches of one source each, the source drawn per step with fixed probabilities.
+
+    The choice at a step depends on (seed, step) alone, and a source's batch number is the count
+    of earlier steps that chose it; so any step can be made directly and a run can be longer
+    without changing its beginning. This is UNITER's task sampling (`data/loader.py`).
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Pipeline, float]], seed: int = 0):
+        """parts: (name, pipeline, weight) with positive weights of any sum."""
+        names = [name for name, _, _ in parts]
+        if not parts or len(set(names)) < len(names):
+            raise ValueError(f"a mixture needs one or more different names, given: {names}")
+        weights = np.array([weight for _, _, weight in parts], np.float64)
+        if not (np.isfinite(weights).all() and (weights > 0).all()):
+            raise ValueError(f"mixture weights must be above 0, given: {weights.tolist()}")
+        if seed < 0:
+            raise ValueError(f"the mixture's seed is {seed}, expected 0 or more")
+        self._parts = {name: pipeline for name, pipeline, _ in parts}
+        self._names = names
+        self._edges = np.cumsum(weights)[:-1] / weights.sum()
+        self._seed = seed
+        self._before = np.zeros((1, len(parts)), np.int64)  # uses before each chunk
+
+    def __getitem__(self, name: str) -> Pipeline:
+        """Returns the pipeline of that name."""
+        if name not in self._parts:
+            known = ", ".join(self._names)
+            raise ValueError(
+                f'no part "{name}" in the mixture.{nearest(name, self._names)} Known: {known}'
+            )
+        return self._parts[name]
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """"name/record index" → reason of the records that were replaced."""
+        return {
+            f"{name}/{index}": reason
+            for name, pipeline in self._parts.items()
+            for index, reason in pipeline.skipped.items()
+        }
+
+    @property
+    def skipped_total(self) -> int:
+        """The number of records that were replaced, in all parts."""
+        return sum(pipeline.skipped_total for pipeline in self._parts.values())
+
+    def choice(self, step: int) -> str:
+        """Returns the name of the part that a step's batch comes from."""
+        return self._names[self._draws(step // _CHUNK)[step % _CHUNK]]
+
+    def batch(self, step: int) -> Batch:
+        """Returns the batch of a step."""
+        name = self.choice(step)
+        return self._parts[name].batch(self._uses(step)[name])
+
+    def iterate(self, start_step: int = 0) -> Iterator[Batch]:
+        """Yields the batches from start_step on; every part is read ahead in the background."""
+        uses = self._uses(start_step)
+        streams = {name: part.iterate(uses[name]) for name, part in self._parts.items()}
+        step = start_step
+        try:
+            while True:
+                yield next(streams[self.choice(step)])
+                step += 1
+        finally:
+            for stream in streams.values():
+                stream.close()
+
+    def _draws(self, chunk: int) -> np.ndarray:
+        """Returns the part numbers that the steps of a chunk choose, int [chunk length]."""
+        rng = np.random.default_rng((self._seed, chunk))
+        return np.searchsorted(self._edges, rng.random(_CHUNK), side="right")
+
+    def _uses(self, step: int) -> dict[str, int]:
+        """Returns how many steps before `step` chose each part."""
+        chunk, rest = divmod(step, _CHUNK)
+        before = self._before
+        while len(before) <= chunk:
+            counts = np.bincount(self._draws(len(before) - 1), minlength=len(self._names))
+            before = np.vstack([before, before[-1] + counts])
+        self._before = before
+        here = np.bincount(self._draws(chunk)[:rest], minlength=len(self._names))
+        return dict(zip(self._names, (before[chunk] + here).tolist()))

@@ -1,0 +1,166 @@
+"""Batches for training and evaluation, built on Grain; the only state is the step number."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from vlp_jax.data.batch import check_batch, stack
+from vlp_jax.data.processor import Processor
+from vlp_jax.data.records import RecordReader, SkippedRecords
+from vlp_jax.data.sources.base import Source
+
+Batch = dict[str, np.ndarray]
+_FOREVER = 2**48  # steps; an endless range for Grain
+
+
+class Pipeline:
+    """An endless stream of training batches with random access by step.
+
+    Rows step * batch_size … of the endless record order (each epoch shuffled anew) make up the
+    global batch; this host gets its contiguous share, so the global batch is the same for any
+    number of hosts. Random numbers depend on (seed, epoch, record index) alone.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        processor: Processor,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        host: int = 0,
+        hosts: int = 1,
+        threads: int = 1,
+        prefetch: int = 4,
+    ):
+        """batch_size counts all hosts; `threads` threads make `prefetch` batches ahead.
+
+        One thread is quickest for small pictures; more help where decoding dominates.
+        """
+        _check_share(batch_size, host, hosts)
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"the data seed is {seed}, expected 0 to 2**32 - 1")
+        if len(source) < batch_size:
+            raise ValueError(
+                f"the data set has {len(source)} records, fewer than one batch of {batch_size}; "
+                "make the batch smaller or the data set larger"
+            )
+        self._skipped = SkippedRecords()
+        self._reader = RecordReader(source, processor, seed, self._skipped)
+        self._order = _record_order(len(source), seed, shuffle)
+        self._size = len(source)
+        self._batch_size = batch_size
+        self._rows = _share(batch_size, host, hosts)
+        self._threads = threads
+        self._prefetch = prefetch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass over the data."""
+        return self._size // self._batch_size
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        """Record index → reason of the records that were replaced, the first 1,000 of them."""
+        return self._skipped.reasons
+
+    @property
+    def skipped_total(self) -> int:
+        """The number of records that were replaced, including those only read ahead."""
+        return self._skipped.total
+
+    def batch(self, step: int) -> Batch:
+        """Returns this host's share of the global batch of a step."""
+        start = step * self._batch_size
+        examples = [self._example(start + row) for row in self._rows]
+        return _finish(examples, np.ones(len(examples), np.bool_))
+
+    def iterate(self, start_step: int = 0) -> Iterator[Batch]:
+        """Yields the batches of start_step, start_step + 1, … made ahead in the background.
+
+        Closing the generator (or dropping it) stops the threads.
+        """
+        return _prefetched(self.batch, start_step, _FOREVER, self._threads, self._prefetch)
+
+    def _example(self, position: int) -> Batch:
+        return self._reader.read_or_replace(self._order[position], position // self._size)
+
+
+def evaluation_batches(
+    source: Source,
+    processor: Processor,
+    batch_size: int,
+    limit: int | None = None,
+    host: int = 0,
+    hosts: int = 1,
+    skipped: SkippedRecords | None = None,
+    threads: int = 1,
+    prefetch: int = 4,
+) -> Iterator[Batch]:
+    """Yields each of the first `limit` records once, in order, in batches of one size.
+
+    Rows beyond the end and records that can't be used are copies of a usable record with
+    example_mask False. Every host yields the same number of batches. Random numbers (masking)
+    are the same at every call.
+    """
+    _check_share(batch_size, host, hosts)
+    reader = RecordReader(source, processor, 0, skipped or SkippedRecords())
+    size = len(source) if limit is None else min(limit, len(source))
+    rows = _share(batch_size, host, hosts)
+
+    def make(step: int) -> Batch:
+        indices = [step * batch_size + row for row in rows]
+        examples = [reader.read(index) if index < size else None for index in indices]
+        mask = np.array([example is not None for example in examples])
+        if not mask.all():
+            usable = next((e for e in examples if e is not None), None)
+            filler = reader.read_or_replace(0) if usable is None else usable
+            examples = [filler if example is None else example for example in examples]
+        return _finish(examples, mask)
+
+    return _prefetched(make, 0, -(-size // batch_size), threads, prefetch)
+
+
+def _finish(examples: list[Batch], mask: np.ndarray) -> Batch:
+    batch = stack(examples) | {"example_mask": mask}
+    check_batch(batch)
+    return batch
+
+
+def _record_order(size: int, seed: int, shuffle: bool):
+    """Returns an endless Grain data set of record indices, shuffled anew in each epoch."""
+    import grain  # noqa: PLC0415 (slow to import)
+
+    order = grain.MapDataset.range(size)
+    if shuffle:
+        order = order.seed(seed).shuffle()
+    return order.repeat()
+
+
+def _prefetched(
+    make: Callable[[int], Batch], start: int, stop: int, threads: int, prefetch: int
+) -> Iterator[Batch]:
+    """Yields make(start), …, make(stop - 1), computed ahead in Grain's threads."""
+    import grain  # noqa: PLC0415 (slow to import)
+
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    batches = iter(grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options))
+    try:
+        yield from batches
+    finally:
+        batches.close()
+
+
+def _check_share(batch_size: int, host: int, hosts: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, expected at least 1")
+    if not 0 <= host < hosts:
+        raise ValueError(f"host is {host} of {hosts}, expected 0 to {hosts - 1}")
+    if batch_size % hosts:
+        raise ValueError(f"batch_size {batch_size} cannot be shared evenly by {hosts} hosts")
+
+
+def _share(batch_size: int, host: int, hosts: int) -> range:
+    """Returns the rows of the global batch that belong to this host."""
+    rows = batch_size // hosts
+    return range(host * rows, (host + 1) * rows)

@@ -1,0 +1,100 @@
+"""Source "easy_vqa": the published easy-VQA questions about one coloured shape."""
+
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vlp_jax.data.sources.base import (
+    SOURCES,
+    Record,
+    check_choice,
+    check_index,
+    check_options,
+    existing_path,
+    package_folder,
+)
+
+SPLITS = ("train", "validation", "test")
+_VALIDATION_SHARE = 0.1
+
+
+@SOURCES.register("easy_vqa")
+class EasyVqa:
+    """One record a question: picture uint8 [64,64,3], question and its one answer.
+
+    "test" is the published test split, untouched. "validation" holds the questions about the
+    last tenth of the published training images, "train" those about the others; so no image is
+    in two splits. The "question_type" of a record is "yes/no", "shape" or "color".
+
+    path: folder laid out like the package's `data`; default: the pip package easy-vqa.
+    seed: taken because every source takes one; nothing is drawn here.
+    """
+
+    provides = frozenset({"image", "question"})
+    attribution = (
+        "easy-VQA by Victor Zhou, MIT licence, https://github.com/vzhou842/easy-VQA, "
+        "from the pip package easy-vqa."
+    )
+
+    def __init__(self, split: str = "train", path: str | None = None, seed: int = 0, **unknown):
+        check_options(self, unknown)
+        check_choice("split of source easy_vqa", split, SPLITS)
+        root = package_folder("easy_vqa", "data") if path is None else Path(path)
+        self._root = existing_path(root, "easy-VQA folder")
+        self._images = self._root / ("test" if split == "test" else "train") / "images"
+        self._questions = self._read(split)
+        answers_file = existing_path(self._root / "answers.txt", "easy-VQA answer file")
+        self._answers = tuple(sorted(set(answers_file.read_text().split())))
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def __getitem__(self, index: int) -> Record:
+        question, answer, image_id = self._questions[check_index(index, len(self))]
+        return {
+            "image": _read_image(str(self._images / f"{image_id}.png")),
+            "image_id": image_id,
+            "question": question,
+            "answers": {answer: 1.0},
+            "question_type": _question_type(question, answer),
+        }
+
+    def answers(self) -> tuple[str, ...]:
+        """Returns the closed answer vocabulary, sorted."""
+        return self._answers
+
+    def texts(self) -> Iterator[str]:
+        """Yields every distinct training question."""
+        yield from sorted({question for question, _, _ in self._read("train")})
+
+    def _read(self, split: str) -> list[tuple[str, str, int]]:
+        part = "test" if split == "test" else "train"
+        file = existing_path(self._root / part / "questions.json", "easy-VQA question file")
+        questions = [tuple(entry) for entry in json.loads(file.read_text())]
+        if split == "test":
+            return questions
+        image_count = max(image_id for _, _, image_id in questions) + 1
+        first_held_out = image_count - round(_VALIDATION_SHARE * image_count)
+        held_out = split == "validation"
+        return [entry for entry in questions if (entry[2] >= first_held_out) == held_out]
+
+
+def _question_type(question: str, answer: str) -> str:
+    if answer in ("yes", "no"):
+        return "yes/no"
+    return "color" if "color" in question else "shape"
+
+
+@functools.lru_cache(maxsize=None)
+def _read_image(path: str) -> np.ndarray:
+    """Returns the picture, read once; all 5,000 take 61 MB. It is shared, hence read-only."""
+    picture = cv2.imread(path, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError(f"easy-VQA picture {path} is missing or can't be decoded")
+    picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    picture.setflags(write=False)
+    return picture

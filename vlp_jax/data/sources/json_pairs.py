@@ -1,0 +1,120 @@
+"""Source "json": your own pictures with captions or questions, in ALBEF's JSON list format."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from vlp_jax.data.sources.base import (
+    SOURCES,
+    Record,
+    check_choice,
+    check_index,
+    check_options,
+    stable_fraction,
+)
+from vlp_jax.data.sources.json_entries import Entry, read_entries
+
+SPLITS = ("train", "validation", "test")
+
+
+@SOURCES.register("json")
+class JsonPairs:
+    """One record an entry of a JSON list of {"image", "caption", "question", "answer"}.
+
+    "image" is required, and either "caption" (text or list), or "question" and "answer" (text,
+    list, or answer → score), or all; every entry has the same ones. Optional "image_id" (whole
+    number or text) says which entries show the same image; default: the image's path.
+    Entries without a non-empty caption are left out and listed in `skipped`. Pictures are given
+    as paths; a missing or corrupt one shows when it is decoded.
+
+    path: one or several JSON files, comma separated. image_root: what relative image paths start
+    from; default: the folder of the JSON file. holdout: share of images kept for "validation"
+    and "test", which are one set; an image is never in two sets. validation_path: JSON files to
+    use as that set instead, then all of `path` is for training.
+    seed: taken because every source takes one; a hash of the image's identity decides the set.
+    """
+
+    attribution = "User-supplied data."
+
+    def __init__(
+        self,
+        split: str = "train",
+        path: str | None = None,
+        seed: int = 0,
+        image_root: str | None = None,
+        holdout: float = 0.05,
+        validation_path: str | None = None,
+        **unknown,
+    ):
+        check_options(self, unknown)
+        check_choice("split of source json", split, SPLITS)
+        if not path:
+            raise ValueError("source json needs `path`: one or several JSON files, comma separated")
+        if isinstance(holdout, bool) or not 0 < holdout < 1:
+            raise ValueError(f"holdout is {holdout!r}; expected a share between 0 and 1")
+        self._train, self.skipped = read_entries(path, image_root)
+        if validation_path:
+            held_out, skipped = read_entries(validation_path, image_root)
+            self.skipped += skipped
+        else:
+            self._train, held_out = _split_by_image(self._train, holdout)
+        self._entries = self._train if split == "train" else held_out
+        if not self._entries:
+            raise ValueError(
+                f"{path}: split {split!r} is empty, because all entries show one image. "
+                "Give more images or `validation_path`"
+            )
+        self._image_ids = _number_images([*self._train, *held_out])
+        self.provides = _provided(self._train[0] if self._train else held_out[0])
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Record:
+        entry = self._entries[check_index(index, len(self))]
+        record: Record = {"image": entry.image, "image_id": self._image_ids[entry.identity]}
+        if entry.captions:
+            record["captions"] = list(entry.captions)
+        if entry.question is not None:
+            record |= {"question": entry.question, "answers": dict(entry.answers)}
+        return record
+
+    def answers(self) -> tuple[str, ...]:
+        """Returns the answers of the training entries, sorted."""
+        return tuple(sorted({answer for entry in self._train for answer in entry.answers}))
+
+    def texts(self) -> Iterator[str]:
+        """Yields the captions and questions of the training entries."""
+        for entry in self._train:
+            yield from entry.captions
+            if entry.question is not None:
+                yield entry.question
+
+
+def _provided(entry: Entry) -> frozenset[str]:
+    captions = {"caption"} if entry.captions else set()
+    questions = {"question"} if entry.question is not None else set()
+    return frozenset({"image"} | captions | questions)
+
+
+def _split_by_image(entries: list[Entry], holdout: float) -> tuple[list[Entry], list[Entry]]:
+    """Splits by a hash of the image; at least one image is held out, and one is not.
+
+    Adding entries never moves an image from one set to the other, except for that guarantee.
+    """
+    places = {entry.written: stable_fraction(entry.written) for entry in entries}
+    lowest, highest = min(places.values()), max(places.values())
+    limit = min(max(holdout, lowest), highest)
+    held_out = {key for key, place in places.items() if place <= limit and place < highest}
+    return (
+        [entry for entry in entries if entry.written not in held_out],
+        [entry for entry in entries if entry.written in held_out],
+    )
+
+
+def _number_images(entries: list[Entry]) -> dict[Any, int]:
+    """Returns the image_id of each identity: the given numbers, or 0, 1, ... as they appear."""
+    identities = dict.fromkeys(entry.identity for entry in entries)
+    if all(isinstance(identity, int) for identity in identities):
+        return {identity: identity for identity in identities}
+    return dict(zip(identities, itertools.count()))

@@ -1,0 +1,93 @@
+"""Published text preparation: ALBEF's cleaning, UNITER's word pieces, OSCAR's pairs."""
+
+import re
+
+import numpy as np
+
+from vlp_jax.config import Registry
+
+_DELETED = re.compile(r"[,.'!?\"()*#:;~]")
+_RUNS = re.compile(r"\s{2,}")
+
+TEXT_STYLES: Registry = Registry("text style")
+"""Maps a style to (caption cleaner, question cleaner), each `(text, max_words) -> text`."""
+
+
+def pre_caption(caption: str, max_words: int = 30) -> str:
+    """Returns a caption cleaned as in ALBEF `dataset/utils.py`: lower case, no punctuation."""
+    caption = _DELETED.sub("", caption.lower()).replace("-", " ").replace("/", " ")
+    caption = _RUNS.sub(" ", caption.replace("<person>", "person"))
+    return _first_words(caption.rstrip("\n").strip(" "), max_words)
+
+
+def pre_question(question: str, max_words: int = 30) -> str:
+    """Returns a question cleaned as in ALBEF `dataset/utils.py`.
+
+    Unlike captions, runs of spaces stay and only trailing spaces go, so that an empty word
+    counts towards `max_words` (30 in training, 50 at test) as in the original.
+    """
+    question = _DELETED.sub("", question.lower()).replace("-", " ").replace("/", " ")
+    return _first_words(question.rstrip(" "), max_words)
+
+
+def plain(text: str, max_words: int = 30) -> str:
+    """Returns the text as it is, without surrounding space; the tokenizer does the truncation."""
+    del max_words
+    return text.strip()
+
+
+def _first_words(text: str, count: int) -> str:
+    words = text.split(" ")
+    return " ".join(words[:count]) if len(words) > count else text
+
+
+TEXT_STYLES.register("albef")((pre_caption, pre_question))
+TEXT_STYLES.register("plain")((plain, plain))
+
+
+def whitespace_pieces(tokenizer, text: str) -> list[str]:
+    """Returns word pieces of each whitespace-separated word (UNITER `prepro.py`)."""
+    return [piece for word in text.split() for piece in tokenizer.word_pieces(word)]
+
+
+def encode_pair(
+    tokenizer, first: str, second: str, length: int, truncate: str = "longer"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (ids int32, mask bool, segments int32), each [length], of two texts (OSCAR).
+
+    Layout `[CLS] first [SEP] second [SEP]`, segment 0 up to the first [SEP] and 1 after it;
+    padding has segment 0. An empty second text leaves out its [SEP].
+    truncate: "longer" drops the last token of the longer part until both fit, the second part's
+    on a tie (pre-training, `oscar/datasets/oscar_tsv.py`); "second" keeps as much of the first
+    part as fits (fine-tuning, `oscar/run_retrieval.py`).
+    """
+    if length < 3:
+        raise ValueError(f"pair length is {length}, expected at least 3 for [CLS] and two [SEP]")
+    pieces = tokenizer.piece_ids(first), tokenizer.piece_ids(second)
+    kept, kept_second = _pair_lengths(len(pieces[0]), len(pieces[1]), length, truncate)
+    head = [tokenizer.cls_id, *pieces[0][:kept], tokenizer.sep_id]
+    tail = [] if kept_second is None else [*pieces[1][:kept_second], tokenizer.sep_id]
+    ids = np.full(length, tokenizer.pad_id, np.int32)
+    used = len(head) + len(tail)
+    ids[:used] = head + tail
+    segments = np.zeros(length, np.int32)
+    segments[len(head) : used] = 1
+    return ids, np.arange(length) < used, segments
+
+
+def _pair_lengths(first: int, second: int, length: int, truncate: str) -> tuple[int, int | None]:
+    """Returns how many tokens of either part fit; None leaves out the second part's [SEP] too."""
+    if truncate not in ("longer", "second"):
+        raise ValueError(f'truncate is "{truncate}", expected "longer" or "second"')
+    if not second:
+        return min(first, length - 2), None
+    if truncate == "second":
+        first = min(first, length - 2)
+        room = length - 3 - first
+        return first, min(second, room) if room >= 0 else None
+    while first + second > length - 3:
+        if first > second:
+            first -= 1
+        else:
+            second -= 1
+    return first, second or None

@@ -1,0 +1,181 @@
+"""BERT WordPiece tokenisation with fixed-length output, wrapping the `tokenizers` library."""
+
+import functools
+import json
+import string
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_ASSETS = Path(__file__).parent / "assets"
+
+
+class Tokenizer:
+    """Turns text into `[CLS] pieces... ([SEP])`, padded or cut to a length.
+
+    Immutable after construction, so it may be shared between threads; it can be pickled.
+    Attributes: pad_id, unk_id, cls_id, sep_id, mask_id, special_ids (these five) and size.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer"):
+        missing = [token for token in SPECIAL_TOKENS if backend.token_to_id(token) is None]
+        if missing:
+            raise ValueError(
+                f"{name} has no {', '.join(missing)}; a BERT vocabulary holds "
+                + ", ".join(SPECIAL_TOKENS)
+            )
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+        self.special_ids = tuple(backend.token_to_id(token) for token in SPECIAL_TOKENS)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
+        self.size = backend.get_vocab_size(with_added_tokens=True)
+
+    @classmethod
+    def from_vocab(
+        cls, tokens: Sequence[str], lowercase: bool = True, name: str = "vocabulary"
+    ) -> "Tokenizer":
+        """Builds a tokenizer whose id of a token is its place in `tokens`."""
+        if not tokens:
+            raise ValueError(f"{name} is empty, expected one token a line")
+        repeated = [token for token, count in Counter(tokens).items() if count > 1]
+        if repeated:
+            shown = ", ".join(map(repr, repeated[:5]))
+            raise ValueError(f"{name} holds {len(repeated)} tokens more than once: {shown}")
+        vocabulary = {token: index for index, token in enumerate(tokens)}
+        backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+        backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        backend.decoder = decoders.WordPiece()
+        known = [token for token in SPECIAL_TOKENS if token in vocabulary]
+        backend.add_special_tokens(known)  # a literal "[SEP]" in a text is that token
+        return cls(backend, name)
+
+    @classmethod
+    def from_vocab_file(cls, path: str | Path, lowercase: bool = True) -> "Tokenizer":
+        """Reads a vocab.txt: one token a line, the line number is the id."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'vocabulary file "{path}" does not exist')
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f'vocabulary file "{path}" is not UTF-8 text: {error}') from None
+        tokens = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
+        tokens = [] if tokens == [""] else tokens
+        return cls.from_vocab(tokens, lowercase, f'vocabulary file "{path}"')
+
+    @classmethod
+    def bert_uncased(cls) -> "Tokenizer":
+        """Returns the BERT-base-uncased tokenizer (30,522 tokens) that ships with the package."""
+        return _bert_uncased()
+
+    @classmethod
+    def fit(
+        cls, texts: Iterable[str], min_count: int = 1, lowercase: bool = True
+    ) -> "Tokenizer":
+        """Builds a small vocabulary in which every word of `texts` can be spelt.
+
+        Whole words (BERT basic tokenisation) that occur at least `min_count` times, the most
+        frequent first, and every character and ##character, those of ASCII always.
+        """
+        normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        splitter = pre_tokenizers.BertPreTokenizer()
+        counts: Counter[str] = Counter()
+        for text in texts:
+            pieces = splitter.pre_tokenize_str(normalizer.normalize_str(text))
+            counts.update(word for word, _ in pieces)
+        if not counts:
+            raise ValueError("no words to build a vocabulary from: the texts are empty")
+        letters = string.digits + (string.ascii_lowercase if lowercase else string.ascii_letters)
+        characters = sorted(set("".join(counts)) | set(letters + string.punctuation))
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        tokens = [*SPECIAL_TOKENS, *characters, *("##" + c for c in characters)]
+        known = set(tokens)
+        tokens += [w for w in words if counts[w] >= min_count and w not in known]
+        return cls.from_vocab(tokens, lowercase, "fitted vocabulary")
+
+    @classmethod
+    def from_directory(cls, directory: str | Path) -> "Tokenizer":
+        """Reads tokenizer.json, or vocab.txt with the lower-casing of tokenizer_config.json."""
+        directory = Path(directory)
+        whole, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
+        if whole.is_file():
+            try:
+                return cls(tokenizers.Tokenizer.from_file(str(whole)), f'"{whole}"')
+            except ValueError:
+                raise
+            except Exception as error:  # the library raises bare Exception for a bad file
+                raise ValueError(f'"{whole}" is not a tokenizer file: {error}') from None
+        if vocabulary.is_file():
+            return cls.from_vocab_file(vocabulary, _lowercase_of(directory))
+        raise FileNotFoundError(f'"{directory}" holds neither tokenizer.json nor vocab.txt')
+
+    def to_json(self) -> str:
+        """Returns the whole tokenizer as the text of a tokenizer.json."""
+        return self._backend.to_str()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tokenizer":
+        """Returns the tokenizer that `to_json` described."""
+        return cls(tokenizers.Tokenizer.from_str(text))
+
+    def save(self, directory: str | Path) -> None:
+        """Writes tokenizer.json and vocab.txt into `directory`, which is made if need be."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._backend.save(str(directory / "tokenizer.json"))
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        (directory / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+
+    def piece_ids(self, text: str) -> list[int]:
+        """Returns the ids of the word pieces alone, without [CLS] or [SEP]."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def word_pieces(self, text: str) -> list[str]:
+        """Returns the word pieces of a text as strings."""
+        return self._backend.encode(text, add_special_tokens=False).tokens
+
+    def encode(
+        self, text: str, length: int, add_sep: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (ids int32, mask bool), each [length]: `[CLS] pieces`, with [SEP] if wanted.
+
+        A long text is cut so that [CLS] and [SEP] stay. ALBEF has no [SEP] at the end of a
+        single text (`models/tokenization_bert.py`), every other published model has one.
+        """
+        pieces = self.piece_ids(text)[: max(0, length - 1 - add_sep)]
+        tokens = [self.cls_id, *pieces, self.sep_id] if add_sep else [self.cls_id, *pieces]
+        if len(tokens) > length:
+            raise ValueError(f"text length is {length}, too short for the special tokens alone")
+        ids = np.full(length, self.pad_id, np.int32)
+        ids[: len(tokens)] = tokens
+        mask = np.zeros(length, np.bool_)
+        mask[: len(tokens)] = True
+        return ids, mask
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of the ids, without special tokens and with word pieces joined."""
+        return self._backend.decode([int(i) for i in ids], skip_special_tokens=True)
+
+
+@functools.cache
+def _bert_uncased() -> Tokenizer:
+    return Tokenizer.from_vocab_file(_ASSETS / "bert-base-uncased-vocab.txt")
+
+
+def _lowercase_of(directory: Path) -> bool:
+    """Returns `do_lower_case` of a transformers tokenizer directory; BERT's default is True."""
+    path = directory / "tokenizer_config.json"
+    if not path.is_file():
+        return True
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f'"{path}" is not a tokenizer configuration: {error}') from None

@@ -1,0 +1,93 @@
+"""BERT text encoder (Devlin et al. 2019); with zero layers it is BERT's embedding layer alone."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.encoders import TEXT_ENCODERS
+from vlp_jax.layers.attention import attention_bias
+from vlp_jax.layers.blocks import BertLayer
+from vlp_jax.layers.embedding import Embedding
+from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.tokens import Tokens
+
+
+@TEXT_ENCODERS.register("bert")
+class BertEncoder(nn.Module):
+    """Encodes word pieces: word + position + type embedding, normalisation, then `layers` layers.
+
+    `frozen_first_rows` names the tables ("word", "position", "type") whose row 0 the look-up does
+    not train; `embedding_norm` is off for models that normalise text and regions together.
+    """
+
+    vocab_size: int = 30522
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    max_length: int = 512
+    types: int = 2
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    embedding_norm: bool = True
+    frozen_first_rows: tuple[str, ...] = ("word",)
+    epsilon: float = BERT_EPSILON
+    dtype: str = "float32"
+
+    def setup(self) -> None:
+        frozen = self.frozen_first_rows
+        self.word = Embedding(self.vocab_size, self.width, "word" in frozen)
+        self.position = Embedding(
+            self.max_length, self.width, "position" in frozen, axes=("length", "embed")
+        )
+        self.type = Embedding(self.types, self.width, "type" in frozen, axes=(None, "embed"))
+        if self.embedding_norm:
+            self.norm = LayerNorm(self.epsilon)
+        self.drop = nn.Dropout(self.dropout)
+        self.blocks = [
+            BertLayer(
+                self.heads,
+                self.mlp_width,
+                self.dropout,
+                self.attention_dropout,
+                self.epsilon,
+                name=f"layer_{i}",
+            )
+            for i in range(self.layers)
+        ]
+
+    def __call__(self, ids, mask, segments=None, *, deterministic: bool = True) -> Tokens:
+        """Encodes ids [B, L] under a boolean mask [B, L]; segments [B, L] default to zero."""
+        states = self.embed(ids, segments, deterministic=deterministic)
+        bias = attention_bias(mask)
+        for i, block in enumerate(self.blocks):
+            states = block(states, bias, deterministic=deterministic)
+            self.sow("intermediates", f"layer_{i}_output", states)
+        return Tokens(states, mask)
+
+    def embed(self, ids, segments=None, *, deterministic: bool = True) -> Float[Array, "b l d"]:
+        """Returns the embedding layer's output [B, L, D]."""
+        if ids.shape[1] > self.max_length:
+            raise ValueError(
+                f"a text of {ids.shape[1]} tokens exceeds the {self.max_length} positions of the "
+                "text encoder (model.text_args.max_length)"
+            )
+        segments = jnp.zeros_like(ids) if segments is None else segments
+        states = self.word(ids) + self.position(jnp.arange(ids.shape[1])[None]) + self.type(segments)
+        if self.embedding_norm:
+            states = self.norm(states)
+        states = self.drop(states, deterministic=deterministic).astype(self.dtype)
+        self.sow("intermediates", "embedding", states)
+        return states
+
+    def word_table(self) -> Float[Array, "v d"]:
+        """Returns the word embedding table, to which output layers are tied."""
+        return self.word.table
+
+    def type_table(self) -> Float[Array, "n d"]:
+        """Returns the type embedding table, which UNITER's image embeddings share."""
+        return self.type.table
+
+    def position_table(self) -> Float[Array, "n d"]:
+        """Returns the position table, which VisualBERT's aligned regions share."""
+        return self.position.table

@@ -1,0 +1,120 @@
+"""Vision Transformer over square patches (Dosovitskiy et al. 2021), as ALBEF uses it."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.encoders import VISION_ENCODERS
+from vlp_jax.layers.attention import attention_bias
+from vlp_jax.layers.blocks import ViTBlock, gelu
+from vlp_jax.layers.normalisation import VIT_EPSILON, LayerNorm
+from vlp_jax.layers.projection import Linear, kernel_init
+from vlp_jax.layers.tokens import Tokens
+
+# The statistics of CLIP's training images (Radford et al. 2021), used by ALBEF as well.
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def normalise_pixels(image: Array, mean: tuple, std: tuple) -> Float[Array, "b h w c"]:
+    """Scales uint8 pixels to zero mean and unit deviation; float images pass as they are."""
+    if image.dtype != jnp.uint8:
+        return image.astype(jnp.float32)
+    return (image.astype(jnp.float32) / 255.0 - jnp.asarray(mean)) / jnp.asarray(std)
+
+
+def patchify(image: Float[Array, "b h w c"], patch: int) -> Float[Array, "b t p"]:
+    """Cuts an image into patch × patch squares in row-major order, pixels row by row."""
+    batch, height, width, channels = image.shape
+    rows, columns = height // patch, width // patch
+    grid = image.reshape(batch, rows, patch, columns, patch, channels)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, -1)
+
+
+@VISION_ENCODERS.register("vit")
+class ViT(nn.Module):
+    """Encodes `image` [B, H, W, 3] (uint8, or float already normalised) to [CLS] and patch tokens.
+
+    With `stem_width` > 0 two strided convolutions replace the linear patch embedding, which helps
+    small models that train briefly (Xiao et al. 2021, "Early convolutions help transformers").
+    """
+
+    image_size: int = 256
+    patch_size: int = 16
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    stem_width: int = 0
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    epsilon: float = VIT_EPSILON
+    pixel_mean: tuple[float, ...] = PIXEL_MEAN
+    pixel_std: tuple[float, ...] = PIXEL_STD
+    dtype: str = "float32"
+
+    reads = ("image",)
+
+    @property
+    def tokens(self) -> int:
+        """Number of output tokens, [CLS] included."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+    @nn.compact
+    def __call__(self, batch: dict, *, deterministic: bool = True) -> Tokens:
+        image = self._checked(batch["image"])
+        image = normalise_pixels(image, self.pixel_mean, self.pixel_std).astype(self.dtype)
+        states = self._embed(image)
+        mask = jnp.ones(states.shape[:2], bool)
+        bias = attention_bias(mask)
+        for i in range(self.layers):
+            block = ViTBlock(
+                self.heads,
+                self.mlp_width,
+                self.dropout,
+                self.attention_dropout,
+                self.epsilon,
+                name=f"layer_{i}",
+            )
+            states = block(states, bias, deterministic=deterministic)
+            self.sow("intermediates", f"layer_{i}_output", states)
+        return Tokens(LayerNorm(self.epsilon, name="norm")(states), mask)
+
+    def _checked(self, image: Array) -> Array:
+        if image.shape[1:3] != (self.image_size, self.image_size):
+            raise ValueError(
+                f"the vision encoder was built for images of {self.image_size}×{self.image_size} "
+                f"pixels and got {image.shape[1]}×{image.shape[2]}"
+            )
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
+            )
+        return image
+
+    def _embed(self, image: Float[Array, "b h w c"]) -> Float[Array, "b t d"]:
+        if self.stem_width:
+            image = self._stem(image)
+        patch = self.patch_size // (4 if self.stem_width else 1)
+        patches = patchify(image, patch)
+        embed = Linear(self.width, axes=("patch", "embed"), name="patch_embedding")
+        batch, count = patches.shape[:2]
+        class_token = self.param("class_token", kernel_init(None, None, "embed"), (1, 1, self.width))
+        first = jnp.broadcast_to(class_token.astype(patches.dtype), (batch, 1, self.width))
+        states = jnp.concatenate([first, embed(patches)], axis=1)
+        positions = self.param(
+            "positions", kernel_init(None, "length", "embed"), (1, count + 1, self.width)
+        )
+        return states + positions.astype(states.dtype)
+
+    def _stem(self, image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        for i in range(2):
+            width = self.stem_width * (i + 1)
+            init = nn.with_logical_partitioning(
+                nn.initializers.he_normal(), (None, None, None, "embed")
+            )
+            conv = nn.Conv(
+                width, (3, 3), strides=2, kernel_init=init, dtype=image.dtype, name=f"stem_{i}"
+            )
+            image = gelu(conv(image))
+        return image

@@ -1,0 +1,24 @@
+"""Fusions: text and image tokens read each other."""
+
+from vlp_jax.config.registry import Registry
+
+FUSIONS = Registry("fusion")
+
+from vlp_jax.fusion import (  # noqa: E402  (they register themselves)
+    co_attention,
+    cross_attention,
+    cross_modal,
+    cross_modality,
+    single_stream,
+    two_image_cross_attention,
+)
+
+__all__ = [
+    "FUSIONS",
+    "co_attention",
+    "cross_attention",
+    "cross_modal",
+    "cross_modality",
+    "single_stream",
+    "two_image_cross_attention",
+]

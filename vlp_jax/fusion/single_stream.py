@@ -1,0 +1,55 @@
+"""Single-stream fusion: one Transformer over the joined sequence (UNITER, VisualBERT, OSCAR)."""
+
+import flax.linen as nn
+
+from vlp_jax.fusion import FUSIONS
+from vlp_jax.layers.attention import attention_bias
+from vlp_jax.layers.blocks import BertLayer
+from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.projection import Linear
+from vlp_jax.layers.tokens import Fused, Tokens
+
+
+@FUSIONS.register("single_stream")
+class SingleStreamFusion(nn.Module):
+    """`layers` BERT layers over text followed by image, with full self-attention.
+
+    Images of another width are projected to the text's. `embedding_norm` normalises the joined
+    embeddings with one shared layer norm (VisualBERT).
+    """
+
+    layers: int = 12
+    heads: int = 12
+    mlp_width: int = 3072
+    embedding_norm: bool = False
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    epsilon: float = BERT_EPSILON
+
+    @nn.compact
+    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
+        joined = text.concatenate(self._as_wide_as(text, image))
+        states, bias = joined.states, attention_bias(joined.mask)
+        if self.embedding_norm:
+            states = LayerNorm(self.epsilon, name="embedding_norm")(states)
+            states = nn.Dropout(self.dropout)(states, deterministic=deterministic)
+            self.sow("intermediates", "embedding", states)
+        for i in range(self.layers):
+            layer = BertLayer(
+                self.heads,
+                self.mlp_width,
+                self.dropout,
+                self.attention_dropout,
+                self.epsilon,
+                name=f"layer_{i}",
+            )
+            states = layer(states, bias, deterministic=deterministic)
+            self.sow("intermediates", f"layer_{i}_output", states)
+        return Fused(*Tokens(states, joined.mask).split(text.states.shape[1]))
+
+    def _as_wide_as(self, text: Tokens, image: Tokens) -> Tokens:
+        width = text.states.shape[-1]
+        if image.states.shape[-1] == width:
+            return image
+        project = Linear(width, axes=("mlp", "embed"), name="image_projection")
+        return Tokens(project(image.states), image.mask)

@@ -1,0 +1,120 @@
+"""Answers as text: a causal BERT that reads the question's states (ALBEF section 5, VQA)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from vlp_jax.heads import HEADS
+from vlp_jax.heads.masked_text import MaskedTextHead
+from vlp_jax.layers.attention import attention_bias
+from vlp_jax.layers.blocks import BertLayer
+from vlp_jax.layers.embedding import Embedding
+from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.tokens import Tokens
+
+
+@HEADS.register("answer_decoder")
+class AnswerDecoder(nn.Module):
+    """Next-word logits [N, L, V] for answers, each decoded from its question.
+
+    It has embeddings of its own, to which the output is tied, and is as wide as the question's
+    states. Every layer attends to the answer so far and to the question.
+    """
+
+    vocab_size: int = 30522
+    layers: int = 6
+    heads: int = 12
+    mlp_width: int = 3072
+    max_length: int = 512
+    types: int = 2
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    epsilon: float = BERT_EPSILON
+
+    reads = ("blank_ids", "text_mask", "fused_text")
+
+    @nn.compact
+    def __call__(
+        self,
+        ids: Int[Array, "n l"],
+        mask: Bool[Array, "n l"],
+        question: Tokens,
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "n l v"]:
+        width = question.states.shape[-1]
+        word = Embedding(self.vocab_size, width, frozen_first_row=True, name="word")
+        states = self._embed(word(ids), deterministic)
+        causal = jnp.tril(jnp.ones((ids.shape[1], ids.shape[1]), bool))
+        biases = attention_bias(causal[None] & mask[:, None]), attention_bias(question.mask)
+        for i in range(self.layers):
+            layer = BertLayer(
+                self.heads,
+                self.mlp_width,
+                self.dropout,
+                self.attention_dropout,
+                self.epsilon,
+                name=f"layer_{i}",
+            )
+            states = layer(
+                states, biases[0], question.states, biases[1], deterministic=deterministic
+            )
+        return MaskedTextHead(self.epsilon, name="words")(states, word.table)
+
+    def _embed(self, words: Float[Array, "n l d"], deterministic: bool) -> Float[Array, "n l d"]:
+        length, width = words.shape[1:]
+        if length > self.max_length:
+            raise ValueError(
+                f"an answer of {length} tokens exceeds the {self.max_length} positions of the "
+                "answer decoder (max_length)"
+            )
+        position = Embedding(self.max_length, width, axes=("length", "embed"), name="position")
+        type_ = Embedding(self.types, width, axes=(None, "embed"), name="type")
+        states = words + position(jnp.arange(length)[None])
+        states = states + type_(jnp.zeros((1, length), jnp.int32))
+        states = LayerNorm(self.epsilon, name="norm")(states)
+        return nn.Dropout(self.dropout)(states, deterministic=deterministic)
+
+
+def shifted(
+    logits: Float[Array, "*b l v"], ids: Int[Array, "*b l"], mask: Bool[Array, "*b l"]
+) -> tuple[Float[Array, "*b k v"], Int[Array, "*b k"], Bool[Array, "*b k"]]:
+    """Returns logits [.., L-1, V] with the word that follows each position, and whether it counts."""
+    return logits[..., :-1, :], ids[..., 1:], mask[..., 1:]
+
+
+def answer_log_likelihood(
+    logits: Float[Array, "*b l v"], ids: Int[Array, "*b l"], mask: Bool[Array, "*b l"]
+) -> Float[Array, "*b"]:
+    """Returns the summed log probability of every answer's words after its first token."""
+    logits, words, counts = shifted(logits, ids, mask)
+    log_probabilities = jax.nn.log_softmax(logits)
+    words = jnp.take_along_axis(log_probabilities, words[..., None], axis=-1)[..., 0]
+    return jnp.where(counts, words, 0.0).sum(-1)
+
+
+def rank_answers(
+    first_probabilities: Float[Array, "b a"],
+    log_likelihoods: Float[Array, "b a"],
+    k: int,
+    count_first_word_twice: bool = True,
+) -> tuple[Int[Array, "b k"], Float[Array, "b k"]]:
+    """Returns the k best answers, best first, and their probabilities among those k.
+
+    The k answers with the likeliest first word are scored by their log likelihood. ALBEF's
+    `rank_answer` adds the first word's log probability to it, which the likelihood contains
+    already; `count_first_word_twice=False` leaves that out. Equal answers keep the list's order.
+
+    Args:
+      first_probabilities: probability of each answer's first word after [CLS].
+      log_likelihoods: `answer_log_likelihood` of each answer.
+      k: how many answers to keep.
+      count_first_word_twice: as published.
+    """
+    likely, kept = jax.lax.top_k(first_probabilities, k)
+    scores = jnp.take_along_axis(log_likelihoods, kept, axis=-1)
+    if count_first_word_twice:
+        scores = scores + jnp.log(likely)
+    probabilities, order = jax.lax.top_k(jax.nn.softmax(scores), k)
+    return jnp.take_along_axis(kept, order, axis=-1), probabilities

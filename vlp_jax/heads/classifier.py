@@ -1,0 +1,54 @@
+"""Classifiers on the pooled vector: image-text matching, answers, entailment and the like."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.heads import HEADS
+from vlp_jax.layers.blocks import gelu
+from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.projection import Linear
+
+
+@HEADS.register("itm")
+class MatchingHead(nn.Module):
+    """Two logits of an image-text pair; class `match_index` means that they belong together."""
+
+    match_index: int = 1
+
+    @nn.compact
+    def __call__(self, pooled: Float[Array, "b d"]) -> Float[Array, "b 2"]:
+        return Linear(2, axes=("embed", None), name="dense")(pooled).astype(jnp.float32)
+
+
+@HEADS.register("classifier")
+@HEADS.register("vqa")
+class Classifier(nn.Module):
+    """Logits [B, classes] in float32.
+
+    `form` is "linear"; "mlp_norm": Linear, GELU, LN, Linear (UNITER, LXMERT, 12-in-1); or "mlp_relu":
+    Linear, ReLU, Linear (ALBEF). `hidden` is the inner width, by default twice (mlp_norm) or once.
+    `classes` = 0 stands for as many as the data has answers.
+    """
+
+    classes: int = 0
+    form: Literal["linear", "mlp_norm", "mlp_relu"] = "mlp_norm"
+    hidden: int = 0
+    dropout: float = 0.0
+    epsilon: float = BERT_EPSILON
+
+    @nn.compact
+    def __call__(self, pooled: Float[Array, "b d"], *, deterministic: bool = True):
+        hidden = nn.Dropout(self.dropout)(pooled, deterministic=deterministic)
+        if self.form == "mlp_norm":
+            hidden = gelu(self._dense("hidden", self.hidden or 2 * pooled.shape[-1])(hidden))
+            hidden = LayerNorm(self.epsilon, name="norm")(hidden)
+        elif self.form == "mlp_relu":
+            hidden = jax.nn.relu(self._dense("hidden", self.hidden or pooled.shape[-1])(hidden))
+        return Linear(self.classes, axes=("mlp", None), name="output")(hidden).astype(jnp.float32)
+
+    def _dense(self, name: str, width: int) -> Linear:
+        return Linear(width, axes=("embed", "mlp"), name=name)

@@ -1,0 +1,47 @@
+"""Contrastive projections of the two encoders into one space (ALBEF section 3.2, ITC)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.heads import HEADS
+from vlp_jax.layers.projection import Linear
+from vlp_jax.layers.tokens import Tokens
+
+
+def l2_normalise(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Returns vectors of unit length, in float32; a zero vector stays zero."""
+    x = x.astype(jnp.float32)
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+@HEADS.register("itc")
+class ContrastiveHead(nn.Module):
+    """Unit vectors [B, width] of an image and of a text, and the learned temperature.
+
+    `image_pool` is "first" ([CLS]) or "mean" (over the real tokens, for regions).
+    """
+
+    width: int = 256
+    temperature: float = 0.07
+    image_pool: str = "first"
+
+    reads = ("text", "image")
+
+    def setup(self) -> None:
+        self.image_projection = Linear(self.width, axes=("embed", None))
+        self.text_projection = Linear(self.width, axes=("embed", None))
+        init = nn.initializers.constant(self.temperature)
+        self.learned_temperature = self.param("temperature", init, ())
+
+    def __call__(self, text: Tokens, image: Tokens) -> tuple[Array, Array, Array]:
+        return self.image(image), self.text(text), self.learned_temperature
+
+    def image(self, tokens: Tokens) -> Float[Array, "b w"]:
+        """Returns the unit vector of each image."""
+        pooled = tokens.masked_mean() if self.image_pool == "mean" else tokens.states[:, 0]
+        return l2_normalise(self.image_projection(pooled))
+
+    def text(self, tokens: Tokens) -> Float[Array, "b w"]:
+        """Returns the unit vector of each text, from its [CLS] state."""
+        return l2_normalise(self.text_projection(tokens.states[:, 0]))

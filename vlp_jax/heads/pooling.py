@@ -1,0 +1,47 @@
+"""Poolers: one vector for a fused image-text pair, in the form of each published model."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.heads import POOLERS
+from vlp_jax.layers.projection import Linear
+from vlp_jax.layers.tokens import Fused
+
+
+@POOLERS.register("first")
+class FirstToken(nn.Module):
+    """The text's [CLS] state as it is (ALBEF)."""
+
+    def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:
+        return fused.text.states[:, 0]
+
+
+@POOLERS.register("tanh")
+class TanhPooler(nn.Module):
+    """tanh(W · text [CLS]): BERT's pooler (UNITER, LXMERT, VisualBERT, OSCAR)."""
+
+    @nn.compact
+    def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:
+        first = fused.text.states[:, 0]
+        return jnp.tanh(Linear(first.shape[-1], axes=("embed", None), name="dense")(first))
+
+
+@POOLERS.register("product")
+class ProductPooler(nn.Module):
+    """relu(Wₜ · text [CLS]) ∘ relu(Wᵢ · image token 0): ViLBERT, section 3.2."""
+
+    width: int = 1024
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:
+        def pooled(name: str, states: Array) -> Float[Array, "b d"]:
+            dense = Linear(self.width, axes=("embed", None), name=name)
+            vector = jax.nn.relu(dense(states[:, 0]))
+            self.sow("intermediates", name, vector)
+            return vector
+
+        product = pooled("text", fused.text.states) * pooled("image", fused.image.states)
+        return nn.Dropout(self.dropout)(product, deterministic=deterministic)

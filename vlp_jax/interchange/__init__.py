@@ -1,0 +1,1 @@
+"""Weights in and out: torch files without torch, safetensors, Hugging Face directories."""

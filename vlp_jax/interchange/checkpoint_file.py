@@ -1,0 +1,80 @@
+"""Opening a checkpoint: nearest-name errors, memory mapping and recognition by content."""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+
+from vlp_jax.config import nearest
+
+TORCH_ZIP = "torch zip"
+TORCH_LEGACY = "torch legacy"
+SAFETENSORS = "safetensors"
+
+LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
+GIT_LFS_POINTER = b"version https://git-lfs"
+
+
+def existing_path(path: str | Path) -> Path:
+    """Returns `path`, or raises FileNotFoundError that names the nearest sibling."""
+    path = Path(path)
+    if not path.exists():
+        folder = path.parent
+        siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        hint = nearest(path.name, siblings) if folder.is_dir() else f" {folder} does not exist."
+        raise FileNotFoundError(f"{path} does not exist.{hint}")
+    return path
+
+
+def map_file(path: str | Path) -> np.ndarray:
+    """Returns the file's bytes as a read-only memory-mapped uint8 array [size]."""
+    path = existing_path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file; expected a checkpoint file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty; expected a checkpoint file")
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, np.uint8)
+
+
+def release_pages(data: np.ndarray) -> None:
+    """Takes a mapped file out of this process's memory; it is read again where it is used again."""
+    mapped = data.base
+    while isinstance(mapped, (np.ndarray, memoryview)):
+        mapped = mapped.base if isinstance(mapped, np.ndarray) else mapped.obj
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def recognise(data: np.ndarray, path: str | Path) -> str:
+    """Returns the container kind of a file's bytes; its name does not matter.
+
+    Raises ValueError for anything that is neither a torch file nor safetensors.
+    """
+    head = data[:512].tobytes()
+    if head.startswith(b"PK\x03\x04"):
+        return TORCH_ZIP
+    if head[:1] == b"\x80" and LEGACY_MAGIC in head[:40]:
+        return TORCH_LEGACY
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= data.size - 8:
+        return SAFETENSORS
+    raise ValueError(
+        f"{path} is {_describe(head)}; expected a torch file (zip or legacy) or safetensors"
+    )
+
+
+def _describe(head: bytes) -> str:
+    """Says in words what unsupported content looks like."""
+    if head[257:262] == b"ustar":
+        return (
+            "a tar archive as torch wrote before version 0.1.10, which is unsupported: load it "
+            "with torch and save it again"
+        )
+    if head.startswith(GIT_LFS_POINTER):
+        return "a Git LFS pointer, not the file itself: run `git lfs pull`"
+    if head[:1] == b"\x80":
+        return "a Python pickle but not a torch checkpoint"
+    if head.lstrip()[:1] == b"<":
+        return "a web page, probably a failed download"
+    return f"no known checkpoint format (it starts with {head[:8].hex(' ')}), or truncated"

@@ -1,0 +1,65 @@
+"""Affine maps whose kernels keep their natural rank, so that logical axis names fit them.
+
+`flax.linen.DenseGeneral` flattens its kernel before it applies the sharding constraint, which fails
+for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural shape has no such step.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# BERT (Devlin et al. 2019, appendix A.2) and all six models here draw weights from N(0, 0.02).
+INITIAL_STD = 0.02
+
+
+def kernel_init(*axes: str | None):
+    """Returns the normal initialiser annotated with one logical name per dimension."""
+    return nn.with_logical_partitioning(nn.initializers.normal(INITIAL_STD), axes)
+
+
+def zeros_init(*axes: str | None):
+    """Returns the zero initialiser annotated with one logical name per dimension."""
+    return nn.with_logical_partitioning(nn.initializers.zeros_init(), axes)
+
+
+class Linear(nn.Module):
+    """Maps the last axis: [..., in] -> [..., features], in the dtype of its input."""
+
+    features: int
+    axes: tuple[str | None, str | None] = ("embed", "mlp")
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
+        kernel = self.param("kernel", kernel_init(*self.axes), (x.shape[-1], self.features))
+        y = jnp.einsum("...i,io->...o", x, kernel.astype(x.dtype))
+        if self.use_bias:
+            y = y + self.param("bias", zeros_init(self.axes[1]), (self.features,)).astype(x.dtype)
+        return y
+
+
+class SplitHeads(nn.Module):
+    """Projects states to attention heads: [B, T, D] -> [B, T, H, K]."""
+
+    heads: int
+    head_dim: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t d"]) -> Float[Array, "b t h k"]:
+        shape = (x.shape[-1], self.heads, self.head_dim)
+        kernel = self.param("kernel", kernel_init("embed", "heads", "kv"), shape)
+        bias = self.param("bias", zeros_init("heads", "kv"), shape[1:])
+        return jnp.einsum("btd,dhk->bthk", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+
+
+class MergeHeads(nn.Module):
+    """Projects attention heads back to states: [B, T, H, K] -> [B, T, features]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h k"]) -> Float[Array, "b t d"]:
+        shape = (*x.shape[-2:], self.features)
+        kernel = self.param("kernel", kernel_init("heads", "kv", "embed"), shape)
+        bias = self.param("bias", zeros_init("norm"), (self.features,))
+        return jnp.einsum("bthk,hkd->btd", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)

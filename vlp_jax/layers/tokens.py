@@ -1,0 +1,45 @@
+"""The value that passes between encoders, fusions and heads: token states with their mask."""
+
+import flax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+@flax.struct.dataclass
+class Tokens:
+    """A batch of token sequences.
+
+    Attributes:
+      states: float [B, T, D].
+      mask: bool [B, T], True where a token is real.
+    """
+
+    states: Float[Array, "b t d"]
+    mask: Bool[Array, "b t"]
+
+    def concatenate(self, other: "Tokens") -> "Tokens":
+        """Returns both sequences joined along T."""
+        return Tokens(
+            jnp.concatenate([self.states, other.states], axis=1),
+            jnp.concatenate([self.mask, other.mask], axis=1),
+        )
+
+    def split(self, length: int) -> tuple["Tokens", "Tokens"]:
+        """Returns the first `length` tokens and the rest."""
+        return (
+            Tokens(self.states[:, :length], self.mask[:, :length]),
+            Tokens(self.states[:, length:], self.mask[:, length:]),
+        )
+
+    def masked_mean(self) -> Float[Array, "b d"]:
+        """Returns the mean state of the real tokens; zero where a row has none."""
+        weights = self.mask[..., None].astype(self.states.dtype)
+        return (self.states * weights).sum(1) / jnp.maximum(weights.sum(1), 1)
+
+
+@flax.struct.dataclass
+class Fused:
+    """What a fusion returns: both streams after they have seen each other."""
+
+    text: Tokens
+    image: Tokens

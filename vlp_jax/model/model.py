@@ -1,0 +1,179 @@
+"""VisionLanguageModel: any vision encoder × text encoder × fusion × heads, put together by name."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from vlp_jax.config import ModelConfig, Registry, checked_fields
+from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
+from vlp_jax.fusion import FUSIONS
+from vlp_jax.heads import HEADS, POOLERS
+from vlp_jax.layers.tokens import Fused, Tokens
+
+logger = logging.getLogger(__name__)
+
+
+class VisionLanguageModel(nn.Module):
+    """Two encoders, a fusion, a pooler and heads; call its methods through `model.apply`.
+
+    The parts are unbound Linen modules; `build_model` makes them from a `ModelConfig`.
+    """
+
+    vision: nn.Module
+    text: nn.Module
+    fusion: nn.Module
+    pooler: nn.Module
+    heads: dict[str, nn.Module]
+
+    def __call__(self, batch: dict) -> dict[str, Any]:
+        """Runs every part once and returns all that they give; used to initialise parameters."""
+        image = self.encode_image(batch)
+        text = self.encode_text(batch["text_ids"], batch["text_mask"])
+        images = [image] * getattr(self.fusion, "images", 1)
+        fused = self.fuse(text, *images)
+        outputs = {name: self.run_head(name, text, image, fused) for name in self.heads}
+        return {"image": image, "text": text, "fused": fused, "pooled": self.pool(fused), **outputs}
+
+    def encode_image(self, batch: dict, *, deterministic: bool = True) -> Tokens:
+        """Encodes the fields that the vision encoder reads (`image`, or `region_*`)."""
+        if getattr(self.vision, "text_type", -1) >= 0:
+            return self.vision(batch, text_encoder=self.text, deterministic=deterministic)
+        return self.vision(batch, deterministic=deterministic)
+
+    def encode_text(self, ids, mask, segments=None, *, deterministic: bool = True) -> Tokens:
+        """Encodes ids [B, L] under a boolean mask [B, L]."""
+        return self.text(ids, mask, segments, deterministic=deterministic)
+
+    def fuse(self, text: Tokens, *images: Tokens, deterministic: bool = True) -> Fused:
+        """Lets text and image (or, where the fusion takes several, images) read each other."""
+        return self.fusion(text, *images, deterministic=deterministic)
+
+    def pool(self, fused: Fused, *, deterministic: bool = True) -> Array:
+        """Returns one vector [B, D] for each pair."""
+        return self.pooler(fused, deterministic=deterministic)
+
+    def match_logits(self, fused: Fused, *, deterministic: bool = True) -> Array:
+        """Returns the image-text matching logits [B, 2]."""
+        return self.head("itm")(self.pool(fused, deterministic=deterministic))
+
+    def answer_logits(self, fused: Fused, *, deterministic: bool = True) -> Array:
+        """Returns answer logits [B, A]; the text of `fused` is the question."""
+        return self.class_logits("vqa", fused, deterministic=deterministic)
+
+    def class_logits(self, head: str, fused: Fused, *, deterministic: bool = True) -> Array:
+        """Returns the logits [B, C] of a named classifier on the pooled vector."""
+        pooled = self.pool(fused, deterministic=deterministic)
+        return self.head(head)(pooled, deterministic=deterministic)
+
+    def word_logits(self, states: Array) -> Array:
+        """Returns word logits [B, L, V] for fused text states [B, L, D]."""
+        return self.head("mlm")(states, self.text.word_table())
+
+    def image_vector(self, image: Tokens) -> Array:
+        """Returns the contrastive unit vector of each image."""
+        return self.head("itc").image(image)
+
+    def text_vector(self, text: Tokens) -> Array:
+        """Returns the contrastive unit vector of each text."""
+        return self.head("itc").text(text)
+
+    def temperature(self) -> Array:
+        """Returns the learned temperature of the contrastive similarities."""
+        return self.head("itc").learned_temperature
+
+    def head(self, name: str) -> nn.Module:
+        """Returns a head by name; one that the model lacks is a ValueError that lists the others."""
+        if name not in self.heads:
+            raise ValueError(f'the model has no head "{name}"; it has {", ".join(self.heads)}')
+        return self.heads[name]
+
+    def run_head(self, name: str, text: Tokens, image: Tokens, fused: Fused) -> Any:
+        """Applies one head to what its class attribute `reads` names, by default "pooled"."""
+        sources = {
+            "text": lambda: text,
+            "image": lambda: image,
+            "fused_text": lambda: fused.text,
+            "fused_image": lambda: fused.image,
+            "text_states": lambda: fused.text.states,
+            "image_states": lambda: fused.image.states,
+            "pooled": lambda: self.pool(fused),
+            "word_table": self.text.word_table,
+            "blank_ids": lambda: jnp.zeros_like(fused.text.mask, jnp.int32),
+            "text_mask": lambda: fused.text.mask,
+        }
+        head = self.heads[name]
+        return head(*(sources[source]() for source in getattr(head, "reads", ("pooled",))))
+
+
+def build_model(config: ModelConfig, dtype: str = "float32") -> VisionLanguageModel:
+    """Returns the model that `config` describes; parts compute in `dtype`.
+
+    Raises ValueError for unknown parts and arguments, with the path and the nearest valid name.
+    """
+    return VisionLanguageModel(
+        vision=_part(VISION_ENCODERS, config.vision, config.vision_args, "vision", dtype=dtype),
+        text=_part(TEXT_ENCODERS, config.text, config.text_args, "text", dtype=dtype),
+        fusion=_part(FUSIONS, config.fusion, config.fusion_args, "fusion"),
+        pooler=_part(POOLERS, config.pooler, config.pooler_args, "pooler"),
+        heads={name: _head(name, args) for name, args in config.heads.items()},
+    )
+
+
+def example_batch(model: VisionLanguageModel, size: int = 1) -> dict[str, Array]:
+    """Returns a batch of zeros with the fields and shapes that the model reads."""
+    length = min(8, model.text.max_length)
+    batch = {
+        "text_ids": jnp.zeros((size, length), jnp.int32),
+        "text_mask": jnp.ones((size, length), bool),
+    }
+    if "image" in model.vision.reads:
+        side = model.vision.image_size
+        return batch | {"image": jnp.zeros((size, side, side, 3), jnp.uint8)}
+    return batch | {
+        "region_features": jnp.zeros((size, 4, model.vision.feature_width)),
+        "region_boxes": jnp.zeros((size, 4, 4)),
+        "region_mask": jnp.ones((size, 4), bool),
+        "region_hidden": jnp.zeros((size, 4)),
+    }
+
+
+def abstract_params(model: VisionLanguageModel) -> Any:
+    """Returns the parameter tree as shapes, with logical axis names, without computing anything."""
+    return jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+
+
+def init_params(model: VisionLanguageModel, key: Array) -> Any:
+    """Returns freshly drawn parameters, each boxed with its logical axis names."""
+    return model.init(key, example_batch(model), mutable=["params"])["params"]
+
+
+def _part(registry: Registry, name: str, args: Mapping, path: str, **fixed: Any) -> nn.Module:
+    cls = registry.get_known(name, f"config.model.{path}")
+    args = _for_this_kind(registry, name, args, f"config.model.{path}_args")
+    return cls(**checked_fields(cls, args, f"config.model.{path}_args"), **fixed)
+
+
+def _for_this_kind(registry: Registry, name: str, args: Mapping, path: str) -> dict[str, Any]:
+    """Drops, with a warning, arguments of another kind, so that one override changes the kind."""
+    own = {f.name for f in dataclasses.fields(registry[name])}
+    kept = {}
+    for key, value in args.items():
+        owners = [n for n, c in registry.items() if key in {f.name for f in dataclasses.fields(c)}]
+        if key in own or not owners:
+            kept[key] = value
+        else:
+            logger.warning("%s.%s belongs to %s; %s does not use it", path, key, owners[0], name)
+    return kept
+
+
+def _head(name: str, args: Mapping) -> nn.Module:
+    args = dict(args)
+    path = f"config.model.heads.{name}"
+    cls = HEADS.get_known(args.pop("kind", name), path)
+    return cls(**checked_fields(cls, args, path))

@@ -1,0 +1,27 @@
+"""Devices: the mesh, the logical axis rules, shardings of parameters and batches."""
+
+from vlp_jax.parallel.batch import batch_sharding, put_batch
+from vlp_jax.parallel.context import constrain, use_mesh
+from vlp_jax.parallel.distributed import initialize_distributed
+from vlp_jax.parallel.mesh import MESH_AXES, make_mesh
+from vlp_jax.parallel.report import ParameterSharding, ShardingReport
+from vlp_jax.parallel.rules import DEFAULT_RULES, Rules, validate
+from vlp_jax.parallel.sharding import shardings_for, shardings_like, unbox
+
+__all__ = [
+    "DEFAULT_RULES",
+    "MESH_AXES",
+    "ParameterSharding",
+    "Rules",
+    "ShardingReport",
+    "batch_sharding",
+    "constrain",
+    "initialize_distributed",
+    "make_mesh",
+    "put_batch",
+    "shardings_for",
+    "shardings_like",
+    "unbox",
+    "use_mesh",
+    "validate",
+]

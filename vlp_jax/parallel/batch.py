@@ -1,0 +1,62 @@
+"""Places host batches on the mesh: axis 0 is split over the `data` and `fsdp` axes."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vlp_jax.parallel.mesh import describe_mesh
+from vlp_jax.parallel.rules import BATCH_AXES
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of batch arrays: axis 0 over ("data", "fsdp"), the rest whole."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Makes global arrays [B, ...] from this process's part [B / processes, ...] of a batch.
+
+    Raises:
+      ValueError: if the arrays differ in their number of examples, or the examples of this process
+        cannot be divided over its devices.
+    """
+    arrays = {name: np.asarray(value) for name, value in batch.items()}
+    sharding = batch_sharding(mesh)
+    if arrays:
+        _check_divisible(_num_examples(arrays), _local_shards(sharding), mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array)
+        for name, array in arrays.items()
+    }
+
+
+def _num_examples(arrays: Mapping[str, np.ndarray]) -> int:
+    for name, array in arrays.items():
+        if array.ndim == 0:
+            raise ValueError(f'batch array "{name}" is a scalar; expected a leading batch axis')
+    sizes = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(f"batch arrays differ in their number of examples: {listed}")
+    return next(iter(sizes.values()))
+
+
+def _local_shards(sharding: NamedSharding) -> int:
+    """Returns how many different parts of the batch the devices of this process hold."""
+    total = sharding.num_devices
+    parts = sharding.addressable_devices_indices_map((total,)).values()
+    return len({(part[0].start, part[0].stop) for part in parts})
+
+
+def _check_divisible(size: int, shards: int, mesh: Mesh) -> None:
+    if size and size % shards == 0:
+        return
+    below, above = size // shards * shards, (size // shards + 1) * shards
+    valid = f"{below} or {above}" if below else f"{above}"
+    raise ValueError(
+        f"batch of {size} examples in this process cannot be divided into {shards} equal parts for "
+        f"its {len(mesh.local_devices)} devices (mesh {describe_mesh(mesh)}). "
+        f"Nearest valid: {valid}"
+    )

@@ -1,0 +1,148 @@
+"""Checkpoints of a run: the only file that talks to Orbax."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from vlp_jax.training.optimizer import path_name
+
+logger = logging.getLogger(__name__)
+
+STATE, ABOUT = "state", "about"
+
+
+class CheckpointStore:
+    """Saves and restores train states under `<workdir>/checkpoints`, asynchronously.
+
+    Keeps the newest `keep` checkpoints and, if `best` names a metric, the one where it was highest.
+    `about` is a JSON-able description (resolved config, vocabulary, answers) saved with each.
+    """
+
+    def __init__(self, workdir: str | Path, keep: int = 2, best: str | None = None):
+        self.directory = Path(workdir).absolute() / "checkpoints"
+        _check_writable(self.directory)
+        policies = [checkpoint_managers.LatestN(keep)]
+        if best is not None:
+            get_best = lambda metrics: metrics.get(best, -np.inf)
+            policies.append(checkpoint_managers.BestN(get_metric_fn=get_best, n=1))
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                enable_async_checkpointing=True,
+                best_fn=None if best is None else get_best,
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """The newest complete checkpoint's step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, about: dict, metrics: dict | None = None) -> None:
+        """Starts to save `state` as the checkpoint of `step`; a step that exists is left alone."""
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            **{STATE: ocp.args.StandardSave(state), ABOUT: ocp.args.JsonSave(about)}
+        )
+        self._manager.save(step, args=items, metrics=metrics, force=True)
+
+    def restore(self, abstract_state: Any, step: int | None = None) -> Any:
+        """Returns the state of `step` (default: the newest), laid out as `abstract_state` asks.
+
+        Leaves of `abstract_state` are `jax.ShapeDtypeStruct`s with shardings. Raises ValueError
+        that lists what is missing, unexpected or of another shape, before anything is read.
+        """
+        step = self._existing(step)
+        self._check_same_tree(abstract_state, step)
+        args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract_state)})
+        return self._manager.restore(step, args=args)[STATE]
+
+    def restore_params(self, step: int | None = None, which: str = "params") -> Any:
+        """Returns one sub-tree of a saved state as numpy arrays on this host."""
+        step = self._existing(step)
+        tree = self._saved_tree(step)[which]
+        abstract = jax.tree.map(lambda m: np.zeros((0,), m.dtype), tree)
+        restored = ocp.PyTreeCheckpointer().restore(
+            self.directory / str(step) / STATE,
+            args=ocp.args.PyTreeRestore(
+                item={which: abstract},
+                restore_args=jax.tree.map(
+                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {which: abstract}
+                ),
+                partial_restore=True,
+            ),
+        )
+        return restored[which]
+
+    def about(self, step: int | None = None) -> dict:
+        """Returns the description saved with a checkpoint."""
+        path = self.directory / str(self._existing(step)) / ABOUT / "metadata"
+        return json.loads(path.read_text())
+
+    def wait(self) -> None:
+        """Blocks until all started saves are on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finishes started saves and releases the store."""
+        self.wait()
+        self._manager.close()
+
+    def _existing(self, step: int | None) -> int:
+        steps = self._manager.all_steps()
+        if not steps:
+            raise FileNotFoundError(f'no complete checkpoint in "{self.directory}"')
+        if step is not None and step not in steps:
+            raise FileNotFoundError(
+                f'no checkpoint of step {step} in "{self.directory}"; there are {sorted(steps)}'
+            )
+        return max(steps) if step is None else step
+
+    def _saved_tree(self, step: int) -> Any:
+        return self._manager.item_metadata(step)[STATE].tree
+
+    def _check_same_tree(self, wanted: Any, step: int) -> None:
+        have, want = _shapes(self._saved_tree(step)), _shapes(wanted)
+        lines = [f"  missing in the checkpoint: {n} {want[n]}" for n in want if n not in have]
+        lines += [f"  only in the checkpoint: {n} {have[n]}" for n in have if n not in want]
+        lines += [
+            f"  {n}: checkpoint {have[n]}, model {want[n]}"
+            for n in want
+            if n in have and have[n] != want[n]
+        ]
+        if lines:
+            shown = lines[:12] + [f"  … and {len(lines) - 12} more"] * (len(lines) > 12)
+            raise ValueError(
+                f'the checkpoint of step {step} in "{self.directory}" is of another model or '
+                "another configuration:\n" + "\n".join(shown)
+            )
+
+
+def _shapes(tree: Any) -> dict[str, tuple]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {path_name(path): _shape(leaf) for path, leaf in flat if leaf is not None}
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    """The shape on disk; a typed PRNG key is stored as its raw words."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, leaf).shape
+    return tuple(leaf.shape)
+
+
+def _check_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f'cannot create "{directory}": {error.strerror or error}') from None
+    if not os.access(directory, os.W_OK):
+        raise ValueError(f'the workdir "{directory}" is not writable')

@@ -1,0 +1,187 @@
+"""Puts the parts of an experiment together and checks that they fit, before anything is computed."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from vlp_jax.config import ExperimentConfig, checked_fields, replace, to_plain
+from vlp_jax.data.assemble import Vocabulary, make_mixture, make_vocabulary
+from vlp_jax.data.mixture import Mixture
+from vlp_jax.model import VisionLanguageModel, build_model
+from vlp_jax.model.model import abstract_params
+from vlp_jax.objectives import OBJECTIVES
+from vlp_jax.objectives.base import Objective
+from vlp_jax.parallel import batch_sharding, make_mesh, unbox
+from vlp_jax.training.optimizer import make_optimizer
+from vlp_jax.training.state import TrainState, make_init, state_shardings
+from vlp_jax.training.step import make_train_step
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All parts of a run. `objectives` are by source: those whose inputs its batches hold."""
+
+    config: ExperimentConfig
+    vocabulary: Vocabulary
+    mixture: Mixture
+    model: VisionLanguageModel
+    objectives: Mapping[str, Mapping[str, Objective]]
+    optimizer: optax.GradientTransformation
+    mesh: Mesh
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint says of the run: resolved config, tokenizer and answers."""
+        return {"config": to_plain(self.config), "vocabulary": self.vocabulary.to_json()}
+
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of all metrics that steps of any source give, as `step.collect` makes them."""
+        names = {"loss", "gradient_norm"}
+        for chosen in self.objectives.values():
+            for name, objective in chosen.items():
+                names |= {f"{name}_loss", *objective.metrics}
+        return tuple(sorted(names))
+
+    def abstract_state(self, metrics: tuple[str, ...]) -> TrainState:
+        """The train state as shapes with shardings."""
+        init = make_init(self.config, self.model, self.optimizer, metrics)
+        shapes = jax.eval_shape(init, jax.random.key(0))
+        shardings, _ = state_shardings(self.config, self.model, self.optimizer, self.mesh, metrics)
+        with_sharding = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
+        return jax.tree.map(with_sharding, shapes, shardings)
+
+    def compiled_steps(self, shardings: TrainState) -> dict[str, Any]:
+        """One jitted step for each source; the state is donated, batches are split over the mesh."""
+        return {
+            source: jax.jit(
+                self._step(source),
+                in_shardings=(shardings, batch_sharding(self.mesh)),
+                out_shardings=(shardings, None),
+                donate_argnums=0,
+            )
+            for source in self.objectives
+        }
+
+    def _step(self, source: str):
+        objectives = self.objectives[source]
+        return make_train_step(self.model, objectives, self.optimizer, self.config.training)
+
+
+def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> Experiment:
+    """Returns the experiment with its config resolved; every misfit is a ValueError here.
+
+    `vocabulary` is given when a run resumes; else it is made from the data.
+    """
+    vocabulary = vocabulary or make_vocabulary(config.data)
+    mesh = make_mesh(**dataclasses.asdict(config.mesh))
+    hosts = jax.process_count()
+    mixture = make_mixture(config.data, vocabulary, config.seed, jax.process_index(), hosts)
+    fields = {name: frozenset(mixture[name].batch(0)) for name in config.data.sources}
+    config, objectives = resolve(config, vocabulary, fields)
+    model = build_model(config.model, config.training.dtype)
+    _check_heads(model, objectives)
+    _check_fields(model, fields)
+    params = unbox(abstract_params(model))
+    optimizer = make_optimizer(config.optimizer, config.training.steps, params)
+    return Experiment(config, vocabulary, mixture, model, objectives, optimizer, mesh)
+
+
+def resolve(
+    config: ExperimentConfig, vocabulary: Vocabulary, fields: Mapping[str, frozenset[str]]
+) -> tuple[ExperimentConfig, dict[str, dict[str, Objective]]]:
+    """Fills in what follows from the data, and gives each source the objectives it can feed.
+
+    An objective that no source feeds is dropped with a warning, and with it a head whose size
+    nothing determines.
+    """
+    built = build_objectives(config.objectives)
+    by_source = {
+        source: {n: o for n, o in built.items() if o.reads <= have} for source, have in fields.items()
+    }
+    for source, chosen in by_source.items():
+        if not chosen:
+            raise ValueError(
+                f"none of config.objectives ({', '.join(built)}) can use source {source}, whose "
+                f"batches hold {', '.join(sorted(fields[source]))}"
+            )
+    fed = {name for chosen in by_source.values() for name in chosen}
+    for name in [n for n in built if n not in fed]:
+        missing = built[name].reads - frozenset.union(*fields.values())
+        logger.warning(
+            "objective %s is off: no source of config.data.source = %s gives %s",
+            name,
+            config.data.source,
+            ", ".join(sorted(missing)),
+        )
+    objectives = {n: args for n, args in config.objectives.items() if n in fed}
+    config = replace(config, "objectives", objectives)
+    return _fill_sizes(config, vocabulary), by_source
+
+
+def build_objectives(settings: Mapping[str, Mapping]) -> dict[str, Objective]:
+    """Returns the objectives of `config.objectives`, each a frozen dataclass."""
+    if not settings:
+        raise ValueError(f"config.objectives is empty. Known objectives: {', '.join(OBJECTIVES)}")
+    built = {}
+    for name, args in settings.items():
+        path = f"config.objectives.{name}"
+        args = dict(args)
+        cls = OBJECTIVES.get_known(args.pop("kind", name), path)
+        built[name] = cls(**checked_fields(cls, args, path))
+    return built
+
+
+def _fill_sizes(config: ExperimentConfig, vocabulary: Vocabulary) -> ExperimentConfig:
+    """Sets what the data determines: vocabulary size, image size and number of answers."""
+    model = config.model
+    text = _filled(model.text_args, "vocab_size", vocabulary.tokenizer.size, "model.text_args")
+    vision = model.vision_args
+    if model.vision == "vit":
+        vision = _filled(vision, "image_size", config.data.image_size, "model.vision_args")
+    heads = dict(model.heads)
+    if "vqa" in heads and vocabulary.answers:
+        count = len(vocabulary.answers)
+        heads["vqa"] = _filled(heads["vqa"], "classes", count, "model.heads.vqa")
+    elif "vqa" in heads and not heads["vqa"].get("classes"):
+        logger.warning("head vqa is off: the data has no answers")
+        del heads["vqa"]
+    model = dataclasses.replace(model, text_args=text, vision_args=vision, heads=heads)
+    return dataclasses.replace(config, model=model)
+
+
+def _filled(args: Mapping, name: str, value: int, path: str) -> dict:
+    given = args.get(name) or value
+    if given != value:
+        raise ValueError(
+            f"config.{path}.{name} = {given}, but the data has {value}: leave the field out, "
+            "or change config.data"
+        )
+    return {**args, name: value}
+
+
+def _check_heads(model: VisionLanguageModel, objectives: Mapping[str, Mapping]) -> None:
+    for name, objective in {n: o for chosen in objectives.values() for n, o in chosen.items()}.items():
+        for head in objective.heads:
+            if head not in model.heads:
+                raise ValueError(
+                    f'objective {name} needs the head "{head}": add config.model.heads.{head} '
+                    f"(there are: {', '.join(model.heads) or 'none'})"
+                )
+
+
+def _check_fields(model: VisionLanguageModel, fields: Mapping[str, frozenset[str]]) -> None:
+    for source, have in fields.items():
+        missing = [name for name in model.vision.reads if name not in have]
+        if missing:
+            raise ValueError(
+                f"the vision encoder reads {', '.join(model.vision.reads)}, and source {source} "
+                f"has no {', '.join(missing)}"
+            )

@@ -1,0 +1,190 @@
+"""The training loop: batches in, steps, and what happens every so many of them."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vlp_jax.config import ExperimentConfig, write_config
+from vlp_jax.data.assemble import Vocabulary
+from vlp_jax.parallel import put_batch, use_mesh
+from vlp_jax.training.checkpoint import CheckpointStore
+from vlp_jax.training.clock import Clock
+from vlp_jax.training.experiment import Experiment, assemble
+from vlp_jax.training.interruption import Interruption
+from vlp_jax.training.metrics import MetricsWriter
+from vlp_jax.training.optimizer import make_schedule
+from vlp_jax.training.progress import Progress
+from vlp_jax.training.state import TrainState, create_state, state_shardings
+
+logger = logging.getLogger(__name__)
+
+# Called with the experiment and its parameters; returns figures by name.
+Evaluate = Callable[[Experiment, Any], dict[str, float]]
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or the gradient was not finite for too many steps in a row."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: the experiment, its last state, step, and where the time went."""
+
+    experiment: Experiment
+    state: TrainState
+    step: int
+    interrupted_by: str | None
+    clock: Clock
+
+
+def train(
+    config: ExperimentConfig, workdir: str | Path, evaluate: Evaluate | None = None
+) -> RunResult:
+    """Trains until `config.training.steps`, from the newest checkpoint in `workdir` if any.
+
+    Writes `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints. SIGTERM or Ctrl-C
+    saves a checkpoint and returns early. Raises ValueError for a config that does not fit or a
+    workdir that cannot be used, NonFiniteError when the run has diverged.
+    """
+    workdir = Path(workdir)
+    best = config.evaluation.best
+    with contextlib.ExitStack() as stack:
+        store = CheckpointStore(workdir, config.training.keep_checkpoints, best)
+        stack.callback(store.close)
+        experiment = assemble(config, saved_vocabulary(store))
+        write_config(experiment.config, workdir / "config.json")
+        stack.enter_context(use_mesh(experiment.mesh))
+        run = _Run(experiment, workdir, store, evaluate, stack)
+        return run.until_done(stack.enter_context(Interruption(config.training.log_every)))
+
+
+def saved_vocabulary(store: CheckpointStore) -> Vocabulary | None:
+    """Returns the vocabulary of the newest checkpoint, so that a resumed run keeps its ids."""
+    if store.latest_step is None:
+        return None
+    return Vocabulary.from_json(store.about()["vocabulary"])
+
+
+class _Run:
+    """One process's run: the state, and the things that happen beside the step."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: Path,
+        store: CheckpointStore,
+        evaluate: Evaluate | None,
+        stack: contextlib.ExitStack,
+    ):
+        self.experiment = experiment
+        self.training = experiment.config.training
+        self.store = store
+        self.evaluate = evaluate
+        self.clock = Clock()
+        self.figures: dict[str, float] = {}
+        names = experiment.metric_names()
+        self.state = self._start_state(names)
+        self.start = int(self.state.step)
+        self.writer = MetricsWriter(workdir, self.start)
+        stack.callback(self.writer.close)
+        self.progress = Progress(self.training.steps, self.start)
+        stack.callback(self.progress.close)
+        self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
+        shardings = jax.tree.map(lambda x: x.sharding, self.state)
+        self.steps = experiment.compiled_steps(shardings)
+        self._last_log = (self.start, time.perf_counter())
+
+    def until_done(self, interruption: Interruption) -> RunResult:
+        """Runs the remaining steps; returns early when a signal asks for it."""
+        stop = None
+        batches = self.experiment.mixture.iterate(self.start)
+        with contextlib.closing(batches):
+            for step in range(self.start, self.training.steps):
+                self._one_step(step, batches)
+                self._after(step + 1)
+                stop = interruption.requested(step + 1)
+                if stop:
+                    self._save(step + 1)
+                    self.progress.say(
+                        f"{stop}: saved step {step + 1}; the same command goes on from there"
+                    )
+                    break
+        done = int(self.state.step)
+        if not stop:
+            self._save(done)
+        with self.clock.measure("checkpoint"):
+            self.store.wait()
+        return RunResult(self.experiment, self.state, done, stop, self.clock)
+
+    def _start_state(self, names: tuple[str, ...]) -> TrainState:
+        config = self.experiment.config
+        parts = (config, self.experiment.model, self.experiment.optimizer, self.experiment.mesh, names)
+        _, report = state_shardings(*parts)
+        logger.info("%s", report.text())
+        if self.store.latest_step is None:
+            return create_state(*parts)
+        return self.store.restore(self.experiment.abstract_state(names))
+
+    def _one_step(self, step: int, batches: Any) -> None:
+        source = self.experiment.mixture.choice(step)
+        with self.clock.measure("data"):
+            batch = put_batch(next(batches), self.experiment.mesh)
+        first = step == self.start or source not in self._compiled()
+        with self.clock.measure("compile" if first else "step"):
+            self.state, _ = self.steps[source](self.state, batch)
+            # Waiting here keeps the data time honest; the next batch is already being made.
+            jax.block_until_ready(self.state.step)
+
+    def _compiled(self) -> set[str]:
+        return {s for s, f in self.steps.items() if f._cache_size()}
+
+    def _after(self, step: int) -> None:
+        training = self.training
+        self.progress.advance(step)
+        if step % training.log_every == 0:
+            self._log(step)
+        if self.evaluate and training.evaluate_every and step % training.evaluate_every == 0:
+            self._evaluate(step)
+        if step % training.checkpoint_every == 0:
+            self._save(step)
+
+    def _log(self, step: int) -> None:
+        meters, bad = jax.device_get((self.state.meters, self.state.bad_steps))
+        values = {k: float(m.total / m.count) for k, m in meters.items() if m.count}
+        values["learning_rate"] = float(self.schedule(step - 1))
+        self.writer.write(step, values)
+        since, when = self._last_log
+        speed = (step - since) / (time.perf_counter() - when)
+        self._last_log = (step, time.perf_counter())
+        shown = values | {"data_wait_share": self.clock.share("data")}
+        examples = speed * self.experiment.config.data.batch_size
+        self.progress.report(step, shown, examples, (self.training.steps - step) / speed)
+        self._check_finite(step, int(bad))
+
+    def _check_finite(self, step: int, bad: int) -> None:
+        if bad >= self.training.nan_patience:
+            raise NonFiniteError(
+                f"loss or gradient was not finite in {bad} steps in a row up to step {step}; these "
+                "steps changed nothing. Lower config.optimizer.learning_rate, set "
+                "config.optimizer.clip_norm, or look at the data. The last checkpoint is step "
+                f"{self.store.latest_step}"
+            )
+
+    def _evaluate(self, step: int) -> None:
+        with self.clock.measure("evaluate"):
+            self.figures = self.evaluate(self.experiment, self.state.params)
+        self.writer.write(step, {f"evaluation/{k}": v for k, v in self.figures.items()})
+        shown = "  ".join(f"{k} {v:.3f}" for k, v in self.figures.items())
+        self.progress.say(f"step {step}  evaluation: {shown}")
+
+    def _save(self, step: int) -> None:
+        with self.clock.measure("checkpoint"):
+            metrics = {k: float(v) for k, v in self.figures.items() if np.isfinite(v)}
+            self.store.save(step, self.state, self.experiment.about, metrics)

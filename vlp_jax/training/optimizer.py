@@ -1,0 +1,129 @@
+"""AdamW with warm-up, decay and parameter groups, from an `OptimizerConfig`."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vlp_jax.config import OptimizerConfig, checked_fields
+
+# Biases and the scales of normalisations are not decayed unless a group says so.
+UNDECAYED = ("bias", "scale")
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Settings of the parameters whose path ("text/layer_0/…") matches a regular expression.
+
+    `learning_rate` and `weight_decay` multiply the optimizer's; `decay_all` decays biases and
+    normalisation scales of the group too; `frozen` parameters never change.
+    """
+
+    pattern: str = ".*"
+    learning_rate: float = 1.0
+    weight_decay: float = 1.0
+    decay_all: bool = False
+    frozen: bool = False
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Returns the learning rate by step: linear warm-up, then cosine, linear or no decay."""
+    rest = max(steps - config.warmup_steps, 1)
+    ratio = config.end_learning_rate / config.learning_rate if config.learning_rate else 0.0
+    decay = {
+        "cosine": lambda: optax.cosine_decay_schedule(config.learning_rate, rest, alpha=ratio),
+        "linear": lambda: optax.linear_schedule(
+            config.learning_rate, config.end_learning_rate, rest
+        ),
+        "constant": lambda: optax.constant_schedule(config.learning_rate),
+    }[config.schedule]()
+    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    return optax.join_schedules([warmup, decay], [config.warmup_steps])
+
+
+def make_optimizer(config: OptimizerConfig, steps: int, params: Any) -> optax.GradientTransformation:
+    """Returns clip → Adam → decoupled weight decay → group factors → learning rate.
+
+    `params` (shapes suffice) give the paths that groups match. Raises ValueError for a group with
+    an unknown field, an invalid pattern, or one that matches nothing.
+    """
+    groups = match_groups(config.groups, params)
+    decays = jax.tree_util.tree_map_with_path(
+        lambda path, group: _decay(config, path, group), groups, is_leaf=_is_group
+    )
+    factors = jax.tree.map(
+        lambda g: 0.0 if g.frozen else g.learning_rate, groups, is_leaf=_is_group
+    )
+    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    return optax.chain(
+        *clip,
+        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
+        _add_decayed(decays),
+        _scale_by(factors),
+        optax.scale_by_learning_rate(make_schedule(config, steps)),
+    )
+
+
+def match_groups(groups: tuple[dict, ...], params: Any) -> Any:
+    """Returns the group of every parameter; the first pattern that matches wins."""
+    built = [
+        ParameterGroup(**checked_fields(ParameterGroup, g, f"config.optimizer.groups[{i}]"))
+        for i, g in enumerate(groups)
+    ]
+    patterns = [_compiled(g.pattern, i) for i, g in enumerate(built)]
+    used = set()
+
+    def find(path, _):
+        name = path_name(path)
+        for i, pattern in enumerate(patterns):
+            if pattern.search(name):
+                used.add(i)
+                return built[i]
+        return ParameterGroup()
+
+    matched = jax.tree_util.tree_map_with_path(find, params)
+    for i, group in enumerate(built):
+        if i not in used:
+            raise ValueError(
+                f'config.optimizer.groups[{i}].pattern = "{group.pattern}" matches no parameter '
+                "that an earlier group left"
+            )
+    return matched
+
+
+def path_name(path: tuple) -> str:
+    """Returns a tree path as text, such as "text/layer_0/feed_forward/norm/scale"."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+
+
+def _compiled(pattern: str, index: int) -> re.Pattern:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(
+            f'config.optimizer.groups[{index}].pattern = "{pattern}" is no regular expression: {error}'
+        ) from None
+
+
+def _is_group(x: Any) -> bool:
+    return isinstance(x, ParameterGroup)
+
+
+def _decay(config: OptimizerConfig, path: tuple, group: ParameterGroup) -> float:
+    decayed = group.decay_all or path_name(path).rsplit("/", 1)[-1] not in UNDECAYED
+    return config.weight_decay * group.weight_decay if decayed else 0.0
+
+
+def _add_decayed(decays: Any) -> optax.GradientTransformation:
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays)
+    )
+
+
+def _scale_by(factors: Any) -> optax.GradientTransformation:
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(lambda u, f: u * jnp.asarray(f, u.dtype), updates, factors)
+    )

@@ -1,0 +1,146 @@
+"""Every output of the ALBEF bundles, computed with the port."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from vlp_jax.interchange.conversion import to_params
+from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.objectives.base import cross_entropy, masked_mean
+from vlp_jax.verify.bundle import Bundle
+from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit
+from vlp_jax.verify.runner import RUNNERS
+from vlp_jax.zoo.albef import momentum_table
+
+
+@RUNNERS.register("albef/pretrain")
+def pretrain(bundle: Bundle) -> dict[str, Any]:
+    """Both encoders, the fusion, all heads, the momentum model and the similarities to queues."""
+    loaded = load(bundle)
+    teacher = teacher_params(loaded)
+    outputs = quick_jit(lambda p, t: _pretrain_outputs(loaded, p, t))(loaded.params, teacher)
+    return outputs | gradients(loaded, lambda params: _pretrain_loss(loaded, params))
+
+
+def teacher_params(loaded: Loaded) -> Any:
+    """Returns the parameters with the momentum copies of the checkpoint in place."""
+    return _overlay(loaded.params, to_params(loaded.bundle.state, momentum_table(loaded.table)))
+
+
+def _overlay(below: Any, above: Any) -> Any:
+    if not isinstance(below, dict):
+        return above
+    return {k: _overlay(v, above[k]) if k in above else v for k, v in below.items()}
+
+
+def encode(model: Model, batch: dict, ids: Array, mask: Array) -> tuple[Tokens, Tokens, Fused]:
+    """Returns image tokens, text tokens and their fusion."""
+    image, text = model.encode_image(batch), model.encode_text(ids, mask)
+    return image, text, model.fuse(text, image)
+
+
+def _forward(loaded: Loaded, params: Any, ids: str = "input_ids") -> tuple[tuple, dict]:
+    """Runs `encode` on the bundle's inputs; returns its result and the intermediates."""
+    bundle = loaded.bundle
+    batch = {"image": channels_last(bundle.input("image"))}
+    return loaded.trace(params, encode, batch, bundle.ids(ids), bundle.mask("attention_mask"))
+
+
+def _pretrain_outputs(loaded: Loaded, params: Any, teacher: Any) -> dict[str, Any]:
+    (image, text, fused), sown = _forward(loaded, params)
+    (image_m, text_m, _), _ = _forward(loaded, teacher)
+    outputs = {
+        "text_valid": text.mask,
+        "fusion_output": fused.text,
+        **_layer_outputs(loaded, sown, text.mask),
+        **_encoder_outputs(loaded, params, image, text),
+        **_encoder_outputs(loaded, teacher, image_m, text_m, "_m"),
+        "itm_logits": loaded.apply(params, Model.match_logits, fused),
+        "itm_logits_all_pairs": all_pairs(loaded, params, image, text),
+        "mlm_logits": _word_logits(loaded, params, image),
+        "mlm_logits_m": _word_logits(loaded, teacher, image_m),
+    }
+    return outputs | _similarities(loaded, params, outputs)
+
+
+def _layer_outputs(loaded: Loaded, sown: dict[str, Array], mask: Array) -> dict[str, Any]:
+    """Every layer of the ViT, and of the one published BERT that we hold in two parts."""
+    config = loaded.config
+    layers = [sown[f"text/layer_{i}_output"] for i in range(config.text_args["layers"])]
+    layers += [sown[f"fusion/layer_{i}_output"] for i in range(config.fusion_args["layers"])]
+    blocks = range(config.vision_args["layers"])
+    return {
+        "text_embedding_output": Tokens(sown["text/embedding"], mask),
+        **{f"text_layer_{i}": Tokens(layer, mask) for i, layer in enumerate(layers)},
+        **{f"vision_block_{i}": sown[f"vision/layer_{i}_output"] for i in blocks},
+    }
+
+
+def _encoder_outputs(
+    loaded: Loaded, params: Any, image: Tokens, text: Tokens, suffix: str = ""
+) -> dict[str, Any]:
+    """Tokens of both encoders and their contrastive vectors."""
+    return {
+        f"image_embeds{suffix}": image.states,
+        f"text_embeds{suffix}": text,
+        f"image_feat{suffix}": loaded.apply(params, Model.image_vector, image),
+        f"text_feat{suffix}": loaded.apply(params, Model.text_vector, text),
+    }
+
+
+def all_pairs(loaded: Loaded, params: Any, image: Tokens, text: Tokens) -> Array:
+    """Returns the matching logits [I, T, 2] of every image with every text."""
+    images, texts = len(image.mask), len(text.mask)
+    pick = lambda tokens, rows: jax.tree.map(lambda x: x[rows], tokens)
+    fused = loaded.apply(
+        params,
+        Model.fuse,
+        pick(text, jnp.tile(jnp.arange(texts), images)),
+        pick(image, jnp.repeat(jnp.arange(images), texts)),
+    )
+    return loaded.apply(params, Model.match_logits, fused).reshape(images, texts, 2)
+
+
+def _word_logits(loaded: Loaded, params: Any, image: Tokens) -> Tokens:
+    """Word logits for the text with replaced words, paired with its image."""
+    ids, mask = loaded.bundle.ids("mlm_input_ids"), loaded.bundle.mask("attention_mask")
+    text = loaded.apply(params, Model.encode_text, ids, mask)
+    fused = loaded.apply(params, Model.fuse, text, image)
+    return Tokens(loaded.apply(params, Model.word_logits, fused.text.states), mask)
+
+
+def _similarities(loaded: Loaded, params: Any, outputs: dict[str, Any]) -> dict[str, Any]:
+    """Similarities to the momentum features of the batch, followed by the queue."""
+    state = loaded.bundle.state
+    temperature = loaded.apply(params, Model.temperature)
+    images = jnp.concatenate([outputs["image_feat_m"].T, state["image_queue"]], axis=1)
+    texts = jnp.concatenate([outputs["text_feat_m"].T, state["text_queue"]], axis=1)
+    return {
+        "sim_i2t_batch": outputs["image_feat"] @ outputs["text_feat"].T / temperature,
+        "sim_i2t": outputs["image_feat"] @ texts / temperature,
+        "sim_t2i": outputs["text_feat"] @ images / temperature,
+        "sim_i2t_m": outputs["image_feat_m"] @ texts / temperature,
+        "sim_t2i_m": outputs["text_feat_m"] @ images / temperature,
+    }
+
+
+def _pretrain_loss(loaded: Loaded, params: Any) -> Array:
+    """Matching + masked words + in-batch contrast, without teacher and queue."""
+    bundle = loaded.bundle
+    (image, text, fused), _ = _forward(loaded, params)
+    matching = loaded.apply(params, Model.match_logits, fused)
+    labels = bundle.ids("mlm_labels")
+    words = cross_entropy(_word_logits(loaded, params, image).states, jnp.maximum(labels, 0))
+    vectors = _encoder_outputs(loaded, params, image, text)
+    similarity = vectors["image_feat"] @ vectors["text_feat"].T
+    similarity = similarity / loaded.apply(params, Model.temperature)
+    own = jnp.arange(len(similarity))
+    contrast = cross_entropy(similarity, own).mean() + cross_entropy(similarity.T, own).mean()
+    return (
+        cross_entropy(matching, bundle.ids("itm_targets")).mean()
+        + masked_mean(words, labels >= 0)
+        + contrast / 2
+    )

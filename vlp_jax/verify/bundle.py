@@ -1,0 +1,130 @@
+"""Reads a reference bundle: a published checkpoint with inputs and the original's outputs."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from vlp_jax.config import nearest
+from vlp_jax.interchange.state_dict import CHECKPOINT_SUFFIXES, StateDict, read_state_dict
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder with `config.json`, a checkpoint, `inputs.npz` and `outputs.npz`.
+
+    Attributes:
+      path: the folder.
+      config: the published config and, beside it, what the bundle says about itself.
+      inputs, expected: arrays by name.
+      checkpoint: the file in the published layout.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    inputs: dict[str, np.ndarray]
+    expected: dict[str, np.ndarray]
+    checkpoint: Path
+
+    @property
+    def kind(self) -> str:
+        """ "<model>/<task>", such as "albef/pretrain"."""
+        return f"{self.field('model')}/{self.field('task')}"
+
+    @property
+    def small_scale(self) -> bool:
+        """Whether activations are so small that tolerances must follow the size of each array."""
+        return "smallscale" in self.path.name or "scale" in self.config.get("conventions", {})
+
+    @cached_property
+    def state(self) -> StateDict:
+        """The checkpoint's tensors under their published names."""
+        return read_state_dict(self.checkpoint)
+
+    def field(self, name: str) -> Any:
+        """Returns an entry of config.json; a missing one is a ValueError."""
+        if name not in self.config:
+            raise ValueError(
+                f'{self.path / "config.json"} has no "{name}".{nearest(name, self.config)}'
+            )
+        return self.config[name]
+
+    def ids(self, name: str) -> Array:
+        """Returns an input of integers as int32."""
+        return jnp.asarray(self.input(name), jnp.int32)
+
+    def mask(self, name: str) -> Array:
+        """Returns an input of zeros and ones as booleans."""
+        return jnp.asarray(self.input(name)).astype(bool)
+
+    def input(self, name: str) -> np.ndarray:
+        """Returns an input array; a missing one is a ValueError."""
+        if name not in self.inputs:
+            raise ValueError(
+                f'{self.path / "inputs.npz"} has no array "{name}".{nearest(name, self.inputs)} '
+                f"It has {', '.join(self.inputs)}"
+            )
+        return self.inputs[name]
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Reads a bundle folder.
+
+    Raises FileNotFoundError for what is not there and ValueError for what cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is not a folder; a bundle is a folder with config.json")
+    config = _read_config(path / "config.json")
+    return Bundle(
+        path,
+        config,
+        _read_arrays(path / "inputs.npz"),
+        _read_arrays(path / "outputs.npz"),
+        _find_checkpoint(path, config.get("checkpoint_file")),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(_existing(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds a {type(config).__name__}; expected a JSON object")
+    return config
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(_existing(path), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, OSError, AttributeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path} is damaged or not an .npz file: {error}") from None
+
+
+def _find_checkpoint(path: Path, named: str | None) -> Path:
+    """Returns the file that config.json names, or else the first checkpoint in the folder."""
+    if named and (path / Path(named).name).is_file():
+        return path / Path(named).name
+    found = sorted(p for p in path.iterdir() if p.suffix in CHECKPOINT_SUFFIXES)
+    if not found:
+        raise FileNotFoundError(
+            f"{path} holds no checkpoint: expected {named or 'a file'} "
+            f"with one of the endings {', '.join(CHECKPOINT_SUFFIXES)}"
+        )
+    return found[0]
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; a bundle needs it")
+    return path

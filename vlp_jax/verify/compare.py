@@ -1,0 +1,79 @@
+"""Compares computed outputs with a bundle's, each within the tolerance that suits it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.layers.tokens import Tokens
+from vlp_jax.verify.bundle import Bundle
+
+# Ten times the rounding level that the reference itself shows between float32 and float64.
+ROUNDING_FACTOR = 10.0
+LEAST_TOLERANCE = 1e-5
+GRADIENT_TOLERANCE = 1e-4
+SMALL_SCALE_TOLERANCE = 2e-5
+
+# Softmax ignores a shift of all keys, so the gradient of a key bias is zero and what a file holds
+# is rounding noise.
+_NOISE = re.compile(r"^grad/.*\bkey\d?\.bias$")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One output: its largest error over the valid positions, and what is allowed.
+
+    `note` says what went wrong where no error can be computed.
+    """
+
+    name: str
+    error: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance; NaN is not."""
+        return not self.note and self.error <= self.tolerance
+
+
+def compare(bundle: Bundle, computed: Mapping[str, Any]) -> list[Row]:
+    """Returns one row for each expected output.
+
+    Values of `computed` are arrays, or `Tokens` whose mask [B, T] says which positions count.
+    Whole numbers and booleans must be identical.
+    """
+    return [_row(bundle, name, computed.get(name)) for name in bundle.expected]
+
+
+def _row(bundle: Bundle, name: str, value: Any) -> Row:
+    expected = bundle.expected[name]
+    if value is None:
+        return Row(name, np.nan, 0.0, "not computed")
+    states = np.asarray(value.states if isinstance(value, Tokens) else value)
+    if states.shape != expected.shape:
+        return Row(name, np.nan, 0.0, f"shape {states.shape}, expected {expected.shape}")
+    if isinstance(value, Tokens):
+        mask = np.asarray(value.mask)
+        states, expected = states[mask], expected[mask]
+    if expected.size == 0:
+        return Row(name, 0.0, 0.0)
+    if not np.issubdtype(expected.dtype, np.floating):
+        return Row(name, float((states != expected).sum()), 0.0)
+    error = np.abs(states.astype(np.float64) - expected.astype(np.float64)).max()
+    return Row(name, float(error), tolerance(bundle, name, expected))
+
+
+def tolerance(bundle: Bundle, name: str, expected: np.ndarray) -> float:
+    """Returns the largest absolute error allowed for an output with these (valid) values."""
+    rounding = ROUNDING_FACTOR * float(bundle.config.get("float64_max_abs_diff", {}).get(name, 0))
+    largest = float(np.abs(expected).max())
+    if _NOISE.match(name):
+        return max(rounding, LEAST_TOLERANCE)
+    if re.match(r"(.*/)?grad(/|_)", name):
+        return max(rounding, GRADIENT_TOLERANCE * largest)
+    if bundle.small_scale and expected.size > 1:
+        return SMALL_SCALE_TOLERANCE * float(expected.std())
+    return max(rounding, LEAST_TOLERANCE * min(1.0, largest))

@@ -1,0 +1,90 @@
+"""Runs a published model on a bundle: loading, forward passes with intermediates, gradients."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array
+
+from vlp_jax.config import ModelConfig, nearest
+from vlp_jax.interchange.conversion import to_published
+from vlp_jax.interchange.key_table import KeyTable
+from vlp_jax.model import VisionLanguageModel, build_model
+from vlp_jax.verify.bundle import Bundle
+from vlp_jax.zoo import Published, find
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A bundle's model: what it is, how it is built, and the parameters from its checkpoint."""
+
+    bundle: Bundle
+    published: Published
+    config: ModelConfig
+    model: VisionLanguageModel
+    params: Any
+
+    @property
+    def table(self) -> KeyTable:
+        """The table between the checkpoint's tensors and the parameters."""
+        return self.published.key_table(self.config)
+
+    def apply(self, params: Any, method: Callable, *inputs: Any) -> Any:
+        """Returns `method(model, *inputs)` with `params`, without dropout."""
+        return self.model.apply({"params": params}, *inputs, method=method)
+
+    def trace(self, params: Any, method: Callable, *inputs: Any) -> tuple[Any, dict[str, Array]]:
+        """Returns the same and what the parts have sown, by path such as "text/layer_0_output"."""
+        output, sown = self.model.apply(
+            {"params": params}, *inputs, method=method, mutable=["intermediates"]
+        )
+        flat = flatten_dict(sown.get("intermediates", {}), sep="/")
+        return output, {path: values[0] for path, values in flat.items()}
+
+
+def load(bundle: Bundle, task: str | None = None) -> Loaded:
+    """Returns the bundle's model with its checkpoint; `task` overrides the bundle's own."""
+    published = find(bundle.field("model"), task or bundle.field("task"))
+    config = published.from_published(bundle.config)
+    params = published.load(bundle.state, config)
+    return Loaded(bundle, published, config, build_model(config), params)
+
+
+def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
+    """Returns `loss` of the parameters and its gradients, as a bundle names them.
+
+    That is the norm for every name in `grad_param_names`, the total norm, and in full the
+    gradients that the bundle holds. Tied tensors count once.
+    """
+    value, grads = quick_jit(jax.value_and_grad(loss))(loaded.params)
+    named = to_published(grads, loaded.table)
+    names = loaded.bundle.field("grad_param_names")
+    unknown = [name for name in names if name not in named]
+    if unknown:
+        raise ValueError(
+            f'grad_param_names has "{unknown[0]}", which the model has not.'
+            f"{nearest(unknown[0], named)}"
+        )
+    norms = np.array([np.linalg.norm(named[name]) for name in names])
+    wanted = [n for n in loaded.bundle.expected if n.startswith("grad/")]
+    return {
+        "loss": value,
+        "grad_param_norms": norms,
+        "grad_norm_total": np.linalg.norm(norms),
+        **{name: named[name.removeprefix("grad/")] for name in wanted},
+    }
+
+
+def quick_jit(function: Callable) -> Callable:
+    """`jax.jit` for functions that run once on tiny arrays: half the time to compile on a CPU."""
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=quick)
+
+
+def channels_last(image: np.ndarray) -> Array:
+    """[..., 3, H, W] as published models take images -> [..., H, W, 3]."""
+    return jnp.moveaxis(jnp.asarray(image), -3, -1)
