@@ -1,3 +1,16 @@
 """Vision-language pre-training in JAX and Flax."""
 
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(*args: Any, **kwargs: Any) -> Any:
+    """Returns a model ready for use; see `vlp_jax.inference.load`.
+
+    `vlp_jax.load("runs/quickstart")` takes the newest checkpoint of a run.
+    """
+    from vlp_jax.inference import load as load_model  # keeps `import vlp_jax` light
+
+    return load_model(*args, **kwargs)

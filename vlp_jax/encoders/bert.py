@@ -18,6 +18,8 @@ class BertEncoder(nn.Module):
 
     `frozen_first_rows` names the tables ("word", "position", "type") whose row 0 the look-up does
     not train; `embedding_norm` is off for models that normalise text and regions together.
+    With `tasks` > 0 a row of a table of that many tasks follows [CLS] and the output is one token
+    longer (ViLBERT 12-in-1); `task` is the row for callers that name none.
     """
 
     vocab_size: int = 30522
@@ -32,6 +34,9 @@ class BertEncoder(nn.Module):
     embedding_norm: bool = True
     frozen_first_rows: tuple[str, ...] = ("word",)
     epsilon: float = BERT_EPSILON
+    activation: str = "gelu"
+    tasks: int = 0
+    task: int = 0
     dtype: str = "float32"
 
     def setup(self) -> None:
@@ -41,6 +46,8 @@ class BertEncoder(nn.Module):
             self.max_length, self.width, "position" in frozen, axes=("length", "embed")
         )
         self.type = Embedding(self.types, self.width, "type" in frozen, axes=(None, "embed"))
+        if self.tasks:
+            self.task_token = Embedding(self.tasks, self.width, axes=(None, "embed"))
         if self.embedding_norm:
             self.norm = LayerNorm(self.epsilon)
         self.drop = nn.Dropout(self.dropout)
@@ -51,22 +58,32 @@ class BertEncoder(nn.Module):
                 self.dropout,
                 self.attention_dropout,
                 self.epsilon,
+                activation=self.activation,
                 name=f"layer_{i}",
             )
             for i in range(self.layers)
         ]
 
-    def __call__(self, ids, mask, segments=None, *, deterministic: bool = True) -> Tokens:
-        """Encodes ids [B, L] under a boolean mask [B, L]; segments [B, L] default to zero."""
-        states = self.embed(ids, segments, deterministic=deterministic)
+    def __call__(
+        self, ids, mask, segments=None, *, tasks=None, deterministic: bool = True
+    ) -> Tokens:
+        """Encodes ids [B, L] under a boolean mask [B, L].
+
+        Segments [B, L] default to zero, tasks [B] to the field `task`.
+        """
+        states = self.embed(ids, segments, tasks, deterministic=deterministic)
+        if self.tasks:
+            mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
         bias = attention_bias(mask)
         for i, block in enumerate(self.blocks):
             states = block(states, bias, deterministic=deterministic)
             self.sow("intermediates", f"layer_{i}_output", states)
         return Tokens(states, mask)
 
-    def embed(self, ids, segments=None, *, deterministic: bool = True) -> Float[Array, "b l d"]:
-        """Returns the embedding layer's output [B, L, D]."""
+    def embed(
+        self, ids, segments=None, tasks=None, *, deterministic: bool = True
+    ) -> Float[Array, "b l d"]:
+        """Returns the embedding layer's output [B, L, D], or [B, L + 1, D] with a task token."""
         if ids.shape[1] > self.max_length:
             raise ValueError(
                 f"a text of {ids.shape[1]} tokens exceeds the {self.max_length} positions of the "
@@ -74,11 +91,21 @@ class BertEncoder(nn.Module):
             )
         segments = jnp.zeros_like(ids) if segments is None else segments
         states = self.word(ids) + self.position(jnp.arange(ids.shape[1])[None]) + self.type(segments)
+        if self.tasks:
+            states = self._with_task_token(states, tasks)
         if self.embedding_norm:
             states = self.norm(states)
         states = self.drop(states, deterministic=deterministic).astype(self.dtype)
         self.sow("intermediates", "embedding", states)
         return states
+
+    def _with_task_token(self, states: Float[Array, "b l d"], tasks) -> Float[Array, "b t d"]:
+        """Inserts the token after [CLS]; it has no position or type of its own."""
+        if not 0 <= self.task < self.tasks:
+            raise ValueError(f"text_args.task = {self.task}: expected 0 to {self.tasks - 1}")
+        tasks = jnp.full(len(states), self.task) if tasks is None else jnp.reshape(tasks, -1)
+        token = self.task_token(tasks)[:, None]
+        return jnp.concatenate([states[:, :1], token, states[:, 1:]], axis=1)
 
     def word_table(self) -> Float[Array, "v d"]:
         """Returns the word embedding table, to which output layers are tied."""

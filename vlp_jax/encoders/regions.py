@@ -2,7 +2,8 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from flax.linen import meta
+from jaxtyping import Array, Float, Int
 
 from vlp_jax.config.registry import Registry
 from vlp_jax.encoders import VISION_ENCODERS
@@ -71,6 +72,25 @@ def encode_boxes(boxes: Float[Array, "b r k"], name: str) -> Float[Array, "b r e
     return function(boxes)
 
 
+def aligned_positions(
+    alignment: Int[Array, "b r a"], positions: Float[Array, "p d"]
+) -> Float[Array, "b r d"]:
+    """Returns the mean position vector of the words that each region is aligned with.
+
+    `alignment` holds text positions, -1 = unused; a region without words gets zero (VisualBERT).
+    """
+    used = (alignment >= 0)[..., None].astype(positions.dtype)
+    vectors = jnp.take(positions, jnp.maximum(alignment, 0), axis=0) * used
+    return vectors.sum(2) / jnp.maximum(used.sum(2), 1)
+
+
+def _cut_to_regions(alignment: Array, regions: int) -> Array:
+    """Takes off padding beyond the last region, which published data have."""
+    if alignment.shape[1] < regions:
+        raise ValueError(f"region_alignment has {alignment.shape[1]} rows for {regions} regions")
+    return alignment[:, :regions]
+
+
 @VISION_ENCODERS.register("regions")
 class RegionEncoder(nn.Module):
     """Embeds `region_features` [B, R, F] and `region_boxes` [B, R, 4] under `region_mask` [B, R].
@@ -79,10 +99,15 @@ class RegionEncoder(nn.Module):
     * `boxes_joined`: append the encoded box to the feature (OSCAR) instead of adding its projection.
     * `feature_norm`, `box_norm`, `output_norm`: where layer normalisation stands.
     * `average`: the mean of both projections (LXMERT) instead of their sum.
-    * `types`, `positions`: own tables; every region has position 0 (VisualBERT).
-    * `text_type`: the row of the text encoder's type table that is added (UNITER); -1 for none.
-    * `mask_embedding`: a learned vector is added to masked regions (UNITER).
+    * `types`, `positions`: own tables (VisualBERT). Without `region_types` [B, R] in the batch every
+      region has type `default_type`; every region has position 0, to which `region_alignment`
+      [B, R, A] adds the mean position of the words it names (text positions, -1 = unused).
+    * `text_type`: the row of the text encoder's type table that is added (UNITER), where the batch
+      has no `region_types` [B, R] that name it; -1 for none.
+    * `mask_embedding`: row 1 of a learned table is added to the features of regions that are True in
+      `region_hidden` [B, R]; as published, row 0, of the others, is never read (UNITER).
     * `layers`: Transformer layers over the regions alone (LXMERT has 5).
+    * `embedding_dropout`: by default that of the layers, `dropout`.
     """
 
     feature_width: int = 2048
@@ -94,6 +119,7 @@ class RegionEncoder(nn.Module):
     output_norm: bool = True
     average: bool = False
     types: int = 0
+    default_type: int = 0
     positions: int = 0
     text_type: int = -1
     mask_embedding: bool = False
@@ -102,17 +128,25 @@ class RegionEncoder(nn.Module):
     mlp_width: int = 3072
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    embedding_dropout: float | None = None
     epsilon: float = BERT_EPSILON
+    activation: str = "gelu"
     dtype: str = "float32"
 
     reads = ("region_features", "region_boxes", "region_mask")
+
+    @property
+    def shares_text_tables(self) -> bool:
+        """Whether the text encoder's type or position table takes part."""
+        return self.text_type >= 0 or self.positions > 0
 
     @nn.compact
     def __call__(self, batch: dict, *, text_encoder=None, deterministic: bool = True) -> Tokens:
         states = self._embed(batch, text_encoder)
         if self.output_norm:
             states = LayerNorm(self.epsilon, name="norm")(states)
-        states = nn.Dropout(self.dropout)(states, deterministic=deterministic).astype(self.dtype)
+        drop = nn.Dropout(self.dropout if self.embedding_dropout is None else self.embedding_dropout)
+        states = drop(states, deterministic=deterministic).astype(self.dtype)
         self.sow("intermediates", "embedding", states)
         mask = batch["region_mask"]
         bias = attention_bias(mask)
@@ -123,6 +157,7 @@ class RegionEncoder(nn.Module):
                 self.dropout,
                 self.attention_dropout,
                 self.epsilon,
+                activation=self.activation,
                 name=f"layer_{i}",
             )
             states = layer(states, bias, deterministic=deterministic)
@@ -130,8 +165,10 @@ class RegionEncoder(nn.Module):
         return Tokens(states, mask)
 
     def _embed(self, batch: dict, text_encoder) -> Float[Array, "b r d"]:
-        boxes = encode_boxes(batch["region_boxes"], self.boxes)
         features = self._features(batch)
+        boxes = features[..., :0]
+        if self.boxes != "none":
+            boxes = encode_boxes(batch["region_boxes"], self.boxes)
         if self.boxes_joined:
             features = jnp.concatenate([features, boxes], -1)
         parts = [self._projected("feature", features, self.feature_norm)]
@@ -149,9 +186,13 @@ class RegionEncoder(nn.Module):
                 "(model.vision_args.feature_width)"
             )
         if self.mask_embedding and "region_hidden" in batch:
-            vector = self.param("mask_embedding", kernel_init("patch"), (features.shape[-1],))
-            features = features + batch["region_hidden"][..., None] * vector
+            table = self.param("mask_embedding", kernel_init(None, "patch"), (2, expected))
+            features = features + batch["region_hidden"][..., None] * table[1]
         return features
+
+    def feature_table(self) -> Float[Array, "f d"]:
+        """Returns the kernel that embeds features, to which feature regression is tied."""
+        return meta.unbox(self.variables["params"]["feature_projection"]["kernel"])
 
     def _projected(self, name: str, x: Array, norm: bool) -> Float[Array, "b r d"]:
         projected = Linear(self.width, axes=("patch", "embed"), name=f"{name}_projection")(x)
@@ -161,11 +202,15 @@ class RegionEncoder(nn.Module):
         extra = 0.0
         shape = batch["region_mask"].shape
         if self.types:
-            ids = batch.get("region_types", jnp.zeros(shape, jnp.int32))
+            ids = batch.get("region_types", jnp.full(shape, self.default_type, jnp.int32))
             extra += Embedding(self.types, self.width, axes=(None, "embed"), name="type")(ids)
         if self.positions:
             table = Embedding(self.positions, self.width, axes=("length", "embed"), name="position")
             extra += table(jnp.zeros(shape, jnp.int32))
+        if self.positions and "region_alignment" in batch:
+            alignment = _cut_to_regions(batch["region_alignment"], shape[1])
+            extra += aligned_positions(alignment, text_encoder.position_table())
         if self.text_type >= 0:
-            extra += text_encoder.type_table()[self.text_type]
+            ids = batch.get("region_types", jnp.full(shape, self.text_type, jnp.int32))
+            extra += jnp.take(text_encoder.type_table(), ids, axis=0)
         return extra

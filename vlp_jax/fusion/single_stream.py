@@ -1,6 +1,7 @@
 """Single-stream fusion: one Transformer over the joined sequence (UNITER, VisualBERT, OSCAR)."""
 
 import flax.linen as nn
+from jaxtyping import Array, Bool
 
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.layers.attention import attention_bias
@@ -15,7 +16,9 @@ class SingleStreamFusion(nn.Module):
     """`layers` BERT layers over text followed by image, with full self-attention.
 
     Images of another width are projected to the text's. `embedding_norm` normalises the joined
-    embeddings with one shared layer norm (VisualBERT).
+    embeddings with one shared layer norm (VisualBERT). `joint_mask` [B, T, T] says which joint
+    position (row) sees which (column), for captioning as OSCAR does it; by default every position
+    sees all real ones.
     """
 
     layers: int = 12
@@ -25,11 +28,20 @@ class SingleStreamFusion(nn.Module):
     dropout: float = 0.1
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
+    activation: str = "gelu"
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
+    def __call__(
+        self,
+        text: Tokens,
+        image: Tokens,
+        *,
+        joint_mask: Bool[Array, "b t t"] | None = None,
+        deterministic: bool = True,
+    ) -> Fused:
         joined = text.concatenate(self._as_wide_as(text, image))
-        states, bias = joined.states, attention_bias(joined.mask)
+        states = joined.states
+        bias = attention_bias(joined.mask if joint_mask is None else joint_mask)
         if self.embedding_norm:
             states = LayerNorm(self.epsilon, name="embedding_norm")(states)
             states = nn.Dropout(self.dropout)(states, deterministic=deterministic)
@@ -41,6 +53,7 @@ class SingleStreamFusion(nn.Module):
                 self.dropout,
                 self.attention_dropout,
                 self.epsilon,
+                activation=self.activation,
                 name=f"layer_{i}",
             )
             states = layer(states, bias, deterministic=deterministic)

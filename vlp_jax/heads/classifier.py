@@ -15,13 +15,17 @@ from vlp_jax.layers.projection import Linear
 
 @HEADS.register("itm")
 class MatchingHead(nn.Module):
-    """Two logits of an image-text pair; class `match_index` means that they belong together."""
+    """Logits of an image-text pair; class `match_index` means that they belong together.
+
+    There are two `classes` but for OSCAR+, which tells wrong tags from a wrong caption.
+    """
 
     match_index: int = 1
+    classes: int = 2
 
     @nn.compact
-    def __call__(self, pooled: Float[Array, "b d"]) -> Float[Array, "b 2"]:
-        return Linear(2, axes=("embed", None), name="dense")(pooled).astype(jnp.float32)
+    def __call__(self, pooled: Float[Array, "b d"]) -> Float[Array, "b c"]:
+        return Linear(self.classes, axes=("embed", None), name="dense")(pooled).astype(jnp.float32)
 
 
 @HEADS.register("classifier")
@@ -29,13 +33,14 @@ class MatchingHead(nn.Module):
 class Classifier(nn.Module):
     """Logits [B, classes] in float32.
 
-    `form` is "linear"; "mlp_norm": Linear, GELU, LN, Linear (UNITER, LXMERT, 12-in-1); or "mlp_relu":
-    Linear, ReLU, Linear (ALBEF). `hidden` is the inner width, by default twice (mlp_norm) or once.
+    `form` is "linear"; "mlp_norm": Linear, GELU, LN, Linear (UNITER, LXMERT, 12-in-1); "mlp_relu":
+    Linear, ReLU, Linear (ALBEF, OSCAR); or "mlp_relu_norm": Linear, ReLU, LN, Linear (OSCAR+).
+    `hidden` is the inner width, by default twice (mlp_norm) or once the width of what is read.
     `classes` = 0 stands for as many as the data has answers.
     """
 
     classes: int = 0
-    form: Literal["linear", "mlp_norm", "mlp_relu"] = "mlp_norm"
+    form: Literal["linear", "mlp_norm", "mlp_relu", "mlp_relu_norm"] = "mlp_norm"
     hidden: int = 0
     dropout: float = 0.0
     epsilon: float = BERT_EPSILON
@@ -46,8 +51,10 @@ class Classifier(nn.Module):
         if self.form == "mlp_norm":
             hidden = gelu(self._dense("hidden", self.hidden or 2 * pooled.shape[-1])(hidden))
             hidden = LayerNorm(self.epsilon, name="norm")(hidden)
-        elif self.form == "mlp_relu":
+        elif self.form.startswith("mlp_relu"):
             hidden = jax.nn.relu(self._dense("hidden", self.hidden or pooled.shape[-1])(hidden))
+            if self.form == "mlp_relu_norm":
+                hidden = LayerNorm(self.epsilon, name="norm")(hidden)
         return Linear(self.classes, axes=("mlp", None), name="output")(hidden).astype(jnp.float32)
 
     def _dense(self, name: str, width: int) -> Linear:

@@ -1,28 +1,38 @@
-"""BERT's masked language modelling head, tied to the word embeddings."""
+"""BERT's masked language modelling head, tied to the word embeddings unless told otherwise."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
-from vlp_jax.layers.blocks import gelu
+from vlp_jax.layers.activation import ACTIVATIONS
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
-from vlp_jax.layers.projection import Linear, zeros_init
+from vlp_jax.layers.projection import Linear, kernel_init, zeros_init
 
 
 @HEADS.register("mlm")
 class MaskedTextHead(nn.Module):
-    """Word logits [B, L, V] in float32 from text states [B, L, D] (Devlin et al. 2019, section 3.1)."""
+    """Word logits [B, L, V] in float32 from text states [B, L, D] (Devlin et al. 2019, section 3.1).
+
+    With `tied` off the output layer is a matrix of its own, of the word table's size (OSCAR's
+    captioning).
+    """
 
     epsilon: float = BERT_EPSILON
+    activation: str = "gelu"
+    tied: bool = True
 
     reads = ("text_states", "word_table")
 
     @nn.compact
     def __call__(self, states: Array, word_table: Float[Array, "v d"]) -> Float[Array, "b l v"]:
         width = states.shape[-1]
-        hidden = gelu(Linear(width, axes=("embed", None), name="transform")(states))
+        activate = ACTIVATIONS.get_known(self.activation)
+        hidden = activate(Linear(width, axes=("embed", None), name="transform")(states))
         hidden = LayerNorm(self.epsilon, name="norm")(hidden)
+        if not self.tied:
+            shape = (word_table.shape[0], width)
+            word_table = self.param("decoder", kernel_init("vocab", "embed"), shape)
         if word_table.shape[-1] != width:
             raise ValueError(
                 f"head mlm is tied to word embeddings of width {word_table.shape[-1]} and cannot "

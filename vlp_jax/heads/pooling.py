@@ -1,5 +1,7 @@
 """Poolers: one vector for a fused image-text pair, in the form of each published model."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -30,9 +32,13 @@ class TanhPooler(nn.Module):
 
 @POOLERS.register("product")
 class ProductPooler(nn.Module):
-    """relu(Wₜ · text [CLS]) ∘ relu(Wᵢ · image token 0): ViLBERT, section 3.2."""
+    """relu(Wₜ · text [CLS]) ∘ relu(Wᵢ · image token 0): ViLBERT, section 3.2.
+
+    `combine` = "sum" adds the two vectors instead of multiplying them.
+    """
 
     width: int = 1024
+    combine: Literal["product", "sum"] = "product"
     dropout: float = 0.1
 
     @nn.compact
@@ -43,5 +49,6 @@ class ProductPooler(nn.Module):
             self.sow("intermediates", name, vector)
             return vector
 
-        product = pooled("text", fused.text.states) * pooled("image", fused.image.states)
-        return nn.Dropout(self.dropout)(product, deterministic=deterministic)
+        text, image = pooled("text", fused.text.states), pooled("image", fused.image.states)
+        combined = text * image if self.combine == "product" else text + image
+        return nn.Dropout(self.dropout)(combined, deterministic=deterministic)

@@ -1,17 +1,12 @@
 """Transformer blocks: BERT's (normalised after each sub-block) and ViT's (normalised before)."""
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float
 
+from vlp_jax.layers.activation import ACTIVATIONS, gelu
 from vlp_jax.layers.attention import Attention
 from vlp_jax.layers.normalisation import BERT_EPSILON, VIT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
-
-
-def gelu(x: Array) -> Array:
-    """Gaussian error linear unit in its exact form, which all published models here use."""
-    return jax.nn.gelu(x, approximate=False)
 
 
 class PostNormAttention(nn.Module):
@@ -45,10 +40,12 @@ class PostNormFeedForward(nn.Module):
     width: int
     dropout: float = 0.0
     epsilon: float = BERT_EPSILON
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, states, *, deterministic: bool) -> Float[Array, "b t d"]:
-        hidden = gelu(Linear(self.width, name="expand")(states))
+        activate = ACTIVATIONS.get_known(self.activation)
+        hidden = activate(Linear(self.width, name="expand")(states))
         contract = Linear(states.shape[-1], axes=("mlp", "embed"), name="contract")
         dropped = nn.Dropout(self.dropout)(contract(hidden), deterministic=deterministic)
         return LayerNorm(self.epsilon, name="norm")(states + dropped)
@@ -67,6 +64,7 @@ class BertLayer(nn.Module):
     epsilon: float = BERT_EPSILON
     key_projection: nn.Module | None = None
     value_projection: nn.Module | None = None
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, states, bias, context=None, context_bias=None, *, deterministic: bool):
@@ -86,7 +84,9 @@ class BertLayer(nn.Module):
                 name="cross_attention",
             )
             states = read(states, context, context_bias, deterministic=deterministic)
-        transform = PostNormFeedForward(self.mlp_width, self.dropout, self.epsilon, name="feed_forward")
+        transform = PostNormFeedForward(
+            self.mlp_width, self.dropout, self.epsilon, self.activation, name="feed_forward"
+        )
         return transform(states, deterministic=deterministic)
 
 

@@ -42,17 +42,30 @@ class VisionLanguageModel(nn.Module):
 
     def encode_image(self, batch: dict, *, deterministic: bool = True) -> Tokens:
         """Encodes the fields that the vision encoder reads (`image`, or `region_*`)."""
-        if getattr(self.vision, "text_type", -1) >= 0:
+        if getattr(self.vision, "shares_text_tables", False):
             return self.vision(batch, text_encoder=self.text, deterministic=deterministic)
         return self.vision(batch, deterministic=deterministic)
 
-    def encode_text(self, ids, mask, segments=None, *, deterministic: bool = True) -> Tokens:
-        """Encodes ids [B, L] under a boolean mask [B, L]."""
-        return self.text(ids, mask, segments, deterministic=deterministic)
+    def encode_text(
+        self, ids, mask, segments=None, *, deterministic: bool = True, **options: Any
+    ) -> Tokens:
+        """Encodes ids [B, L] under a boolean mask [B, L]; `options` go to the text encoder."""
+        return self.text(ids, mask, segments, deterministic=deterministic, **options)
 
-    def fuse(self, text: Tokens, *images: Tokens, deterministic: bool = True) -> Fused:
-        """Lets text and image (or, where the fusion takes several, images) read each other."""
-        return self.fusion(text, *images, deterministic=deterministic)
+    def fuse(
+        self,
+        text: Tokens,
+        *images: Tokens,
+        joint_mask: Array | None = None,
+        deterministic: bool = True,
+    ) -> Fused:
+        """Lets text and image (or, where the fusion takes several, images) read each other.
+
+        `joint_mask` [B, T, T] limits which position of text followed by image sees which; only
+        the single-stream fusion takes one.
+        """
+        options = {} if joint_mask is None else {"joint_mask": joint_mask}
+        return self.fusion(text, *images, **options, deterministic=deterministic)
 
     def pool(self, fused: Fused, *, deterministic: bool = True) -> Array:
         """Returns one vector [B, D] for each pair."""
@@ -102,8 +115,10 @@ class VisionLanguageModel(nn.Module):
             "fused_image": lambda: fused.image,
             "text_states": lambda: fused.text.states,
             "image_states": lambda: fused.image.states,
+            "fused": lambda: fused,
             "pooled": lambda: self.pool(fused),
             "word_table": self.text.word_table,
+            "feature_table": lambda: self.vision.feature_table(),
             "blank_ids": lambda: jnp.zeros_like(fused.text.mask, jnp.int32),
             "text_mask": lambda: fused.text.mask,
         }

@@ -1,8 +1,10 @@
 """Checkpoints of a run: the only file that talks to Orbax."""
 
+import contextlib
 import json
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from vlp_jax.config import nearest
 from vlp_jax.training.optimizer import path_name
 
 logger = logging.getLogger(__name__)
@@ -108,7 +111,8 @@ class CheckpointStore:
         return max(steps) if step is None else step
 
     def _saved_tree(self, step: int) -> Any:
-        return self._manager.item_metadata(step)[STATE].tree
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.metadata(self.directory / str(step) / STATE).item_metadata.tree
 
     def _check_same_tree(self, wanted: Any, step: int) -> None:
         have, want = _shapes(self._saved_tree(step)), _shapes(wanted)
@@ -125,6 +129,26 @@ class CheckpointStore:
                 f'the checkpoint of step {step} in "{self.directory}" is of another model or '
                 "another configuration:\n" + "\n".join(shown)
             )
+
+
+@contextlib.contextmanager
+def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
+    """Opens the checkpoints of an existing workdir for reading."""
+    workdir = Path(workdir)
+    if workdir.name == "checkpoints":
+        workdir = workdir.parent
+    if not (workdir / "checkpoints").is_dir():
+        known = workdir.parent.iterdir() if workdir.parent.is_dir() else ()
+        runs = [p.name for p in known if (p / "checkpoints").is_dir()]
+        raise FileNotFoundError(
+            f'"{workdir}" holds no checkpoints.{nearest(workdir.name, runs)}'
+            + (f" Runs beside it: {', '.join(sorted(runs))}" if runs else "")
+        )
+    store = CheckpointStore(workdir)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def _shapes(tree: Any) -> dict[str, tuple]:

@@ -43,6 +43,15 @@ class RunResult:
     interrupted_by: str | None
     clock: Clock
 
+    def timing(self) -> dict[str, float]:
+        """Returns seconds by activity, the share of time spent waiting for data, and skips."""
+        parts = ("data", "compile", "step", "checkpoint", "evaluate")
+        return {f"{name}_seconds": self.clock.seconds(name) for name in parts} | {
+            "data_wait_share": self.clock.share("data"),
+            "skipped_training_records": self.experiment.mixture.skipped_total,
+            "steps": self.step,
+        }
+
 
 def train(
     config: ExperimentConfig, workdir: str | Path, evaluate: Evaluate | None = None

@@ -1,4 +1,4 @@
-"""Every output of the ALBEF bundles, computed with the port."""
+"""Every output of the ALBEF bundles for pre-training, retrieval and another resolution."""
 
 from typing import Any
 
@@ -7,13 +7,20 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from vlp_jax.interchange.conversion import to_params
+from vlp_jax.layers.interpolation import resize_position_grid
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.objectives.base import cross_entropy, masked_mean
+from vlp_jax.objectives.contrastive import ContrastiveObjective
+from vlp_jax.objectives.momentum import Queue, update_teacher
+from vlp_jax.objectives.views import Views
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.zoo.albef import momentum_table
+
+# The score of a pair that the contrastive similarity did not put among the best k.
+NOT_RANKED = -100.0
 
 
 @RUNNERS.register("albef/pretrain")
@@ -25,9 +32,41 @@ def pretrain(bundle: Bundle) -> dict[str, Any]:
     return outputs | gradients(loaded, lambda params: _pretrain_loss(loaded, params))
 
 
+@RUNNERS.register("albef/interp")
+def another_resolution(bundle: Bundle) -> dict[str, Any]:
+    """A pre-training checkpoint loaded at another image size: positions, then all parts."""
+    loaded = load(bundle, task="pretrain")
+    outputs = quick_jit(lambda params: _match_outputs(loaded, params))(loaded.params)
+    table = bundle.tensor("visual_encoder.pos_embed")[0]
+    stored = round((len(table) - 1) ** 0.5)
+    prefix = "pos_embed_grid"
+    grids = [int(name.removeprefix(prefix)) for name in bundle.expected if name.startswith(prefix)]
+    return outputs | {
+        "pos_embed": loaded.params["vision"]["positions"],
+        "pos_embed_m": teacher_params(loaded)["vision"]["positions"],
+        **{f"{prefix}{g}": resize_position_grid(table, stored, g)[None] for g in grids},
+    }
+
+
+@RUNNERS.register("albef/retrieval")
+def retrieval(bundle: Bundle) -> dict[str, Any]:
+    """Similarities, their k best re-ranked by matching, and the training loss."""
+    loaded = load(bundle)
+    outputs = quick_jit(lambda params: _retrieval_outputs(loaded, params))(loaded.params)
+    teacher = teacher_params(loaded)
+    return outputs | gradients(loaded, lambda params: _retrieval_loss(loaded, params, teacher))
+
+
 def teacher_params(loaded: Loaded) -> Any:
     """Returns the parameters with the momentum copies of the checkpoint in place."""
-    return _overlay(loaded.params, to_params(loaded.bundle.state, momentum_table(loaded.table)))
+    state = loaded.published.adapt(loaded.bundle.state, loaded.config)
+    return _overlay(loaded.params, to_params(state, momentum_table(loaded.table)))
+
+
+def moved_teacher(loaded: Loaded, params: Any, teacher: Any) -> Any:
+    """Returns the teacher as a training step uses it: first moved towards the parameters."""
+    momentum = loaded.bundle.field("momentum")
+    return jax.lax.stop_gradient(update_teacher(teacher, params, momentum))
 
 
 def _overlay(below: Any, above: Any) -> Any:
@@ -42,7 +81,7 @@ def encode(model: Model, batch: dict, ids: Array, mask: Array) -> tuple[Tokens, 
     return image, text, model.fuse(text, image)
 
 
-def _forward(loaded: Loaded, params: Any, ids: str = "input_ids") -> tuple[tuple, dict]:
+def forward(loaded: Loaded, params: Any, ids: str = "input_ids") -> tuple[tuple, dict]:
     """Runs `encode` on the bundle's inputs; returns its result and the intermediates."""
     bundle = loaded.bundle
     batch = {"image": channels_last(bundle.input("image"))}
@@ -50,12 +89,12 @@ def _forward(loaded: Loaded, params: Any, ids: str = "input_ids") -> tuple[tuple
 
 
 def _pretrain_outputs(loaded: Loaded, params: Any, teacher: Any) -> dict[str, Any]:
-    (image, text, fused), sown = _forward(loaded, params)
-    (image_m, text_m, _), _ = _forward(loaded, teacher)
+    (image, text, fused), sown = forward(loaded, params)
+    (image_m, text_m, _), _ = forward(loaded, teacher)
     outputs = {
         "text_valid": text.mask,
         "fusion_output": fused.text,
-        **_layer_outputs(loaded, sown, text.mask),
+        **layer_outputs(loaded, sown, text.mask),
         **_encoder_outputs(loaded, params, image, text),
         **_encoder_outputs(loaded, teacher, image_m, text_m, "_m"),
         "itm_logits": loaded.apply(params, Model.match_logits, fused),
@@ -66,11 +105,44 @@ def _pretrain_outputs(loaded: Loaded, params: Any, teacher: Any) -> dict[str, An
     return outputs | _similarities(loaded, params, outputs)
 
 
-def _layer_outputs(loaded: Loaded, sown: dict[str, Array], mask: Array) -> dict[str, Any]:
+def _match_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
+    """Encoders, fusion, and the matching of the given pairs."""
+    (image, text, fused), _ = forward(loaded, params)
+    return {
+        "text_valid": text.mask,
+        "fusion_output": fused.text,
+        "itm_logits": loaded.apply(params, Model.match_logits, fused),
+        **_encoder_outputs(loaded, params, image, text),
+    }
+
+
+def _retrieval_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
+    bundle, outputs = loaded.bundle, _match_outputs(loaded, params)
+    image = Tokens(outputs["image_embeds"], jnp.ones(outputs["image_embeds"].shape[:2], bool))
+    index = loaded.published.conventions.match_index
+    scores = all_pairs(loaded, params, image, outputs["text_embeds"])[..., index]
+    similarity = outputs["image_feat"] @ outputs["text_feat"].T
+    k = int(bundle.number("k_test"))
+    return outputs | {
+        "similarity": similarity,
+        "score_i2t": _rerank(similarity, scores, k),
+        "score_t2i": _rerank(similarity.T, scores.T, k),
+    }
+
+
+def _rerank(similarity: Array, scores: Array, k: int) -> Array:
+    """Returns the scores of each row's k most similar columns; the others are not ranked."""
+    columns = similarity.shape[1]
+    _, best = jax.lax.top_k(similarity, min(k, columns))
+    ranked = jax.nn.one_hot(best, columns, dtype=bool).any(1)
+    return jnp.where(ranked, scores, NOT_RANKED)
+
+
+def layer_outputs(loaded: Loaded, sown: dict[str, Array], mask: Array) -> dict[str, Any]:
     """Every layer of the ViT, and of the one published BERT that we hold in two parts."""
     config = loaded.config
     layers = [sown[f"text/layer_{i}_output"] for i in range(config.text_args["layers"])]
-    layers += [sown[f"fusion/layer_{i}_output"] for i in range(config.fusion_args["layers"])]
+    layers += [sown[f"fusion/layer_{i}_output"] for i in range(len(sown)) if f"fusion/layer_{i}_output" in sown]
     blocks = range(config.vision_args["layers"])
     return {
         "text_embedding_output": Tokens(sown["text/embedding"], mask),
@@ -114,10 +186,10 @@ def _word_logits(loaded: Loaded, params: Any, image: Tokens) -> Tokens:
 
 def _similarities(loaded: Loaded, params: Any, outputs: dict[str, Any]) -> dict[str, Any]:
     """Similarities to the momentum features of the batch, followed by the queue."""
-    state = loaded.bundle.state
+    tensor = loaded.bundle.tensor
     temperature = loaded.apply(params, Model.temperature)
-    images = jnp.concatenate([outputs["image_feat_m"].T, state["image_queue"]], axis=1)
-    texts = jnp.concatenate([outputs["text_feat_m"].T, state["text_queue"]], axis=1)
+    images = jnp.concatenate([outputs["image_feat_m"].T, tensor("image_queue")], axis=1)
+    texts = jnp.concatenate([outputs["text_feat_m"].T, tensor("text_queue")], axis=1)
     return {
         "sim_i2t_batch": outputs["image_feat"] @ outputs["text_feat"].T / temperature,
         "sim_i2t": outputs["image_feat"] @ texts / temperature,
@@ -130,7 +202,7 @@ def _similarities(loaded: Loaded, params: Any, outputs: dict[str, Any]) -> dict[
 def _pretrain_loss(loaded: Loaded, params: Any) -> Array:
     """Matching + masked words + in-batch contrast, without teacher and queue."""
     bundle = loaded.bundle
-    (image, text, fused), _ = _forward(loaded, params)
+    (image, text, fused), _ = forward(loaded, params)
     matching = loaded.apply(params, Model.match_logits, fused)
     labels = bundle.ids("mlm_labels")
     words = cross_entropy(_word_logits(loaded, params, image).states, jnp.maximum(labels, 0))
@@ -144,3 +216,38 @@ def _pretrain_loss(loaded: Loaded, params: Any) -> Array:
         + masked_mean(words, labels >= 0)
         + contrast / 2
     )
+
+
+def _retrieval_loss(loaded: Loaded, params: Any, teacher: Any) -> Array:
+    """Contrast with teacher and queue, and matching with the given negatives."""
+    bundle = loaded.bundle
+    batch = {
+        "image": channels_last(bundle.input("image")),
+        "text_ids": bundle.ids("input_ids"),
+        "text_mask": bundle.mask("attention_mask"),
+        "image_id": bundle.ids("idx"),
+    }
+    views = Views(loaded.model, params, batch)
+    teacher_views = Views(loaded.model, moved_teacher(loaded, params, teacher), batch)
+    contrast = ContrastiveObjective(alpha=bundle.number("alpha"))
+    return contrast(views, teacher_views, _queue(bundle), 1.0).loss + _matching_loss(bundle, views)
+
+
+def _queue(bundle: Bundle) -> Queue:
+    """The checkpoint's queue, whose columns are our rows."""
+    return Queue(
+        jnp.asarray(bundle.tensor("image_queue")).T,
+        jnp.asarray(bundle.tensor("text_queue")).T,
+        jnp.asarray(bundle.tensor("idx_queue"), jnp.int32)[0],
+        jnp.asarray(bundle.tensor("queue_ptr"), jnp.int32)[0],
+    )
+
+
+def _matching_loss(bundle: Bundle, views: Views) -> Array:
+    own = jnp.arange(views.size)
+    texts = jnp.concatenate([own, bundle.ids("negative_text")])
+    images = jnp.concatenate([bundle.ids("negative_image"), own])
+    match = views.run(Model.match_logits, views.fused(), name="match")
+    mismatch = views.run(Model.match_logits, views.fused_pairs(texts, images), name="mismatch")
+    labels = (jnp.arange(3 * views.size) < views.size).astype(jnp.int32)
+    return cross_entropy(jnp.concatenate([match, mismatch]), labels).mean()

@@ -72,6 +72,16 @@ class Bundle:
             )
         return self.inputs[name]
 
+    def number(self, name: str) -> float:
+        """Returns an input of one element."""
+        return self.input(name).item()
+
+    def tensor(self, name: str) -> np.ndarray:
+        """Returns a tensor of the checkpoint that is no parameter, such as a queue."""
+        if name not in self.state:
+            raise ValueError(f'{self.checkpoint} has no "{name}".{nearest(name, self.state)}')
+        return self.state[name]
+
 
 def read_bundle(path: str | Path) -> Bundle:
     """Reads a bundle folder.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from vlp_jax.interchange.key_table import KeyTable
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.zoo import Published, find
+
+_QUICK_OPTIONS = ({"xla_backend_optimization_level": 0}, {"xla_cpu_use_fusion_emitters": False})
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,21 @@ def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
 
 
 def quick_jit(function: Callable) -> Callable:
-    """`jax.jit` for functions that run once on tiny arrays: half the time to compile on a CPU."""
-    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.jit(function, compiler_options=quick)
+    """`jax.jit` for functions that run once on tiny arrays: a third of the time to compile."""
+    return jax.jit(function, compiler_options=_quick_options())
+
+
+@cache
+def _quick_options() -> dict[str, Any]:
+    """Compiler options for quick compilation on a CPU, as far as this version of XLA has them."""
+    known: dict[str, Any] = {}
+    for option in _QUICK_OPTIONS if jax.default_backend() == "cpu" else ():
+        try:
+            jax.jit(lambda x: x, compiler_options=option).lower(0.0).compile()
+        except jax.errors.JaxRuntimeError:
+            continue
+        known |= option
+    return known
 
 
 def channels_last(image: np.ndarray) -> Array:

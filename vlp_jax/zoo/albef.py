@@ -4,7 +4,7 @@
 https://arxiv.org/abs/2107.07651; code and weights: github.com/salesforce/ALBEF.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -173,8 +173,8 @@ def text_assignment_table(config: ModelConfig) -> KeyTable:
     """pretrain_model_nlvr.pth."""
     return key_table(
         vision_entries(config),
-        text_entries(config, "text_encoder.bert"),
-        two_image_entries(config, "text_encoder.bert"),
+        text_entries(config, "text_encoder"),
+        two_image_entries(config, "text_encoder"),
         contrastive_entries(),
         linear("ta_head", "heads_ta/output"),
         unmodelled=UNMODELLED,
@@ -345,32 +345,34 @@ def base_sizes(image_size: int) -> dict[str, Any]:
     }
 
 
-def _register(
-    name: str, task: str, image_size: int, build: Callable, table: Callable, parameters: int
-) -> None:
+for _name, _task, _image_size, _build, _table, _parameters in (
+    ("albef", "pretrain", 256, pretrain_config, pretrain_table, 209_937_725),
+    ("albef_4m", "pretrain", 256, pretrain_config, pretrain_table, 209_937_725),
+    ("albef_retrieval", "retrieval", 384, retrieval_config, retrieval_table, 209_560_835),
+    ("albef_grounding", "grounding", 384, retrieval_config, retrieval_table, 209_560_835),
+    ("albef_vqa", "vqa", 384, vqa_config, vqa_table, 290_336_058),
+    ("albef_nlvr2", "nlvr2", 384, nlvr2_config, nlvr2_table, 259_381_250),
+    (
+        "albef_nlvr2_pretrain",
+        "nlvr2_pretrain",
+        256,
+        text_assignment_config,
+        text_assignment_table,
+        258_939_396,
+    ),
+    ("albef_ve", "ve", 384, entailment_config, entailment_table, 209_758_467),
+):
     register(
         Published(
-            name=name,
+            name=_name,
             family="albef",
-            task=task,
-            sizes=base_sizes(image_size),
-            from_published=build,
-            key_table=table,
-            parameters=parameters,
+            task=_task,
+            sizes=base_sizes(_image_size),
+            from_published=_build,
+            key_table=_table,
+            parameters=_parameters,
             paper=PAPER,
             conventions=CONVENTIONS,
             adapt=resize_positions,
         )
     )
-
-
-_register("albef", "pretrain", 256, pretrain_config, pretrain_table, 209_937_725)
-_register("albef_4m", "pretrain", 256, pretrain_config, pretrain_table, 209_937_725)
-_register("albef_retrieval", "retrieval", 384, retrieval_config, retrieval_table, 0)
-_register("albef_grounding", "grounding", 384, retrieval_config, retrieval_table, 0)
-_register("albef_vqa", "vqa", 384, vqa_config, vqa_table, 0)
-_register("albef_nlvr2", "nlvr2", 384, nlvr2_config, nlvr2_table, 0)
-_register(
-    "albef_nlvr2_pretrain", "nlvr2_pretrain", 256, text_assignment_config, text_assignment_table, 0
-)
-_register("albef_ve", "ve", 384, entailment_config, entailment_table, 0)

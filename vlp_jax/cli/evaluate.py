@@ -1,0 +1,55 @@
+"""Evaluate a run's newest checkpoint: a table, summary.json and report.html in its workdir."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this verb's arguments."""
+    parser.add_argument("--workdir", required=True, help="a run of `vlp-jax train`")
+    parser.add_argument("--step", type=int, help="which checkpoint; the newest by default")
+    parser.add_argument("--teacher", action="store_true", help="evaluate the momentum teacher")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates and returns the exit status."""
+    report(args.workdir, args.step, "teacher" if args.teacher else "params")
+    return 0
+
+
+def report(
+    workdir: str, step: int | None = None, which: str = "params", since: float | None = None
+) -> None:
+    """Runs all evaluation tasks on a checkpoint and writes and prints what came out.
+
+    `since` is the `time.perf_counter()` at which the whole command began.
+    """
+    from vlp_jax.evaluation.evaluate import evaluate
+    from vlp_jax.evaluation.report import write_report
+    from vlp_jax.evaluation.report_table import print_table
+    from vlp_jax.evaluation.run_report import make_report
+    from vlp_jax.evaluation.summary import write_summary
+    from vlp_jax.inference.load import read_checkpoint
+    from vlp_jax.model import build_model
+    from vlp_jax.model.bound import Bound
+
+    folder = Path(workdir)
+    config, vocabulary, params = read_checkpoint(folder, step, which)
+    bound = Bound(build_model(config.model, config.training.dtype), params)
+    started = time.perf_counter()
+    outcome = evaluate(config, vocabulary, bound)
+    timing = _timing(folder)
+    timing["evaluation_seconds"] = time.perf_counter() - started
+    if since is not None:
+        timing["seconds"] = time.perf_counter() - since
+    figures = write_summary(folder / "summary.json", outcome.figures | timing)
+    write_report(folder / "report.html", make_report(folder, config, outcome, params, figures))
+    print_table(outcome.rows)
+    print(f"report: {folder / 'report.html'}   figures: {folder / 'summary.json'}")
+
+
+def _timing(folder: Path) -> dict:
+    path = folder / "timing.json"
+    return json.loads(path.read_text()) if path.exists() else {}

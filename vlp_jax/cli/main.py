@@ -1,0 +1,49 @@
+"""Reads the command line and runs one verb; user errors are one readable message, not a trace."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+# Each verb is a module here with `add_arguments(parser)`, `run(args) -> int` and a docstring that
+# is its help. Verbs are imported when asked for, so that `vlp-jax --help` is quick.
+VERBS = ("train", "evaluate", "predict")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `vlp-jax` and returns the exit status: 0, 1 for a user error, 3 for a diverged run."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=os.environ.get("VLP_JAX_LOG", "WARNING"), format="%(message)s")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    verb = argv[0] if argv and argv[0] in VERBS else None
+    parser = build_parser(verb)
+    args, rest = parser.parse_known_args(argv)
+    overrides = [text for text in rest if text.startswith("--config.")]
+    unknown = [text for text in rest if not text.startswith("--config.")]
+    if unknown or (overrides and not hasattr(args, "overrides")):
+        parser.error(f"unknown arguments: {' '.join(unknown or overrides)}")
+    if overrides:
+        args.overrides = overrides
+    try:
+        return args.run(args)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"vlp-jax {args.verb}: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """Returns the parser; only `verb`'s own module is imported, all when it is None."""
+    parser = argparse.ArgumentParser("vlp-jax", description="Vision-language pre-training in JAX.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name in VERBS:
+        if verb not in (None, name):
+            verbs.add_parser(name)
+            continue
+        module = importlib.import_module(f"vlp_jax.cli.{name}")
+        summary = module.__doc__.strip()
+        sub = verbs.add_parser(name, help=summary.splitlines()[0], description=summary)
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,36 @@
+"""Which region a phrase means: one attention head from the phrase's last word to the regions."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vlp_jax.heads import HEADS
+from vlp_jax.layers.attention import attention_bias
+from vlp_jax.layers.projection import Linear
+from vlp_jax.layers.tokens import Tokens
+
+
+@HEADS.register("phrase_grounding")
+class PhraseGroundingHead(nn.Module):
+    """Logits [B, P, R] of P phrases over R regions; masked regions are 1e4 lower.
+
+    Source: VisualBERT (Li et al. 2019), Flickr30k Entities. `width` is that of the one head.
+    """
+
+    width: int = 64
+
+    reads = ("text_states", "fused_image")
+
+    @nn.compact
+    def __call__(self, phrases: Float[Array, "b p d"], regions: Tokens) -> Float[Array, "b p r"]:
+        query = Linear(self.width, axes=("embed", None), name="query")(phrases)
+        key = Linear(self.width, axes=("embed", None), name="key")(regions.states)
+        scores = jnp.einsum("bpk,brk->bpr", query, key).astype(jnp.float32)
+        return scores / jnp.sqrt(float(self.width)) + attention_bias(regions.mask)[:, 0]
+
+
+def states_at(
+    states: Float[Array, "b l d"], positions: Int[Array, "b p"]
+) -> Float[Array, "b p d"]:
+    """Returns the states at the given positions; -1 (no phrase) gives that of position 0."""
+    return jnp.take_along_axis(states, jnp.maximum(positions, 0)[..., None], axis=1)

@@ -1,0 +1,38 @@
+"""The detector's feature of each region, regressed from its fused state (UNITER, section 3.2)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.heads import HEADS
+from vlp_jax.layers.blocks import gelu
+from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.projection import Linear, zeros_init
+
+
+@HEADS.register("region_feature")
+class RegionFeatureHead(nn.Module):
+    """Features [B, R, F] in float32 from region states [B, R, D].
+
+    The output layer is the transpose of the projection that embeds features, with its own bias.
+    """
+
+    epsilon: float = BERT_EPSILON
+
+    reads = ("image_states", "feature_table")
+
+    @nn.compact
+    def __call__(
+        self, states: Float[Array, "b r d"], feature_table: Float[Array, "f d"]
+    ) -> Float[Array, "b r f"]:
+        width = states.shape[-1]
+        if feature_table.shape[-1] != width:
+            raise ValueError(
+                f"head region_feature is tied to a feature projection of width "
+                f"{feature_table.shape[-1]} and cannot read region states of width {width}"
+            )
+        hidden = gelu(Linear(width, axes=("embed", None), name="transform")(states))
+        hidden = LayerNorm(self.epsilon, name="norm")(hidden)
+        features = jnp.einsum("brd,fd->brf", hidden, feature_table.astype(hidden.dtype))
+        bias = self.param("bias", zeros_init("patch"), (feature_table.shape[0],))
+        return features.astype(jnp.float32) + bias

@@ -1,0 +1,41 @@
+"""What each region shows, predicted from its fused state: labels and features of the detector."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.heads import HEADS
+from vlp_jax.layers.activation import ACTIVATIONS
+from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.projection import Linear
+
+
+@HEADS.register("region_labels")
+class RegionLabelHead(nn.Module):
+    """Object logits, attribute logits and features of every region, in float32.
+
+    The three share one transform (Linear, GELU, LN): LXMERT (Tan and Bansal 2019, section 3.1.2);
+    ViLBERT predicts one of them.
+    States [B, R, D] -> {"object": [B, R, objects], "attribute": …, "feature": …}; what has size 0 is
+    left out.
+    """
+
+    objects: int = 1600
+    attributes: int = 400
+    features: int = 2048
+    epsilon: float = BERT_EPSILON
+    activation: str = "gelu"
+
+    reads = ("image_states",)
+
+    @nn.compact
+    def __call__(self, states: Float[Array, "b r d"]) -> dict[str, Float[Array, "b r n"]]:
+        transform = Linear(states.shape[-1], axes=("embed", None), name="transform")
+        activate = ACTIVATIONS.get_known(self.activation)
+        hidden = LayerNorm(self.epsilon, name="norm")(activate(transform(states)))
+        sizes = {"object": self.objects, "attribute": self.attributes, "feature": self.features}
+        return {
+            name: Linear(size, axes=("embed", None), name=name)(hidden).astype(jnp.float32)
+            for name, size in sizes.items()
+            if size
+        }

@@ -1,0 +1,39 @@
+"""One score for each region or word: which region is meant, which word counts."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vlp_jax.heads import HEADS
+from vlp_jax.layers.attention import MASKED_SCORE
+from vlp_jax.layers.projection import Linear
+from vlp_jax.layers.tokens import Tokens
+
+
+@HEADS.register("region_scores")
+class RegionScoreHead(nn.Module):
+    """Scores [B, R] of the regions, in float32; -1e4 is added where there is none (grounding)."""
+
+    dropout: float = 0.0
+
+    reads = ("fused_image",)
+
+    @nn.compact
+    def __call__(self, image: Tokens, *, deterministic: bool = True) -> Float[Array, "b r"]:
+        states = nn.Dropout(self.dropout)(image.states, deterministic=deterministic)
+        scores = Linear(1, axes=("embed", None), name="output")(states)[..., 0]
+        return scores.astype(jnp.float32) + jnp.where(image.mask, 0.0, MASKED_SCORE)
+
+
+@HEADS.register("word_scores")
+class WordScoreHead(nn.Module):
+    """Scores [B, L] of the words, in float32; those of padding mean nothing."""
+
+    dropout: float = 0.0
+
+    reads = ("fused_text",)
+
+    @nn.compact
+    def __call__(self, text: Tokens, *, deterministic: bool = True) -> Float[Array, "b l"]:
+        states = nn.Dropout(self.dropout)(text.states, deterministic=deterministic)
+        return Linear(1, axes=("embed", None), name="output")(states)[..., 0].astype(jnp.float32)
