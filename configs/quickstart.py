@@ -35,7 +35,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         prefetch=8,
     )
     config.objectives = dict(
-        itc=dict(weight=1.0, alpha=0.4),
+        itc=dict(weight=1.0, alpha=0.4, queue_ramp=True),
         itm=dict(weight=1.0),
         mlm=dict(weight=0.5, alpha=0.0),
         vqa=dict(weight=1.0, form="ce"),

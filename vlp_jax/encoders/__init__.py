@@ -5,6 +5,6 @@ from vlp_jax.config.registry import Registry
 VISION_ENCODERS = Registry("vision encoder")
 TEXT_ENCODERS = Registry("text encoder")
 
-from vlp_jax.encoders import bert, regions, vit  # noqa: E402  (they register themselves)
+from vlp_jax.encoders import bert, regions, resnet, vit  # noqa: E402  (they register themselves)
 
-__all__ = ["TEXT_ENCODERS", "VISION_ENCODERS", "bert", "regions", "vit"]
+__all__ = ["TEXT_ENCODERS", "VISION_ENCODERS", "bert", "regions", "resnet", "vit"]

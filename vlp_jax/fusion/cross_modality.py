@@ -17,6 +17,7 @@ class CrossModalityLayer(nn.Module):
     dropout: float
     attention_dropout: float
     epsilon: float
+    activation: str
 
     @nn.compact
     def __call__(self, text, image, text_bias, image_bias, *, deterministic: bool):
@@ -39,7 +40,11 @@ class CrossModalityLayer(nn.Module):
             attend = attention(f"{name}_self_attention")
             states = attend(states, states, bias, deterministic=deterministic)
             transform = PostNormFeedForward(
-                self.mlp_width, self.dropout, self.epsilon, name=f"{name}_feed_forward"
+                self.mlp_width,
+                self.dropout,
+                self.epsilon,
+                self.activation,
+                name=f"{name}_feed_forward",
             )
             streams.append(transform(states, deterministic=deterministic))
         return tuple(streams)
@@ -55,6 +60,7 @@ class CrossModalityFusion(nn.Module):
     dropout: float = 0.1
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
@@ -73,6 +79,7 @@ class CrossModalityFusion(nn.Module):
                 self.dropout,
                 self.attention_dropout,
                 self.epsilon,
+                self.activation,
                 name=f"layer_{i}",
             )
             words, regions = layer(words, regions, *biases, deterministic=deterministic)

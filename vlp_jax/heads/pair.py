@@ -1,8 +1,7 @@
 """One decision about two images and a text, from the two pooled image-text pairs (NLVR2)."""
 
-from jaxtyping import Array, Float
-
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.classifier import Classifier

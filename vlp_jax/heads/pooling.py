@@ -46,7 +46,7 @@ class ProductPooler(nn.Module):
         def pooled(name: str, states: Array) -> Float[Array, "b d"]:
             dense = Linear(self.width, axes=("embed", None), name=name)
             vector = jax.nn.relu(dense(states[:, 0]))
-            self.sow("intermediates", name, vector)
+            self.sow("intermediates", f"{name}_output", vector)
             return vector
 
         text, image = pooled("text", fused.text.states), pooled("image", fused.image.states)

@@ -14,10 +14,9 @@ from vlp_jax.layers.projection import Linear
 class RegionLabelHead(nn.Module):
     """Object logits, attribute logits and features of every region, in float32.
 
-    The three share one transform (Linear, GELU, LN): LXMERT (Tan and Bansal 2019, section 3.1.2);
-    ViLBERT predicts one of them.
-    States [B, R, D] -> {"object": [B, R, objects], "attribute": …, "feature": …}; what has size 0 is
-    left out.
+    The three share one transform (Linear, activation, LN): LXMERT (Tan and Bansal 2019, section
+    3.1.2); ViLBERT predicts one of them. States [B, R, D] -> {"object": [B, R, objects],
+    "attribute": …, "feature": …}; what has size 0 is left out.
     """
 
     objects: int = 1600

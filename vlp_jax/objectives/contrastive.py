@@ -38,11 +38,16 @@ class ContrastiveObjective:
     a teacher they are the batch's own vectors, with gradient. Captions of the same image, in the
     batch or the queue, are positives together. `alpha` scales the teacher's part.
     The temperature is clamped to `temperature_range` before each step, as ALBEF does in place.
+
+    With `queue_ramp` a queue column counts as a fraction of one that grows with the distillation
+    ramp. In the first steps encoders change so fast that old vectors can be told from new ones by
+    their age alone, and a short run would learn nothing else.
     """
 
     weight: float = 1.0
     alpha: float = 0.4
     temperature_range: tuple[float, float] = (0.001, 0.5)
+    queue_ramp: bool = False
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
     metrics = ("itc_accuracy", "temperature")
@@ -57,18 +62,24 @@ class ContrastiveObjective:
         all_images, all_texts, all_ids = _with_queue(*candidates, ids, queue)
         hard = positives(ids, all_ids)
         temperature = views.temperature()
+        counted = self._column_weights(len(ids), len(all_ids), ramp)
         loss = 0.0
         for own, own_teacher, others in (
             (image, candidates[0], all_texts),
             (text, candidates[1], all_images),
         ):
-            soft = None if teacher is None else own_teacher @ others.T / temperature
+            soft = None if teacher is None else own_teacher @ others.T / temperature + counted
             targets = contrastive_targets(hard, soft, ramp * self.alpha)
-            logits = own @ others.T / temperature
+            logits = own @ others.T / temperature + counted
             loss += soft_cross_entropy(logits, jax.lax.stop_gradient(targets)).mean() / 2
         accuracy = _in_batch_accuracy(views.similarities(), ids)
         enqueue = {} if teacher is None else dict(zip(("image", "text"), candidates), ids=ids)
         return Result(loss, {"itc_accuracy": accuracy, "temperature": temperature}, enqueue)
+
+    def _column_weights(self, fresh: int, columns: int, ramp: Array) -> Float[Array, "m"]:
+        """Returns what is added to each column's logits: 0, or the log of a queue column's share."""
+        share = jnp.log(jnp.maximum(ramp, 1e-9)) if self.queue_ramp else 0.0
+        return jnp.where(jnp.arange(columns) < fresh, 0.0, share)
 
 
 def _with_queue(images: Array, texts: Array, ids: Array, queue: Queue | None) -> tuple:

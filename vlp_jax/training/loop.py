@@ -68,7 +68,6 @@ def train(
         store = CheckpointStore(workdir, config.training.keep_checkpoints, best)
         stack.callback(store.close)
         experiment = assemble(config, saved_vocabulary(store))
-        write_config(experiment.config, workdir / "config.json")
         stack.enter_context(use_mesh(experiment.mesh))
         run = _Run(experiment, workdir, store, evaluate, stack)
         return run.until_done(stack.enter_context(Interruption(config.training.log_every)))
@@ -101,10 +100,14 @@ class _Run:
         names = experiment.metric_names()
         self.state = self._start_state(names)
         self.start = int(self.state.step)
-        self.writer = MetricsWriter(workdir, self.start)
-        stack.callback(self.writer.close)
-        self.progress = Progress(self.training.steps, self.start)
-        stack.callback(self.progress.close)
+        # Of several processes the first speaks and writes; checkpoints are written by all.
+        main = jax.process_index() == 0
+        if main:  # only now, so that a resume that fails leaves the old config as it was
+            write_config(experiment.config, workdir / "config.json")
+        self.writer = stack.enter_context(MetricsWriter(workdir, self.start) if main else Silent())
+        self.progress = stack.enter_context(
+            Progress(self.training.steps, self.start) if main else Silent()
+        )
         self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
         shardings = jax.tree.map(lambda x: x.sharding, self.state)
         self.steps = experiment.compiled_steps(shardings)

@@ -13,6 +13,9 @@ from vlp_jax.config import OptimizerConfig, checked_fields
 # Biases and the scales of normalisations are not decayed unless a group says so.
 UNDECAYED = ("bias", "scale")
 
+# Stored statistics of batch normalisation have no gradient and are never decayed.
+STATISTICS = ("mean", "variance")
+
 
 @dataclass(frozen=True)
 class ParameterGroup:
@@ -113,7 +116,8 @@ def _is_group(x: Any) -> bool:
 
 
 def _decay(config: OptimizerConfig, path: tuple, group: ParameterGroup) -> float:
-    decayed = group.decay_all or path_name(path).rsplit("/", 1)[-1] not in UNDECAYED
+    name = path_name(path).rsplit("/", 1)[-1]
+    decayed = name not in STATISTICS and (group.decay_all or name not in UNDECAYED)
     return config.weight_decay * group.weight_decay if decayed else 0.0
 
 

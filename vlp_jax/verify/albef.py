@@ -1,9 +1,11 @@
 """Every output of the ALBEF bundles for pre-training, retrieval and another resolution."""
 
+import itertools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from vlp_jax.interchange.conversion import to_params
@@ -27,8 +29,11 @@ NOT_RANKED = -100.0
 def pretrain(bundle: Bundle) -> dict[str, Any]:
     """Both encoders, the fusion, all heads, the momentum model and the similarities to queues."""
     loaded = load(bundle)
-    teacher = teacher_params(loaded)
-    outputs = quick_jit(lambda p, t: _pretrain_outputs(loaded, p, t))(loaded.params, teacher)
+    outputs = quick_jit(lambda params: _pretrain_outputs(loaded, params))(loaded.params)
+    if any("_m." in name for name in bundle.state):
+        teacher = teacher_params(loaded)
+        outputs |= quick_jit(lambda params: _teacher_outputs(loaded, params))(teacher)
+        outputs |= _similarities(bundle, outputs)
     return outputs | gradients(loaded, lambda params: _pretrain_loss(loaded, params))
 
 
@@ -37,7 +42,7 @@ def another_resolution(bundle: Bundle) -> dict[str, Any]:
     """A pre-training checkpoint loaded at another image size: positions, then all parts."""
     loaded = load(bundle, task="pretrain")
     outputs = quick_jit(lambda params: _match_outputs(loaded, params))(loaded.params)
-    table = bundle.tensor("visual_encoder.pos_embed")[0]
+    table = bundle.tensor("visual_encoder.pos_embed")[0].astype(np.float32)
     stored = round((len(table) - 1) ** 0.5)
     prefix = "pos_embed_grid"
     grids = [int(name.removeprefix(prefix)) for name in bundle.expected if name.startswith(prefix)]
@@ -53,8 +58,7 @@ def retrieval(bundle: Bundle) -> dict[str, Any]:
     """Similarities, their k best re-ranked by matching, and the training loss."""
     loaded = load(bundle)
     outputs = quick_jit(lambda params: _retrieval_outputs(loaded, params))(loaded.params)
-    teacher = teacher_params(loaded)
-    return outputs | gradients(loaded, lambda params: _retrieval_loss(loaded, params, teacher))
+    return outputs | gradients(loaded, lambda params: _retrieval_loss(loaded, params))
 
 
 def teacher_params(loaded: Loaded) -> Any:
@@ -63,10 +67,15 @@ def teacher_params(loaded: Loaded) -> Any:
     return _overlay(loaded.params, to_params(state, momentum_table(loaded.table)))
 
 
-def moved_teacher(loaded: Loaded, params: Any, teacher: Any) -> Any:
+def moved_teacher(loaded: Loaded, params: Any) -> Any:
     """Returns the teacher as a training step uses it: first moved towards the parameters."""
     momentum = loaded.bundle.field("momentum")
-    return jax.lax.stop_gradient(update_teacher(teacher, params, momentum))
+    return jax.lax.stop_gradient(update_teacher(teacher_params(loaded), params, momentum))
+
+
+def distillation(bundle: Bundle) -> float:
+    """Returns α, the weight of the teacher in the training loss; zero where it is off."""
+    return bundle.number("alpha") if bundle.config.get("distill", True) else 0.0
 
 
 def _overlay(below: Any, above: Any) -> Any:
@@ -88,21 +97,23 @@ def forward(loaded: Loaded, params: Any, ids: str = "input_ids") -> tuple[tuple,
     return loaded.trace(params, encode, batch, bundle.ids(ids), bundle.mask("attention_mask"))
 
 
-def _pretrain_outputs(loaded: Loaded, params: Any, teacher: Any) -> dict[str, Any]:
-    (image, text, fused), sown = forward(loaded, params)
-    (image_m, text_m, _), _ = forward(loaded, teacher)
-    outputs = {
-        "text_valid": text.mask,
-        "fusion_output": fused.text,
+def _pretrain_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
+    (image, text, _), sown = forward(loaded, params)
+    outputs = _match_outputs(loaded, params)
+    temperature = loaded.apply(params, Model.temperature)
+    return {
+        **outputs,
         **layer_outputs(loaded, sown, text.mask),
-        **_encoder_outputs(loaded, params, image, text),
-        **_encoder_outputs(loaded, teacher, image_m, text_m, "_m"),
-        "itm_logits": loaded.apply(params, Model.match_logits, fused),
         "itm_logits_all_pairs": all_pairs(loaded, params, image, text),
         "mlm_logits": _word_logits(loaded, params, image),
-        "mlm_logits_m": _word_logits(loaded, teacher, image_m),
+        "sim_i2t_batch": outputs["image_feat"] @ outputs["text_feat"].T / temperature,
     }
-    return outputs | _similarities(loaded, params, outputs)
+
+
+def _teacher_outputs(loaded: Loaded, teacher: Any) -> dict[str, Any]:
+    (image, text, _), _ = forward(loaded, teacher)
+    words = _word_logits(loaded, teacher, image)
+    return {"mlm_logits_m": words, **_encoder_outputs(loaded, teacher, image, text, "_m")}
 
 
 def _match_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
@@ -141,8 +152,9 @@ def _rerank(similarity: Array, scores: Array, k: int) -> Array:
 def layer_outputs(loaded: Loaded, sown: dict[str, Array], mask: Array) -> dict[str, Any]:
     """Every layer of the ViT, and of the one published BERT that we hold in two parts."""
     config = loaded.config
+    fusion = (f"fusion/layer_{i}_output" for i in itertools.count())
     layers = [sown[f"text/layer_{i}_output"] for i in range(config.text_args["layers"])]
-    layers += [sown[f"fusion/layer_{i}_output"] for i in range(len(sown)) if f"fusion/layer_{i}_output" in sown]
+    layers += [sown[name] for name in itertools.takewhile(sown.__contains__, fusion)]
     blocks = range(config.vision_args["layers"])
     return {
         "text_embedding_output": Tokens(sown["text/embedding"], mask),
@@ -184,14 +196,12 @@ def _word_logits(loaded: Loaded, params: Any, image: Tokens) -> Tokens:
     return Tokens(loaded.apply(params, Model.word_logits, fused.text.states), mask)
 
 
-def _similarities(loaded: Loaded, params: Any, outputs: dict[str, Any]) -> dict[str, Any]:
+def _similarities(bundle: Bundle, outputs: dict[str, Any]) -> dict[str, Any]:
     """Similarities to the momentum features of the batch, followed by the queue."""
-    tensor = loaded.bundle.tensor
-    temperature = loaded.apply(params, Model.temperature)
-    images = jnp.concatenate([outputs["image_feat_m"].T, tensor("image_queue")], axis=1)
-    texts = jnp.concatenate([outputs["text_feat_m"].T, tensor("text_queue")], axis=1)
+    temperature = bundle.tensor("temp").astype(np.float32)
+    images = jnp.concatenate([outputs["image_feat_m"].T, bundle.tensor("image_queue")], axis=1)
+    texts = jnp.concatenate([outputs["text_feat_m"].T, bundle.tensor("text_queue")], axis=1)
     return {
-        "sim_i2t_batch": outputs["image_feat"] @ outputs["text_feat"].T / temperature,
         "sim_i2t": outputs["image_feat"] @ texts / temperature,
         "sim_t2i": outputs["text_feat"] @ images / temperature,
         "sim_i2t_m": outputs["image_feat_m"] @ texts / temperature,
@@ -218,7 +228,7 @@ def _pretrain_loss(loaded: Loaded, params: Any) -> Array:
     )
 
 
-def _retrieval_loss(loaded: Loaded, params: Any, teacher: Any) -> Array:
+def _retrieval_loss(loaded: Loaded, params: Any) -> Array:
     """Contrast with teacher and queue, and matching with the given negatives."""
     bundle = loaded.bundle
     batch = {
@@ -228,8 +238,8 @@ def _retrieval_loss(loaded: Loaded, params: Any, teacher: Any) -> Array:
         "image_id": bundle.ids("idx"),
     }
     views = Views(loaded.model, params, batch)
-    teacher_views = Views(loaded.model, moved_teacher(loaded, params, teacher), batch)
-    contrast = ContrastiveObjective(alpha=bundle.number("alpha"))
+    teacher_views = Views(loaded.model, moved_teacher(loaded, params), batch)
+    contrast = ContrastiveObjective(alpha=distillation(bundle))
     return contrast(views, teacher_views, _queue(bundle), 1.0).loss + _matching_loss(bundle, views)
 
 

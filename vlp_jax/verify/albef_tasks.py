@@ -11,7 +11,7 @@ from vlp_jax.heads.answer_decoder import answer_log_likelihood, rank_answers, sh
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.objectives.base import cross_entropy, soft_cross_entropy
-from vlp_jax.verify.albef import forward, layer_outputs, moved_teacher, teacher_params
+from vlp_jax.verify.albef import distillation, forward, layer_outputs, moved_teacher
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
@@ -56,18 +56,16 @@ def vqa(bundle: Bundle) -> dict[str, Any]:
     """Scores and ranking of a list of answers, and the training loss of the decoder."""
     loaded = load(bundle)
     outputs = quick_jit(lambda params: _vqa_outputs(loaded, params))(loaded.params)
-    teacher = teacher_params(loaded)
-    return outputs | gradients(loaded, lambda params: _vqa_loss(loaded, params, teacher))
+    return outputs | gradients(loaded, lambda params: _vqa_loss(loaded, params))
 
 
 def _with_gradients(loaded: Loaded, outputs: Any) -> dict[str, Any]:
     """Adds the loss of a distilled classifier, (1-α)·CE + α·CE against the teacher."""
-    bundle, teacher = loaded.bundle, teacher_params(loaded)
-    alpha = bundle.number("alpha")
+    bundle = loaded.bundle
 
     def loss(params: Any) -> Array:
-        logits = outputs(params)["logits"]
-        soft = jax.nn.softmax(outputs(moved_teacher(loaded, params, teacher))["logits"])
+        alpha, logits = distillation(bundle), outputs(params)["logits"]
+        soft = jax.nn.softmax(outputs(moved_teacher(loaded, params))["logits"])
         hard = cross_entropy(logits, bundle.ids("targets")).mean()
         return (1 - alpha) * hard + alpha * soft_cross_entropy(logits, soft).mean()
 
@@ -125,7 +123,7 @@ def _vqa_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
     }
 
 
-def _vqa_loss(loaded: Loaded, params: Any, teacher: Any) -> Array:
+def _vqa_loss(loaded: Loaded, params: Any) -> Array:
     """Σ weight · distilled loss of each question's answers, over the number of questions."""
     bundle = loaded.bundle
     chosen = bundle.input("train_answers")
@@ -138,8 +136,8 @@ def _vqa_loss(loaded: Loaded, params: Any, teacher: Any) -> Array:
         return _decode(loaded, params, ids, mask, _rows(fused.text, rows))
 
     own, words, counted = shifted(logits(params), ids, mask)
-    soft = jax.nn.softmax(shifted(logits(moved_teacher(loaded, params, teacher)), ids, mask)[0])
-    alpha = bundle.number("alpha")
+    soft = jax.nn.softmax(shifted(logits(moved_teacher(loaded, params)), ids, mask)[0])
+    alpha = distillation(bundle)
     losses = (1 - alpha) * cross_entropy(own, words) + alpha * soft_cross_entropy(own, soft)
     losses = jnp.where(counted, losses, 0.0).sum(-1)
     return (bundle.input("train_weights") * losses).sum() / len(counts)

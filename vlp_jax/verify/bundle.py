@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,12 @@ from jaxtyping import Array
 
 from vlp_jax.config import nearest
 from vlp_jax.interchange.state_dict import CHECKPOINT_SUFFIXES, StateDict, read_state_dict
+
+# What numpy and zipfile raise for a damaged archive, and for one that is no archive.
+_DAMAGE = (
+    AttributeError, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError,
+    ValueError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,12 +119,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    _existing(path)
     try:
-        with np.load(_existing(path), allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, OSError, AttributeError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except _DAMAGE as error:
         raise ValueError(f"{path} is damaged or not an .npz file: {error}") from None
 
 

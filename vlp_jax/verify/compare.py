@@ -75,5 +75,7 @@ def tolerance(bundle: Bundle, name: str, expected: np.ndarray) -> float:
     if re.match(r"(.*/)?grad(/|_)", name):
         return max(rounding, GRADIENT_TOLERANCE * largest)
     if bundle.small_scale and expected.size > 1:
-        return SMALL_SCALE_TOLERANCE * float(expected.std())
+        # Two steps of float32: a loss near ln V is all offset, and the reference rounds it too.
+        step = 2 * float(np.spacing(np.float32(largest)))
+        return max(step, SMALL_SCALE_TOLERANCE * float(expected.std()))
     return max(rounding, LEAST_TOLERANCE * min(1.0, largest))

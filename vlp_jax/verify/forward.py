@@ -33,8 +33,9 @@ class Loaded:
 
     @property
     def table(self) -> KeyTable:
-        """The table between the checkpoint's tensors and the parameters."""
-        return self.published.key_table(self.config)
+        """The table between the parameters and the tensors, as the bundle's gradients name them."""
+        names = self.bundle.config.get("grad_param_names", ())
+        return self.published.table(self.config, names)
 
     def apply(self, params: Any, method: Callable, *inputs: Any) -> Any:
         """Returns `method(model, *inputs)` with `params`, without dropout."""
@@ -52,7 +53,11 @@ class Loaded:
 def load(bundle: Bundle, task: str | None = None) -> Loaded:
     """Returns the bundle's model with its checkpoint; `task` overrides the bundle's own."""
     published = find(bundle.field("model"), task or bundle.field("task"))
-    config = published.from_published(bundle.config)
+    try:
+        config = published.from_published(bundle.config)
+    except KeyError as missing:
+        where = bundle.path / "config.json"
+        raise ValueError(f"{where} lacks {missing}, which {published.name} needs") from None
     params = published.load(bundle.state, config)
     return Loaded(bundle, published, config, build_model(config), params)
 
@@ -61,8 +66,10 @@ def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
     """Returns `loss` of the parameters and its gradients, as a bundle names them.
 
     That is the norm for every name in `grad_param_names`, the total norm, and in full the
-    gradients that the bundle holds. Tied tensors count once.
+    gradients that the bundle holds. Tied tensors count once. A bundle without any gets none.
     """
+    if not any(name == "loss" or name.startswith("grad") for name in loaded.bundle.expected):
+        return {}
     value, grads = quick_jit(jax.value_and_grad(loss))(loaded.params)
     named = to_published(grads, loaded.table)
     names = loaded.bundle.field("grad_param_names")
@@ -78,7 +85,7 @@ def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
         "loss": value,
         "grad_param_norms": norms,
         "grad_norm_total": np.linalg.norm(norms),
-        **{name: named[name.removeprefix("grad/")] for name in wanted},
+        **{name: named.get(name.removeprefix("grad/")) for name in wanted},
     }
 
 

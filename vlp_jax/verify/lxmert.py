@@ -40,8 +40,8 @@ def nlvr2(bundle: Bundle) -> dict[str, Any]:
     return _task(loaded, lambda params: _pair_outputs(loaded, params))
 
 
-@RUNNERS.register("lxmert/encoder")
-def encoder(bundle: Bundle) -> dict[str, Any]:
+@RUNNERS.register("lxmert/trunk")
+def trunk(bundle: Bundle) -> dict[str, Any]:
     """Every layer."""
     loaded = load(bundle)
     return quick_jit(lambda params: _encoder_outputs(loaded, params)[0])(loaded.params)

@@ -61,4 +61,6 @@ def _verify_one(path: Path) -> Verdict:
         rows = verify_bundle(bundle)
     except (ValueError, OSError) as error:
         return Verdict(path, problem=str(error))
+    except Exception as error:  # a bundle of the user's making can be wrong in any way
+        return Verdict(path, problem=f"cannot run: {type(error).__name__}: {error}")
     return Verdict(path, bundle.kind, rows, seconds=time.perf_counter() - started)

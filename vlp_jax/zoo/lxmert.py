@@ -5,7 +5,7 @@ https://arxiv.org/abs/1908.07490; code: github.com/airsplay/lxmert; weights also
 directories unc-nlp/lxmert-{base,vqa,gqa}-uncased.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,12 @@ from vlp_jax.encoders.regions import BOX_ENCODINGS
 from vlp_jax.interchange.key_groups import (
     bert_embeddings,
     bert_layer,
-    mlm_head,
     post_norm_attention,
     post_norm_feed_forward,
     prediction_transform,
 )
-from vlp_jax.interchange.key_table import Entries, KeyTable, key_table, linear, norm
+from vlp_jax.interchange.key_table import Entries, KeyTable, key_table, linear, norm, raw
+from vlp_jax.layers.activation import ACTIVATIONS
 from vlp_jax.zoo.base import Conventions, Layout, Published, register
 
 PAPER = "LXMERT (Tan and Bansal 2019), https://arxiv.org/abs/1908.07490"
@@ -64,6 +64,7 @@ def model_config(
         mlp_width=published["intermediate_size"],
         dropout=published["hidden_dropout_prob"],
         attention_dropout=published["attention_probs_dropout_prob"],
+        activation=published["hidden_act"],
     )
     return ModelConfig(
         vision="regions",
@@ -98,10 +99,7 @@ def model_config(
 def _complete(published: Mapping[str, Any]) -> dict[str, Any]:
     """Adds the base model's value for each entry left out, as Hugging Face does."""
     sizes = {**BASE, **published}
-    if sizes["hidden_act"] != "gelu":
-        raise ValueError(
-            f'hidden_act = "{sizes["hidden_act"]}": LXMERT is published with "gelu" only'
-        )
+    ACTIVATIONS.get_known(sizes["hidden_act"], "hidden_act")
     return sizes
 
 
@@ -114,16 +112,15 @@ def _box_encoding(width: int) -> str:
     raise ValueError(f"visual_pos_dim = {width}: no box encoding is that wide. Known: {known}")
 
 
-def encoder_config(published: Mapping[str, Any]) -> ModelConfig:
+def trunk_config(published: Mapping[str, Any]) -> ModelConfig:
     """Encoders, fusion and pooler alone."""
     return model_config(_complete(published), {})
 
 
-def encoder_table(config: ModelConfig, prefix: str = "") -> KeyTable:
+def trunk_table(config: ModelConfig, prefix: str = "") -> KeyTable:
     """Hugging Face's `LxmertModel`; with a prefix the same part of a pre-training file."""
-    return key_table(
-        encoder_entries(config, prefix), unmodelled=UNMODELLED + (PRETRAINING_HEADS if prefix else ())
-    )
+    unmodelled = UNMODELLED + PRETRAINING_HEADS if prefix else UNMODELLED
+    return key_table(encoder_entries(config, prefix), unmodelled=unmodelled)
 
 
 def pretrain_config(published: Mapping[str, Any]) -> ModelConfig:
@@ -132,13 +129,15 @@ def pretrain_config(published: Mapping[str, Any]) -> ModelConfig:
     Hugging Face's switches `task_obj_predict`, `visual_*_loss` and `task_qa` leave heads out.
     """
     sizes = _complete(published)
-    heads: dict[str, dict[str, Any]] = {"mlm": {}, "itm": {}}
+    activation = {"activation": sizes["hidden_act"]}
+    heads: dict[str, dict[str, Any]] = {"mlm": dict(activation), "itm": {}}
     if sizes.get("task_obj_predict", True):
         heads["regions"] = {
             "kind": "region_labels",
             "objects": sizes["num_object_labels"] * sizes.get("visual_obj_loss", True),
             "attributes": sizes["num_attr_labels"] * sizes.get("visual_attr_loss", True),
             "features": sizes["visual_feat_dim"] * sizes.get("visual_feat_loss", True),
+            **activation,
         }
     if sizes.get("task_qa", True):
         heads["vqa"] = _classifier(sizes, sizes["num_qa_labels"])
@@ -149,7 +148,8 @@ def pretrain_table(config: ModelConfig, prefix: str = "bert.") -> KeyTable:
     """model_LXRT.pth, and Hugging Face's `LxmertForPreTraining` with its own prefix."""
     return key_table(
         encoder_entries(config, prefix, tied=["cls.predictions.decoder.weight"]),
-        mlm_head("cls.predictions", "heads_mlm"),
+        prediction_transform("cls.predictions.transform", "heads_mlm"),
+        raw("cls.predictions.bias", "heads_mlm/bias"),
         linear("cls.seq_relationship", "heads_itm/dense"),
         region_entries(config.heads["regions"]) if "regions" in config.heads else [],
         classifier_entries("answer_head.logit_fc", "vqa") if "vqa" in config.heads else [],
@@ -158,7 +158,7 @@ def pretrain_table(config: ModelConfig, prefix: str = "bert.") -> KeyTable:
 
 
 def answer_config(published: Mapping[str, Any]) -> ModelConfig:
-    """VQA and GQA: answers as classes; `num_labels`, or `num_qa_labels` in Hugging Face's config."""
+    """VQA and GQA: `num_labels` answers, which Hugging Face's config calls `num_qa_labels`."""
     sizes = _complete(published)
     classes = sizes.get("num_labels", sizes["num_qa_labels"])
     return model_config(sizes, {"vqa": _classifier(sizes, classes)})
@@ -281,7 +281,7 @@ def huggingface_config(config: ModelConfig) -> dict[str, Any]:
         "l_layers": text["layers"],
         "r_layers": vision["layers"],
         "x_layers": config.fusion_args["layers"],
-        "hidden_act": "gelu",
+        "hidden_act": text["activation"],
         "hidden_dropout_prob": text["dropout"],
         "attention_probs_dropout_prob": text["attention_dropout"],
         "max_position_embeddings": text["max_length"],
@@ -295,18 +295,18 @@ def huggingface_config(config: ModelConfig) -> dict[str, Any]:
     return {"model_type": "lxmert", **sizes, **(switches if "mlm" in heads else {})}
 
 
-def _huggingface(table: partial, architecture: str) -> dict[str, Layout]:
+def _huggingface(table: Callable[[ModelConfig], KeyTable], architecture: str) -> dict[str, Layout]:
     return {"huggingface": Layout(table, architecture, huggingface_config)}
 
 
-def _parallel(table: partial) -> dict[str, Layout]:
+def _parallel(table: Callable[[ModelConfig], KeyTable]) -> dict[str, Layout]:
     return {"parallel": Layout(table)}
 
 
-ENCODER_LAYOUTS = {
-    **_huggingface(partial(encoder_table, prefix=""), "LxmertModel"),
-    "original": Layout(partial(encoder_table, prefix="bert.")),
-    "huggingface_pretrain": Layout(partial(encoder_table, prefix="lxmert.")),
+TRUNK_LAYOUTS = {
+    **_huggingface(trunk_table, "LxmertModel"),
+    "original": Layout(partial(trunk_table, prefix="bert.")),
+    "huggingface_pretrain": Layout(partial(trunk_table, prefix="lxmert.")),
 }
 PRETRAIN_LAYOUTS = _huggingface(partial(pretrain_table, prefix="lxmert."), "LxmertForPreTraining")
 ANSWER_LAYOUTS = _parallel(partial(answer_table, prefix=FINE_TUNED_PARALLEL)) | _huggingface(
@@ -316,18 +316,18 @@ ANSWER_LAYOUTS = _parallel(partial(answer_table, prefix=FINE_TUNED_PARALLEL)) | 
 NLVR2_LAYOUTS = _parallel(partial(nlvr2_table, prefix=FINE_TUNED_PARALLEL))
 
 for _name, _task, _labels, _build, _table, _layouts, _parameters in (
-    ("lxmert", "pretrain", {}, pretrain_config, pretrain_table, PRETRAIN_LAYOUTS, 0),
-    ("lxmert_encoder", "encoder", {}, encoder_config, encoder_table, ENCODER_LAYOUTS, 0),
-    ("lxmert_vqa", "vqa", {"num_labels": 3129}, answer_config, answer_table, ANSWER_LAYOUTS, 0),
-    ("lxmert_gqa", "gqa", {"num_labels": 1842}, answer_config, answer_table, ANSWER_LAYOUTS, 0),
-    ("lxmert_nlvr2", "nlvr2", {"num_labels": 2}, nlvr2_config, nlvr2_table, NLVR2_LAYOUTS, 0),
+    ("lxmert", "pretrain", None, pretrain_config, pretrain_table, PRETRAIN_LAYOUTS, 228_051_752),
+    ("lxmert_trunk", "trunk", None, trunk_config, trunk_table, TRUNK_LAYOUTS, 207_936_768),
+    ("lxmert_vqa", "vqa", 3129, answer_config, answer_table, ANSWER_LAYOUTS, 213_930_297),
+    ("lxmert_gqa", "gqa", 1842, answer_config, answer_table, ANSWER_LAYOUTS, 211_952_178),
+    ("lxmert_nlvr2", "nlvr2", 2, nlvr2_config, nlvr2_table, NLVR2_LAYOUTS, 210_303_746),
 ):
     register(
         Published(
             name=_name,
             family="lxmert",
             task=_task,
-            sizes=BASE | _labels,
+            sizes=BASE if _labels is None else BASE | {"num_labels": _labels},
             from_published=_build,
             key_table=_table,
             parameters=_parameters,

@@ -14,7 +14,6 @@ from vlp_jax.zoo.own_layout import own_table
 
 SIZES = {
     "attention_probs_dropout_prob": 0.1,
-    "hidden_act": "gelu",
     "hidden_dropout_prob": 0.1,
     "hidden_size": 768,
     "img_dim": 2048,
@@ -39,7 +38,6 @@ def source_text_config(sizes: Mapping[str, Any]) -> ModelConfig:
         dropout=sizes["hidden_dropout_prob"],
         attention_dropout=sizes["attention_probs_dropout_prob"],
     )
-    activation = {"activation": sizes["hidden_act"]}
     return ModelConfig(
         vision="regions",
         vision_args=dict(
@@ -50,7 +48,6 @@ def source_text_config(sizes: Mapping[str, Any]) -> ModelConfig:
             feature_norm=True,
             box_norm=True,
             **block,
-            **activation,
         ),
         text="bert",
         text_args=dict(
@@ -60,12 +57,11 @@ def source_text_config(sizes: Mapping[str, Any]) -> ModelConfig:
             max_length=sizes["max_position_embeddings"],
             types=sizes["type_vocab_size"],
             **block,
-            **activation,
         ),
         fusion="cross_modal",
-        fusion_args=dict(layers=sizes["num_cross_modal_layers"], **block, **activation),
+        fusion_args=dict(layers=sizes["num_cross_modal_layers"], **block),
         pooler="tanh",
-        heads={"mlm": dict(activation), "itm": {}, "vqa": {"classes": sizes["num_answer"]}},
+        heads={"mlm": {}, "itm": {}, "vqa": {"classes": sizes["num_answer"]}},
         init_std=sizes["initializer_range"],
     )
 
@@ -78,7 +74,7 @@ register(
         sizes=SIZES,
         from_published=source_text_config,
         key_table=own_table,
-        parameters=0,
+        parameters=245_266_037,
         paper="none: a description of a model by the name of UNITER, which it is not",
         conventions=Conventions(match_index=1, add_sep=True, mlm_ignore=-100),
     )

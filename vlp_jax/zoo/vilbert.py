@@ -10,36 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlp_jax.config import ModelConfig
-from vlp_jax.interchange.key_groups import (
-    bert_embeddings,
-    bert_layer,
-    mlm_head,
-    post_norm_feed_forward,
-    prediction_transform,
-)
-from vlp_jax.interchange.key_table import (
-    Entries,
-    KeyTable,
-    embedding,
-    key_table,
-    linear,
-    merge_heads,
-    norm,
-    raw,
-    split_heads,
-    transposed,
-)
 from vlp_jax.zoo.base import Conventions, Published, register
+from vlp_jax.zoo.vilbert_keys import beta_table, multi_task_table, pretrain_table
 
 PAPER = "ViLBERT (Lu et al. 2019), https://arxiv.org/abs/1908.02265"
 PAPER_12IN1 = "12-in-1 (Lu et al. 2020), https://arxiv.org/abs/1912.02315"
 CONVENTIONS = Conventions(match_index=0, add_sep=True, mlm_ignore=-1)
-
-# Both projections are in every file and never used.
-UNMODELLED = (
-    r"bert\.encoder\.c_layer\.\d+\.biOutput\.q_dense[12]\.(weight|bias)",
-    r".*\.position_ids",
-)
 
 # The fixed probability of dropout after the poolers and before the scores of regions and words.
 HEAD_DROPOUT = 0.1
@@ -78,6 +54,7 @@ def model_config(
             dropout=HEAD_DROPOUT,
         ),
         heads=_pretrain_heads(published) | dict(extra_heads),
+        init_std=published.get("initializer_range", 0.02),
     )
 
 
@@ -224,122 +201,6 @@ def beta_config(published: Mapping[str, Any]) -> ModelConfig:
     return model_config(published, {"vqa": answers} | _score_heads())
 
 
-def pretrain_table(config: ModelConfig) -> KeyTable:
-    """pretrained_model.bin, of both releases."""
-    return key_table(base_entries(config), unmodelled=UNMODELLED)
-
-
-def multi_task_table(config: ModelConfig) -> KeyTable:
-    """multi_task_model.bin; [sic] "linguisic"."""
-    names = {"vqa": "vil_prediction", "gqa": "vil_prediction_gqa", "nlvr2": "vil_binary_prediction"}
-    return key_table(
-        base_entries(config),
-        [_classifier(name, f"heads_{head}") for head, name in names.items()],
-        linear("vil_tri_prediction", "heads_ve/output"),
-        _score_entries(),
-        unmodelled=UNMODELLED,
-    )
-
-
-def beta_table(config: ModelConfig) -> KeyTable:
-    """Files fine-tuned with the first release."""
-    return key_table(
-        base_entries(config),
-        _weight_norm("vil_prediction.main.0", "heads_vqa/hidden"),
-        _weight_norm("vil_prediction.main.3", "heads_vqa/output"),
-        _score_entries(),
-        unmodelled=UNMODELLED,
-    )
-
-
-def base_entries(config: ModelConfig) -> Entries:
-    """Both streams, their connections, the poolers and the pre-training heads."""
-    words, regions = "cls.predictions", "cls.imagePredictions"
-    tasks = embedding("bert.embeddings.task_embeddings", "text/task_token")
-    target = "object" if config.heads["regions"]["objects"] else "feature"
-    return [
-        bert_embeddings("bert.embeddings", "text", tied=[f"{words}.decoder.weight"]),
-        tasks if config.text_args["tasks"] else [],
-        linear("bert.v_embeddings.image_embeddings", "vision/feature_projection"),
-        linear("bert.v_embeddings.image_location_embeddings", "vision/box_projection"),
-        norm("bert.v_embeddings.LayerNorm", "vision/norm"),
-        _layer_entries("bert.encoder.layer", "text", config),
-        _layer_entries("bert.encoder.v_layer", "vision", config),
-        [
-            _connection(f"bert.encoder.c_layer.{i}", i, config.fusion_args["connection_heads"])
-            for i in range(config.fusion_args["layers"])
-        ],
-        linear("bert.t_pooler.dense", "pooler/text"),
-        linear("bert.v_pooler.dense", "pooler/image"),
-        mlm_head(words, "heads_mlm"),
-        linear("cls.bi_seq_relationship", "heads_itm/dense"),
-        prediction_transform(f"{regions}.transform", "heads_regions"),
-        linear(f"{regions}.decoder", f"heads_regions/{target}"),
-    ]
-
-
-def _layer_entries(published: str, stream: str, config: ModelConfig) -> Entries:
-    """All layers of one published stream: ours are in its encoder, then in the fusion."""
-    args = config.text_args if stream == "text" else config.vision_args
-    fused = "text" if stream == "text" else "image"
-    first, heads = args["layers"], args["heads"]
-    ours = [f"{stream}/layer_{i}" for i in range(first)]
-    ours += [f"fusion/{fused}_layer_{i}" for i in range(sum(config.fusion_args[f"{fused}_layers"]))]
-    return [bert_layer(f"{published}.{i}", path, heads) for i, path in enumerate(ours)]
-
-
-def _connection(published: str, index: int, heads: int) -> Entries:
-    """A connection layer; published names number the streams, 1 for the image, 2 for the text."""
-    return [
-        _stream(published, f"fusion/connection_{index}_image", "v", 1, 2, heads),
-        _stream(published, f"fusion/connection_{index}_text", "t", 2, 1, heads),
-    ]
-
-
-def _stream(
-    published: str, ours: str, letter: str, own: int, other: int, heads: int
-) -> Entries:
-    """The half of stream `own`: its queries read keys and values of stream `other`."""
-    attention = f"{published}.biattention"
-    return [
-        split_heads(f"{attention}.query{own}", f"{ours}/attention/query", heads),
-        split_heads(f"{attention}.key{other}", f"{ours}/attention/key", heads),
-        split_heads(f"{attention}.value{other}", f"{ours}/attention/value", heads),
-        merge_heads(f"{published}.biOutput.dense{own}", f"{ours}/attention/output", heads),
-        norm(f"{published}.biOutput.LayerNorm{own}", f"{ours}/norm"),
-        post_norm_feed_forward(
-            f"{published}.{letter}_intermediate",
-            f"{published}.{letter}_output",
-            f"{ours}/feed_forward",
-        ),
-    ]
-
-
-def _classifier(published: str, ours: str) -> Entries:
-    """`logit_fc`: Linear, GELU, layer norm, Linear."""
-    return [
-        linear(f"{published}.logit_fc.0", f"{ours}/hidden"),
-        norm(f"{published}.logit_fc.2", f"{ours}/norm"),
-        linear(f"{published}.logit_fc.3", f"{ours}/output"),
-    ]
-
-
-def _weight_norm(published: str, ours: str) -> Entries:
-    return [
-        transposed(f"{published}.weight_v", f"{ours}/direction"),
-        raw(f"{published}.weight_g", f"{ours}/magnitude"),
-        raw(f"{published}.bias", f"{ours}/bias"),
-    ]
-
-
-def _score_entries() -> Entries:
-    return [
-        linear("vil_logit", "heads_ranking/output"),
-        linear("vision_logit", "heads_grounding/output"),
-        linear("linguisic_logit", "heads_words/output"),
-    ]
-
-
 BASE_SIZES = {
     "vocab_size": 30522,
     "hidden_size": 768,
@@ -366,30 +227,41 @@ BASE_SIZES = {
     "t_biattention_id": [6, 7, 8, 9, 10, 11],
     "fusion_method": "mul",
     "visual_target": 0,
+    "initializer_range": 0.02,
 }
 _TASK_TOKENS = {"task_specific_tokens": True, "num_task_embeddings": 20}
 _ANSWERS = {"num_vqa_labels": 3129, "num_gqa_labels": 1533}
 
-# What the first release calls `num_labels` is 1 for tasks that do not choose an answer from a list.
-for _name, _task, _sizes, _build, _table, _parameters, _paper in (
-    ("vilbert", "pretrain", {}, pretrain_config, pretrain_table, 0, PAPER_12IN1),
-    ("vilbert_beta", "pretrain_beta", {}, pretrain_config, pretrain_table, 0, PAPER),
-    ("vilbert_12in1", "12in1", _TASK_TOKENS | _ANSWERS, multi_task_config, multi_task_table, 0, PAPER_12IN1),
-    ("vilbert_beta_vqa", "vl", {"num_labels": 3129}, beta_config, beta_table, 0, PAPER),
-    ("vilbert_beta_vcr", "vcr", {"num_labels": 1}, beta_config, beta_table, 0, PAPER),
-    ("vilbert_beta_refcoco", "grounding", {"num_labels": 1}, beta_config, beta_table, 0, PAPER),
-    ("vilbert_beta_retrieval", "retrieval", {"num_labels": 1}, beta_config, beta_table, 0, PAPER),
-):
+# What the first release calls `num_labels` is 1 for tasks that choose no answer from a list.
+_NO_ANSWERS = {"num_labels": 1}
+
+
+def _register(name: str, task: str, sizes: Mapping[str, Any], parameters: int) -> None:
+    """Files a preset; a name with "beta" is of the first release."""
+    build, table = _BUILDERS.get(task, (beta_config, beta_table))
     register(
         Published(
-            name=_name,
+            name=name,
             family="vilbert",
-            task=_task,
-            sizes=BASE_SIZES | _sizes,
-            from_published=_build,
-            key_table=_table,
-            parameters=_parameters,
-            paper=_paper,
+            task=task,
+            sizes=BASE_SIZES | sizes,
+            from_published=build,
+            key_table=table,
+            parameters=parameters,
+            paper=PAPER if "beta" in name else PAPER_12IN1,
             conventions=CONVENTIONS,
         )
     )
+
+
+_BUILDERS = {
+    "pretrain": (pretrain_config, pretrain_table),
+    "12in1": (multi_task_config, multi_task_table),
+}
+_register("vilbert", "pretrain", {}, 239_023_229)
+_register("vilbert_beta", "pretrain", {}, 239_023_229)
+_register("vilbert_12in1", "12in1", _TASK_TOKENS | _ANSWERS, 257_008_059)
+_register("vilbert_beta_vqa", "vl", {"num_labels": 3129}, 247_536_571)
+_register("vilbert_beta_vcr", "vcr", _NO_ANSWERS, 241_127_299)
+_register("vilbert_beta_retrieval", "retrieval", _NO_ANSWERS, 241_127_299)
+_register("vilbert_beta_grounding", "grounding", _NO_ANSWERS, 241_127_299)

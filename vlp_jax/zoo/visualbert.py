@@ -12,8 +12,21 @@ from functools import partial
 from typing import Any
 
 from vlp_jax.config import ModelConfig
-from vlp_jax.interchange.key_groups import bert_embeddings, bert_layer, mlm_head
-from vlp_jax.interchange.key_table import Entries, KeyTable, embedding, key_table, linear, norm
+from vlp_jax.interchange.key_groups import (
+    bert_embeddings,
+    bert_layer,
+    mlm_head,
+    prediction_transform,
+)
+from vlp_jax.interchange.key_table import (
+    Entries,
+    KeyTable,
+    embedding,
+    key_table,
+    linear,
+    norm,
+    raw,
+)
 from vlp_jax.layers.normalisation import BERT_EPSILON
 from vlp_jax.zoo.base import Conventions, Layout, Published, register
 
@@ -24,7 +37,10 @@ HUGGINGFACE_TYPE = "visual_bert"
 
 @dataclass(frozen=True)
 class Names:
-    """What a layout calls the parts; `encoder` and `heads` are prefixes with their dot."""
+    """What a layout calls the parts; `encoder` and `heads` are prefixes with their dot.
+
+    `decoder_bias`: whether the bias of the word logits has a second name.
+    """
 
     encoder: str
     heads: str
@@ -33,6 +49,7 @@ class Names:
     projection: str
     region_type: str
     region_position: str
+    decoder_bias: bool
 
 
 ORIGINAL = Names(
@@ -43,6 +60,15 @@ ORIGINAL = Names(
     projection="projection",
     region_type="token_type_embeddings_visual",
     region_position="position_embeddings_visual",
+    decoder_bias=False,
+)
+# The class within the wrapper, as gradients and a bare `TrainVisualBERTObjective` are named.
+UNWRAPPED = replace(
+    ORIGINAL,
+    encoder="bert.",
+    heads="cls.",
+    classifier="classifier",
+    grounding="flickr_attention",
 )
 HUGGINGFACE = Names(
     encoder="visual_bert.",
@@ -52,6 +78,7 @@ HUGGINGFACE = Names(
     projection="visual_projection",
     region_type="visual_token_type_embeddings",
     region_position="visual_position_embeddings",
+    decoder_bias=True,
 )
 HUGGINGFACE_ENCODER = replace(HUGGINGFACE, encoder="")
 
@@ -209,7 +236,7 @@ def head_entries(config: ModelConfig, names: Names) -> Entries:
     for name, head in config.heads.items():
         ours, kind = f"heads_{name}", head.get("kind", name)
         if kind == "mlm":
-            entries.append(mlm_head(f"{names.heads}predictions", ours))
+            entries.append(word_entries(f"{names.heads}predictions", ours, names.decoder_bias))
         elif kind == "itm":
             entries.append(linear(f"{names.heads}seq_relationship", f"{ours}/dense"))
         elif kind == "phrase_grounding":
@@ -218,6 +245,14 @@ def head_entries(config: ModelConfig, names: Names) -> Entries:
         else:
             entries.append(linear(names.classifier, f"{ours}/output"))
     return entries
+
+
+def word_entries(published: str, ours: str, decoder_bias: bool) -> Entries:
+    """The masked-word head."""
+    if decoder_bias:
+        return mlm_head(published, ours)
+    transform = prediction_transform(f"{published}.transform", ours)
+    return [transform, raw(f"{published}.bias", f"{ours}/bias")]
 
 
 def huggingface_config(config: ModelConfig) -> dict[str, Any]:
@@ -273,7 +308,7 @@ def _register(
     own: Names = ORIGINAL,
     directory: Names = HUGGINGFACE,
 ) -> None:
-    table = partial(layout_table, names=directory)
+    table = lambda names: partial(layout_table, names=names)
     register(
         Published(
             name=name,
@@ -281,21 +316,24 @@ def _register(
             task=task,
             sizes=sizes,
             from_published=partial(model_config, heads=heads, pooler=pooler),
-            key_table=partial(layout_table, names=own),
+            key_table=table(own),
             parameters=parameters,
             paper=PAPER,
             conventions=CONVENTIONS,
-            layouts={"huggingface": Layout(table, architecture, huggingface_config)},
+            layouts={
+                "huggingface": Layout(table(directory), architecture, huggingface_config),
+                "unwrapped": Layout(table(UNWRAPPED)),
+            },
         )
     )
 
 
 # Pre-training on COCO captions, once for the detector of each target task.
 for _name, _width, _parameters in (
-    ("visualbert", 2048, 0),
-    ("visualbert_nlvr2_pretrain", 1024, 0),
-    ("visualbert_vcr_pretrain", 512, 0),
-    ("visualbert_flickr_pretrain", 2054, 0),
+    ("visualbert", 2048, 112_074_812),
+    ("visualbert_nlvr2_pretrain", 1024, 111_288_380),
+    ("visualbert_vcr_pretrain", 512, 110_895_164),
+    ("visualbert_flickr_pretrain", 2054, 112_079_420),
 ):
     _register(
         _name,
@@ -312,7 +350,7 @@ _register(
     base_sizes(2048, num_labels=3129),
     vqa_heads,
     "VisualBertForQuestionAnswering",
-    0,
+    113_856_825,
     pooler="answer_token",
 )
 _register(
@@ -321,16 +359,23 @@ _register(
     base_sizes(1024, num_labels=2),
     nlvr2_heads,
     "VisualBertForVisualReasoning",
-    0,
+    110_665_730,
 )
-_register("visualbert_vcr", "vcr", base_sizes(512), vcr_heads, "VisualBertForMultipleChoice", 0)
+_register(
+    "visualbert_vcr",
+    "vcr",
+    base_sizes(512),
+    vcr_heads,
+    "VisualBertForMultipleChoice",
+    110_271_745,
+)
 _register(
     "visualbert_flickr",
     "flickr",
     base_sizes(2054),
     grounding_heads,
     "VisualBertForRegionToPhraseAlignment",
-    0,
+    112_177_852,
 )
 # The encoder alone, as Hugging Face keeps it: no original file is laid out so.
 _register(
@@ -339,7 +384,7 @@ _register(
     base_sizes(2048, model_type=HUGGINGFACE_TYPE),
     no_heads,
     "VisualBertModel",
-    0,
+    111_450_624,
     own=HUGGINGFACE_ENCODER,
     directory=HUGGINGFACE_ENCODER,
 )

@@ -1,0 +1,27 @@
+"""The port gives the original's numbers: every reference bundle in tests/goldens."""
+
+from pathlib import Path
+
+import pytest
+
+from vlp_jax.verify import RUNNERS, read_bundle, verify_bundle
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+BUNDLES = sorted(path.parent.name for path in GOLDENS.glob("*/config.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUNDLES)
+def test_every_output_is_within_its_tolerance(name):
+    bundle = read_bundle(GOLDENS / name)
+    failed = [row for row in verify_bundle(bundle) if not row.passed]
+    assert not failed
+
+
+def test_every_bundle_has_a_runner():
+    assert BUNDLES
+    assert {read_bundle(GOLDENS / name).kind for name in BUNDLES} <= set(RUNNERS)
+
+
+def test_the_bundles_together_stay_small():
+    assert sum(path.stat().st_size for path in GOLDENS.rglob("*")) < 15e6
