@@ -25,7 +25,8 @@ TOY_WORDS = 7
 
 def toy_table(rng, images):
     """log p(word | image, position, previous word): [B, L, V, V]."""
-    return jax.nn.log_softmax(jnp.asarray(2 * rng.standard_normal((images, 5, TOY_WORDS, TOY_WORDS))))
+    scores = 2 * rng.standard_normal((images, 5, TOY_WORDS, TOY_WORDS))
+    return jax.nn.log_softmax(jnp.asarray(scores))
 
 
 def toy(table):

@@ -23,6 +23,7 @@ def random_sizes(task: str, rng: np.random.Generator) -> dict:
     """A config in which no two sizes need be equal."""
     heads = int(rng.integers(1, 5))
     pick = lambda *values: values[int(rng.integers(len(values)))]
+    losses = {"retrieval": ["xe"], "vqa": ["bce", "xe", "kl"]}.get(task, ["bce", "xe"])
     sizes = dict(
         model=pick("oscar", "oscarplus"),
         task=task,
@@ -44,7 +45,7 @@ def random_sizes(task: str, rng: np.random.Generator) -> dict:
         num_contrast_classes=int(rng.integers(2, 4)),
         num_labels=2 if task == "retrieval" else int(rng.integers(2, 9)),
         num_choice=2,
-        loss_type="xe" if task == "retrieval" else pick("bce", "xe", "kl" if task == "vqa" else "xe"),
+        loss_type=pick(*losses),
         classifier="linear" if task == "retrieval" else pick("linear", "mlp"),
         cls_hidden_scale=int(rng.integers(1, 4)),
         tie_weights=bool(rng.integers(2)),
@@ -59,7 +60,8 @@ def random_sizes(task: str, rng: np.random.Generator) -> dict:
 def random_inputs(sizes: dict, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Rows of unequal length; the last keeps but its first token and one region."""
     task, pair = sizes["task"], (2,) if sizes["task"] == "nlvr2" else ()
-    rows, length = int(rng.integers(2, 5)), int(rng.integers(6, sizes["max_position_embeddings"] + 1))
+    rows = int(rng.integers(2, 5))
+    length = int(rng.integers(6, sizes["max_position_embeddings"] + 1))
     regions = int(rng.integers(1, 6))
     shape = (rows, *pair)
     mask = (rng.random((*shape, length + regions)) < 0.7).astype(np.int64)

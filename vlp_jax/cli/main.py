@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 # Each verb is a module here with `add_arguments(parser)`, `run(args) -> int` and a docstring that
 # is its help. Verbs are imported when asked for, so that `vlp-jax --help` is quick.
-VERBS = ("train", "evaluate", "predict")
+VERBS = ("train", "evaluate", "predict", "verify", "convert", "models")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.overrides = overrides
     try:
         return args.run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"vlp-jax {args.verb}: {error}", file=sys.stderr)
         return 1
 

@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     started = time.perf_counter()
+    import jax
+
     from vlp_jax.config import load_config
     from vlp_jax.parallel import initialize_distributed
     from vlp_jax.training.loop import NonFiniteError, train
@@ -33,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"vlp-jax train: {error}", file=sys.stderr)
         return 3
     timing = result.timing() | {"seconds": time.perf_counter() - started}
-    (Path(args.workdir) / "timing.json").write_text(json.dumps(timing, indent=2) + "\n")
+    if jax.process_index() == 0:
+        (Path(args.workdir) / "timing.json").write_text(json.dumps(timing, indent=2) + "\n")
     if args.report and not result.interrupted_by:
         from vlp_jax.cli.evaluate import report
 
@@ -45,9 +48,12 @@ def _evaluator():
     from vlp_jax.evaluation.evaluate import evaluate
     from vlp_jax.model.bound import Bound
 
+    kept = []  # one model for all evaluations of a run, so that it is compiled once
+
     def figures(experiment, params) -> dict[str, float]:
-        bound = Bound(experiment.model, params)
-        found = evaluate(experiment.config, experiment.vocabulary, bound).figures
+        kept[:] = kept or [Bound(experiment.model, params)]
+        kept[0].params = params
+        found = evaluate(experiment.config, experiment.vocabulary, kept[0]).figures
         return {k: v for k, v in found.items() if isinstance(v, float)}
 
     return figures

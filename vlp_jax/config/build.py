@@ -74,15 +74,14 @@ def _names(cls: type) -> str:
 
 
 def _coerce_union(value: Any, args: tuple, path: str, hint: Any) -> Any:
-    if value is None and type(None) in args:
+    if type(None) in args and (value is None or value == "none"):
         return None
-    choices = [a for a in args if a is not type(None)]
-    for choice in choices[:-1]:
+    for choice in args:
         try:
             return coerce(value, choice, path)
         except ValueError:
             continue
-    return coerce(value, choices[-1], path)
+    raise ValueError(f"{path} = {value!r} ({type(value).__name__}): expected {_type_name(hint)}")
 
 
 def _coerce_literal(value: Any, allowed: tuple, path: str) -> Any:

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import importlib.util
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,11 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Splits "--config.a.b=c" into ("a.b", value); values read as Python literals, else as text."""
+    """Splits "--config.a.b=c" into ("a.b", value); values read as Python literals, else as text.
+
+    The word "none" stays text, because some fields have a choice of that name; `build` reads it as
+    None where None is allowed.
+    """
     if not text.startswith(PREFIX) or "=" not in text:
         raise ValueError(f'override "{text}": expected the form --config.group.field=value')
     path, _, value = text[len(PREFIX) :].partition("=")
@@ -61,7 +66,7 @@ def write_config(config: ExperimentConfig, path: Path) -> None:
 
 
 def _literal(text: str) -> Any:
-    named = {"true": True, "false": False, "none": None, "null": None}
+    named = {"true": True, "false": False, "null": None}
     if text.lower() in named:
         return named[text.lower()]
     try:
@@ -75,9 +80,21 @@ def _read(spec: str) -> dict:
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f'no config file "{file}".{_nearest_file(path)}')
-    if path.suffix == ".json":
+    if path.suffix not in (".py", ".json"):
+        raise ValueError(f'config file "{file}": expected a .py file or the .json of an earlier run')
+    values = _plain(_run(path, argument) if path.suffix == ".py" else _resolved(path, argument))
+    if not isinstance(values, dict):
+        raise ValueError(f'"{file}" gives {values!r}: expected a group of fields')
+    return values
+
+
+def _resolved(path: Path, argument: str) -> Any:
+    if argument:
+        raise ValueError(f'"{path}" takes no argument, got "{argument}": a .json is resolved already')
+    try:
         return json.loads(path.read_text())
-    return _plain(_run(path, argument))
+    except json.JSONDecodeError as error:
+        raise ValueError(f'"{path}" is no JSON: {error}') from None
 
 
 def _run(path: Path, argument: str) -> Any:
@@ -86,6 +103,8 @@ def _run(path: Path, argument: str) -> Any:
     module_spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ValueError(f'"{path}" has no function get_config(argument="")')
+    if argument and not inspect.signature(module.get_config).parameters:
+        raise ValueError(f'"{path}" takes no argument, got "{argument}"')
     return module.get_config(argument) if argument else module.get_config()
 
 
@@ -94,6 +113,8 @@ def _plain(values: Any) -> Any:
         values = values.to_dict()
     if isinstance(values, Mapping):
         return {k: _plain(v) for k, v in values.items()}
+    if isinstance(values, (list, tuple)):
+        return tuple(_plain(v) for v in values)
     return values
 
 

@@ -31,7 +31,7 @@ class Registry(dict[str, Any]):
 
     def get_known(self, name: str, path: str = "") -> Any:
         """Returns the entry `name`; an unknown one is a ValueError that lists the known ones."""
-        if name not in self:
+        if not isinstance(name, str) or name not in self:
             where = f"{path}: " if path else ""
             raise ValueError(
                 f'{where}unknown {self.kind} "{name}".{nearest(name, self)} '

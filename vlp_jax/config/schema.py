@@ -145,6 +145,7 @@ def replace(config: Any, path: str, value: Any) -> Any:
 
 def _check_ranges(config: ExperimentConfig) -> None:
     at_least = {
+        "seed": 0,
         "training.steps": 1,
         "training.accumulate": 1,
         "training.log_every": 1,
@@ -158,6 +159,8 @@ def _check_ranges(config: ExperimentConfig) -> None:
         "data.image_size": 1,
         "data.text_length": 2,
         "data.question_length": 2,
+        "data.regions": 1,
+        "data.max_words": 1,
         "data.threads": 1,
         "data.prefetch": 1,
         "optimizer.warmup_steps": 0,
@@ -187,6 +190,11 @@ def _check_combinations(config: ExperimentConfig) -> None:
         raise ValueError(
             f"config.training.queue_size = {training.queue_size} needs a momentum teacher that "
             "fills the queue: set config.training.momentum (ALBEF: 0.995) or queue_size = 0"
+        )
+    if training.queue_size and "itc" not in config.model.heads:
+        raise ValueError(
+            f"config.training.queue_size = {training.queue_size} keeps vectors of the head itc, which "
+            "the model lacks: add config.model.heads.itc or set queue_size = 0"
         )
     if config.optimizer.warmup_steps > training.steps:
         raise ValueError(

@@ -1,5 +1,7 @@
 """BERT text encoder (Devlin et al. 2019); with zero layers it is BERT's embedding layer alone."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -32,7 +34,7 @@ class BertEncoder(nn.Module):
     dropout: float = 0.1
     attention_dropout: float = 0.1
     embedding_norm: bool = True
-    frozen_first_rows: tuple[str, ...] = ("word",)
+    frozen_first_rows: tuple[Literal["word", "position", "type"], ...] = ("word",)
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
     tasks: int = 0
@@ -87,7 +89,7 @@ class BertEncoder(nn.Module):
         if ids.shape[1] > self.max_length:
             raise ValueError(
                 f"a text of {ids.shape[1]} tokens exceeds the {self.max_length} positions of the "
-                "text encoder (model.text_args.max_length)"
+                "text encoder (config.model.text_args.max_length)"
             )
         segments = jnp.zeros_like(ids) if segments is None else segments
         states = self.word(ids) + self.position(jnp.arange(ids.shape[1])[None]) + self.type(segments)

@@ -61,7 +61,7 @@ def corners_size_area(boxes: Array) -> Array:
 
 def encode_boxes(boxes: Float[Array, "b r k"], name: str) -> Float[Array, "b r e"]:
     """Encodes unit-square boxes [B, R, 4]; boxes that have the encoding's width pass as they are."""
-    width, function = BOX_ENCODINGS.get_known(name, "model.vision_args.boxes")
+    width, function = BOX_ENCODINGS.get_known(name, "config.model.vision_args.boxes")
     if boxes.shape[-1] == width:
         return boxes
     if boxes.shape[-1] != 4:
@@ -183,7 +183,7 @@ class RegionEncoder(nn.Module):
         if given != expected:
             raise ValueError(
                 f"region_features are {given} wide and the vision encoder takes {expected} "
-                "(model.vision_args.feature_width)"
+                "(config.model.vision_args.feature_width)"
             )
         if self.mask_embedding and "region_hidden" in batch:
             table = self.param("mask_embedding", kernel_init(None, "patch"), (2, expected))

@@ -20,7 +20,7 @@ class MatchingHead(nn.Module):
     There are two `classes` but for OSCAR+, which tells wrong tags from a wrong caption.
     """
 
-    match_index: int = 1
+    match_index: Literal[0, 1] = 1
     classes: int = 2
 
     @nn.compact

@@ -1,5 +1,7 @@
 """Contrastive projections of the two encoders into one space (ALBEF section 3.2, ITC)."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -24,7 +26,7 @@ class ContrastiveHead(nn.Module):
 
     width: int = 256
     temperature: float = 0.07
-    image_pool: str = "first"
+    image_pool: Literal["first", "mean"] = "first"
 
     reads = ("text", "image")
 

@@ -1,19 +1,55 @@
-"""Loads a model by path: a run's workdir with its checkpoints."""
+"""Loads a model: a run's workdir, a published model's weights, or a Hugging Face directory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlp_jax.config import ExperimentConfig, build
+from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, build, nearest
 from vlp_jax.data.assemble import Vocabulary
+from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.inference.model import Model
+from vlp_jax.interchange.state_dict import StateDict, read_state_dict
+from vlp_jax.zoo import ZOO
+from vlp_jax.zoo.base import Published, find_architecture
 
 
-def load(path: str | Path, step: int | None = None, which: str = "params") -> Model:
-    """Returns the model of a run's workdir, at its newest checkpoint or at `step`.
+def load(
+    name_or_path: str | Path,
+    weights: str | Path | None = None,
+    *,
+    step: int | None = None,
+    which: str = "params",
+    sizes: Mapping[str, Any] | None = None,
+    tokenizer: str | Path | None = None,
+    answers: tuple[str, ...] = (),
+) -> Model:
+    """Returns a model ready for use.
 
-    `which` = "teacher" takes the momentum copy. Raises FileNotFoundError if there is no checkpoint,
-    ValueError if it holds no such parameters.
+    * `load("runs/quickstart")`: a run's newest checkpoint, or that of `step`; `which` = "teacher"
+      takes the momentum copy.
+    * `load("albef", "ALBEF.pth")`: a published model by its name in the zoo, with weights in any
+      published layout. `sizes` are published config entries where they differ from the preset's.
+    * `load("path/of/a/huggingface/directory")`.
+
+    `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
+    word pieces than BERT's uncased ones; `answers` are the classes of an answer head, in order.
+    Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
+    if weights is not None:
+        published = ZOO.get_known(str(name_or_path))
+        state = read_state_dict(weights)
+        return _published_model(published, state, sizes, tokenizer or weights, answers)
+    path = Path(name_or_path)
+    if str(name_or_path) in ZOO:
+        raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
+    if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
+        state = read_state_dict(path)
+        published = find_architecture(state.meta.config)
+        sizes = dict(state.meta.config) | dict(sizes or {})
+        return _published_model(published, state, sizes, tokenizer or path, answers)
+    if not path.exists():
+        hint = nearest(str(name_or_path), ZOO)
+        raise FileNotFoundError(f'"{name_or_path}" is neither a path nor a published model.{hint}')
     config, vocabulary, params = read_checkpoint(path, step, which)
     return Model(config, params, vocabulary)
 
@@ -21,7 +57,7 @@ def load(path: str | Path, step: int | None = None, which: str = "params") -> Mo
 def read_checkpoint(
     path: str | Path, step: int | None = None, which: str = "params"
 ) -> tuple[ExperimentConfig, Vocabulary, Any]:
-    """Returns the resolved config, the vocabulary and the parameters of a checkpoint."""
+    """Returns the resolved config, the vocabulary and the parameters of a run's checkpoint."""
     from vlp_jax.training.checkpoint import open_store  # Orbax is slow to import
 
     with open_store(path) as store:
@@ -29,3 +65,48 @@ def read_checkpoint(
         params = store.restore_params(step, which)
     config = build(ExperimentConfig, about["config"], "config")
     return config, Vocabulary.from_json(about["vocabulary"]), params
+
+
+def _published_model(
+    published: Published,
+    state: StateDict,
+    sizes: Mapping[str, Any] | None,
+    tokenizer: str | Path,
+    answers: tuple[str, ...],
+) -> Model:
+    config = published.from_published(dict(published.sizes) | dict(sizes or {}))
+    params = published.load(state, config)
+    vocabulary = Vocabulary(_tokenizer(tokenizer, config), tuple(answers))
+    experiment = ExperimentConfig(
+        name=published.name, model=config, data=_data(published, config)
+    )
+    return Model(experiment, params, vocabulary)
+
+
+def _data(published: Published, config: ModelConfig) -> DataConfig:
+    """The conventions under which the model reads text and pictures."""
+    return DataConfig(
+        image_size=config.vision_args.get("image_size", 256),
+        text_length=min(30, config.text_args.get("max_length", 512)),
+        question_length=min(30, config.text_args.get("max_length", 512)),
+        add_sep=published.conventions.add_sep,
+        text_style="albef" if published.family == "albef" else "plain",
+    )
+
+
+def _tokenizer(path: str | Path, config: ModelConfig) -> Tokenizer:
+    """Returns the tokenizer beside the weights, or BERT's; it must have the model's size."""
+    folder = Path(path)
+    if folder.is_file() and folder.suffix == ".txt":
+        found = Tokenizer.from_vocab_file(folder)
+    else:
+        folder = folder if folder.is_dir() else folder.parent
+        own = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+        found = Tokenizer.from_directory(folder) if own else Tokenizer.bert_uncased()
+    size = config.text_args.get("vocab_size", 30522)
+    if found.size > size:
+        raise ValueError(
+            f"the tokenizer has {found.size} word pieces and the model {size}: give the vocabulary "
+            "it was trained with as `tokenizer`"
+        )
+    return found

@@ -50,7 +50,8 @@ class Attention(nn.Module):
         value = (self.value_projection or split("value"))(context)
         scores = jnp.einsum("bthk,bshk->bhts", query, key).astype(jnp.float32)
         probabilities = jax.nn.softmax(scores / jnp.sqrt(float(head_dim)) + bias)
-        probabilities = self.perturb("probabilities", probabilities)
+        # By shape, because a layer that two streams share reads in both directions.
+        probabilities = self.perturb(f"probabilities_{scores.shape[2:]}", probabilities)
         self.sow("intermediates", "probabilities", probabilities)
         dropped = nn.Dropout(self.dropout)(probabilities, deterministic=deterministic)
         mixed = jnp.einsum("bhts,bshk->bthk", dropped.astype(value.dtype), value)

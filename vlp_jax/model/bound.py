@@ -1,5 +1,6 @@
 """A model with its parameters: jitted functions for evaluation and inference."""
 
+import re
 from functools import cached_property, partial
 from typing import Any
 
@@ -108,6 +109,10 @@ def match_log_odds(model: Model, text: Tokens, image: Tokens) -> Float[Array, "b
 
 def _attention_heat(model: Model, params: Any, text: Tokens, image: Tokens) -> Array:
     variables = {"params": params}
+    length = text.mask.shape[1]
+    if length == image.mask.shape[1]:
+        # Attention arrays are told apart by their shapes.
+        text = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2)), text)
     _, made = model.apply(
         variables, text, image, method=match_log_odds, mutable=["perturbations", "intermediates"]
     )
@@ -121,14 +126,15 @@ def _attention_heat(model: Model, params: Any, text: Tokens, image: Tokens) -> A
     probabilities = _text_to_image(made["intermediates"], *shape)
     middle = (len(probabilities) - 1) // 2
     gradient = _text_to_image(gradients, *shape)[middle]
-    return (probabilities[middle] * jax.nn.relu(gradient)).mean(axis=1)
+    return (probabilities[middle] * jax.nn.relu(gradient)).mean(axis=1)[:, :length]
 
 
 def _text_to_image(tree: Any, texts: int, images: int) -> list[Array]:
     """Returns the attention arrays [B, H, L, T] of text positions over image tokens, by layer."""
+    leaves = [(jax.tree_util.keystr(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
     found = []
-    for path, x in jax.tree_util.tree_leaves_with_path(tree):
-        if "probabilities" not in jax.tree_util.keystr(path):
+    for path, x in sorted(leaves, key=lambda leaf: _numbers_as_such(leaf[0])):
+        if "probabilities" not in path:
             continue
         if x.shape[-2:] == (texts, images):
             found.append(x)
@@ -137,6 +143,11 @@ def _text_to_image(tree: Any, texts: int, images: int) -> list[Array]:
     if not found:
         raise ValueError("no layer of this model's fusion lets text positions read image tokens")
     return found
+
+
+def _numbers_as_such(path: str) -> list[tuple[int, str]]:
+    """Returns a sort key that puts layer_2 before layer_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 def to_device(batch: dict) -> dict[str, Array]:

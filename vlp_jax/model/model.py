@@ -171,6 +171,8 @@ def init_params(model: VisionLanguageModel, key: Array) -> Any:
 def _part(registry: Registry, name: str, args: Mapping, path: str, **fixed: Any) -> nn.Module:
     cls = registry.get_known(name, f"config.model.{path}")
     args = _for_this_kind(registry, name, args, f"config.model.{path}_args")
+    for key in fixed.keys() & args.keys():
+        raise ValueError(f"config.model.{path}_args.{key}: set config.training.{key}, for all parts")
     return cls(**checked_fields(cls, args, f"config.model.{path}_args"), **fixed)
 
 

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel
 
-# Which batch fields hold the ids and the mask of each text.
+# Which batch fields hold the ids, the mask and, where the data gives any, the segments of a text.
 TEXTS = {
-    "clean": ("text_ids", "text_mask"),
-    "masked": ("mlm_ids", "text_mask"),
-    "question": ("question_ids", "question_mask"),
+    "clean": ("text_ids", "text_mask", "text_segments"),
+    "masked": ("mlm_ids", "text_mask", "text_segments"),
+    "question": ("question_ids", "question_mask", "question_segments"),
 }
 
 

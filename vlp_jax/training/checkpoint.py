@@ -26,11 +26,15 @@ class CheckpointStore:
 
     Keeps the newest `keep` checkpoints and, if `best` names a metric, the one where it was highest.
     `about` is a JSON-able description (resolved config, vocabulary, answers) saved with each.
+    What a killed process has left half-written is ignored, and removed unless `writable` is off.
     """
 
-    def __init__(self, workdir: str | Path, keep: int = 2, best: str | None = None):
+    def __init__(
+        self, workdir: str | Path, keep: int = 2, best: str | None = None, writable: bool = True
+    ):
         self.directory = Path(workdir).absolute() / "checkpoints"
-        _check_writable(self.directory)
+        if writable:
+            _check_writable(self.directory)
         policies = [checkpoint_managers.LatestN(keep)]
         if best is not None:
             get_best = lambda metrics: metrics.get(best, -np.inf)
@@ -40,6 +44,8 @@ class CheckpointStore:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 enable_async_checkpointing=True,
+                create=writable,
+                cleanup_tmp_directories=writable,
                 best_fn=None if best is None else get_best,
             ),
         )
@@ -67,29 +73,34 @@ class CheckpointStore:
         step = self._existing(step)
         self._check_same_tree(abstract_state, step)
         args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract_state)})
-        return self._manager.restore(step, args=args)[STATE]
+        with self._reading(step):
+            return self._manager.restore(step, args=args)[STATE]
 
     def restore_params(self, step: int | None = None, which: str = "params") -> Any:
-        """Returns one sub-tree of a saved state as numpy arrays on this host."""
+        """Returns one sub-tree of a saved state as numpy arrays on this host.
+
+        Raises ValueError if the state has no such part, as a run without a teacher.
+        """
         step = self._existing(step)
-        tree = self._saved_tree(step)[which]
-        abstract = jax.tree.map(lambda m: np.zeros((0,), m.dtype), tree)
-        restored = ocp.PyTreeCheckpointer().restore(
-            self.directory / str(step) / STATE,
-            args=ocp.args.PyTreeRestore(
-                item={which: abstract},
-                restore_args=jax.tree.map(
-                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), {which: abstract}
-                ),
-                partial_restore=True,
-            ),
-        )
-        return restored[which]
+        saved = self._saved_tree(step)
+        if saved.get(which) is None:
+            there = sorted(name for name, part in saved.items() if isinstance(part, dict))
+            raise ValueError(
+                f'the checkpoint of step {step} in "{self.directory}" holds no "{which}"; it has '
+                f"{', '.join(there)}"
+            )
+        abstract = {which: jax.tree.map(lambda m: np.zeros((0,), m.dtype), saved[which])}
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
+        args = ocp.args.PyTreeRestore(item=abstract, restore_args=as_numpy, partial_restore=True)
+        with self._reading(step):
+            path = self.directory / str(step) / STATE
+            return ocp.PyTreeCheckpointer().restore(path, args=args)[which]
 
     def about(self, step: int | None = None) -> dict:
         """Returns the description saved with a checkpoint."""
-        path = self.directory / str(self._existing(step)) / ABOUT / "metadata"
-        return json.loads(path.read_text())
+        step = self._existing(step)
+        with self._reading(step):
+            return json.loads((self.directory / str(step) / ABOUT / "metadata").read_text())
 
     def wait(self) -> None:
         """Blocks until all started saves are on disk."""
@@ -111,8 +122,22 @@ class CheckpointStore:
         return max(steps) if step is None else step
 
     def _saved_tree(self, step: int) -> Any:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with self._reading(step), ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.metadata(self.directory / str(step) / STATE).item_metadata.tree
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Says what to do about a damaged checkpoint, on which Orbax fails in many ways."""
+        try:
+            yield
+        except Exception as error:
+            older = [s for s in self._manager.all_steps() if s < step]
+            then = f"goes on from step {max(older)}" if older else "starts anew"
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ValueError(
+                f"the checkpoint of step {step} cannot be read ({what}). If it is damaged, remove "
+                f'the folder "{self.directory / str(step)}"; the run then {then}'
+            ) from error
 
     def _check_same_tree(self, wanted: Any, step: int) -> None:
         have, want = _shapes(self._saved_tree(step)), _shapes(wanted)
@@ -144,7 +169,7 @@ def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
             f'"{workdir}" holds no checkpoints.{nearest(workdir.name, runs)}'
             + (f" Runs beside it: {', '.join(sorted(runs))}" if runs else "")
         )
-    store = CheckpointStore(workdir)
+    store = CheckpointStore(workdir, writable=False)
     try:
         yield store
     finally:

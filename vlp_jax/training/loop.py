@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vlp_jax.config import ExperimentConfig, write_config
+from vlp_jax.config import ExperimentConfig, nearest, write_config
 from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.parallel import put_batch, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
@@ -93,6 +93,7 @@ class _Run:
     ):
         self.experiment = experiment
         self.training = experiment.config.training
+        self.best = experiment.config.evaluation.best
         self.store = store
         self.evaluate = evaluate
         self.clock = Clock()
@@ -100,14 +101,9 @@ class _Run:
         names = experiment.metric_names()
         self.state = self._start_state(names)
         self.start = int(self.state.step)
-        # Of several processes the first speaks and writes; checkpoints are written by all.
-        main = jax.process_index() == 0
-        if main:  # only now, so that a resume that fails leaves the old config as it was
-            write_config(experiment.config, workdir / "config.json")
-        self.writer = stack.enter_context(MetricsWriter(workdir, self.start) if main else Silent())
-        self.progress = stack.enter_context(
-            Progress(self.training.steps, self.start) if main else Silent()
-        )
+        self.writer = self._open_files(workdir, stack)
+        self.progress = Progress(self.training.steps, self.start, quiet=self.writer is None)
+        stack.callback(self.progress.close)
         self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
         shardings = jax.tree.map(lambda x: x.sharding, self.state)
         self.steps = experiment.compiled_steps(shardings)
@@ -130,10 +126,24 @@ class _Run:
                     break
         done = int(self.state.step)
         if not stop:
+            self._check_finite(done, int(self.state.bad_steps))
             self._save(done)
         with self.clock.measure("checkpoint"):
             self.store.wait()
         return RunResult(self.experiment, self.state, done, stop, self.clock)
+
+    def _open_files(self, workdir: Path, stack: contextlib.ExitStack) -> MetricsWriter | None:
+        """Of several processes only the first writes files, but for checkpoints: all write those.
+
+        The config is written once the state is there, so that a resume that is refused leaves the
+        run's config as it was.
+        """
+        if jax.process_index() > 0:
+            return None
+        write_config(self.experiment.config, workdir / "config.json")
+        writer = MetricsWriter(workdir, self.start)
+        stack.callback(writer.close)
+        return writer
 
     def _start_state(self, names: tuple[str, ...]) -> TrainState:
         config = self.experiment.config
@@ -162,16 +172,18 @@ class _Run:
         self.progress.advance(step)
         if step % training.log_every == 0:
             self._log(step)
+        self.figures = {}
         if self.evaluate and training.evaluate_every and step % training.evaluate_every == 0:
             self._evaluate(step)
-        if step % training.checkpoint_every == 0:
+        # Without a checkpoint of its own, a step that was evaluated could not be kept as the best.
+        if step % training.checkpoint_every == 0 or (self.best and self.figures):
             self._save(step)
 
     def _log(self, step: int) -> None:
         meters, bad = jax.device_get((self.state.meters, self.state.bad_steps))
         values = {k: float(m.total / m.count) for k, m in meters.items() if m.count}
         values["learning_rate"] = float(self.schedule(step - 1))
-        self.writer.write(step, values)
+        self._write(step, values)
         since, when = self._last_log
         speed = (step - since) / (time.perf_counter() - when)
         self._last_log = (step, time.perf_counter())
@@ -182,19 +194,29 @@ class _Run:
 
     def _check_finite(self, step: int, bad: int) -> None:
         if bad >= self.training.nan_patience:
+            saved = self.store.latest_step
             raise NonFiniteError(
                 f"loss or gradient was not finite in {bad} steps in a row up to step {step}; these "
                 "steps changed nothing. Lower config.optimizer.learning_rate, set "
-                "config.optimizer.clip_norm, or look at the data. The last checkpoint is step "
-                f"{self.store.latest_step}"
+                "config.optimizer.clip_norm, or look at the data. "
+                + ("There is no checkpoint yet" if saved is None else f"Last checkpoint: step {saved}")
             )
 
     def _evaluate(self, step: int) -> None:
         with self.clock.measure("evaluate"):
             self.figures = self.evaluate(self.experiment, self.state.params)
-        self.writer.write(step, {f"evaluation/{k}": v for k, v in self.figures.items()})
+        if self.best and self.best not in self.figures:
+            raise ValueError(
+                f'config.evaluation.best = "{self.best}": the evaluation gave no such figure.'
+                f"{nearest(self.best, self.figures)} It gave: {', '.join(sorted(self.figures))}"
+            )
+        self._write(step, {f"evaluation/{k}": v for k, v in self.figures.items()})
         shown = "  ".join(f"{k} {v:.3f}" for k, v in self.figures.items())
         self.progress.say(f"step {step}  evaluation: {shown}")
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        if self.writer is not None:
+            self.writer.write(step, values)
 
     def _save(self, step: int) -> None:
         with self.clock.measure("checkpoint"):

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import math
+import os
 import time
 from pathlib import Path
 
@@ -18,16 +19,15 @@ class MetricsWriter:
 
     def __init__(self, workdir: Path, resumed_step: int = 0):
         self.path = workdir / "metrics.jsonl"
-        rows = [row for row in read_metrics(self.path) if row["step"] <= resumed_step]
-        self._file = self.path.open("w", encoding="utf-8")
-        for row in rows:
-            self._write_row(row)
+        _keep_rows(self.path, resumed_step)
+        self._file = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard_writer(workdir / "tensorboard")
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes one row; numbers that are not finite become null."""
         clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
-        self._write_row({"step": step, **clean})
+        self._file.write(json.dumps({"step": step, **clean}) + "\n")
+        self._file.flush()
         if self._board is not None:
             self._board(step, {k: v for k, v in clean.items() if v is not None})
 
@@ -36,10 +36,6 @@ class MetricsWriter:
         self._file.close()
         if self._board is not None:
             self._board.close()
-
-    def _write_row(self, row: dict) -> None:
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
 
 
 def read_metrics(path: Path) -> list[dict]:
@@ -51,6 +47,16 @@ def read_metrics(path: Path) -> list[dict]:
         except ValueError:
             logger.warning("%s: dropped an unfinished line", path)
     return rows
+
+
+def _keep_rows(path: Path, last_step: int) -> None:
+    """Cuts the file after `last_step`, at once, so that a kill in between loses nothing."""
+    if not path.exists():
+        return
+    rows = [row for row in read_metrics(path) if row["step"] <= last_step]
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    os.replace(partial, path)
 
 
 class _TensorBoard:

@@ -7,9 +7,12 @@ from typing import Any
 class Progress:
     """Step, loss, examples/s, share of time spent waiting for data, and the time left."""
 
-    def __init__(self, total_steps: int, start_step: int = 0):
+    def __init__(self, total_steps: int, start_step: int = 0, quiet: bool = False):
+        """`quiet` shows nothing, for all processes of a run but the first."""
         self._total = total_steps
-        self._bar = _terminal_bar(total_steps, start_step) if sys.stderr.isatty() else None
+        self._quiet = quiet
+        terminal = sys.stderr.isatty() and not quiet
+        self._bar = _terminal_bar(total_steps, start_step) if terminal else None
 
     def advance(self, step: int) -> None:
         """Moves the bar to `step`."""
@@ -30,7 +33,7 @@ class Progress:
         """Prints a line without breaking the bar."""
         if self._bar is not None:
             self._bar.console.print(message, highlight=False, markup=False)
-        else:
+        elif not self._quiet:
             print(message, file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -161,8 +161,8 @@ def _class_loss(bundle: Bundle, logits: Array) -> Array:
         return answer_loss(logits, jnp.asarray(labels.reshape(logits.shape)), "bce")
     if kind == "kl":
         targets = jnp.asarray(labels)
-        divergence = jax.scipy.special.xlogy(targets, targets) - targets * jax.nn.log_softmax(logits)
-        return divergence.sum(-1).mean()
+        information = jax.scipy.special.xlogy(targets, targets)
+        return (information - targets * jax.nn.log_softmax(logits)).sum(-1).mean()
     return cross_entropy(logits, bundle.ids("labels").reshape(-1)).mean()
 
 

@@ -117,7 +117,7 @@ def nlvr2(bundle: Bundle) -> Outputs:
             "pooled_left": sown["first_pooled"],
             "pooled_right": sown["second_pooled"],
             "logits": logits,
-            "loss": cross_entropy(logits, bundle.ids("targets")).mean(),
+            "loss": cross_entropy(logits, bundle.ids("targets").reshape(-1)).mean(),
         }
 
     return _run(bundle, outputs)

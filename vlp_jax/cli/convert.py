@@ -1,0 +1,39 @@
+"""Convert published weights: read any layout, write safetensors or a Hugging Face directory.
+
+  vlp-jax convert --model albef --weights ALBEF.pth --to albef.safetensors
+  vlp-jax convert --model lxmert --weights model_LXRT.pth --to lxmert-directory --format huggingface
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--model", required=True, help="a name that `vlp-jax models` lists")
+    parser.add_argument("--weights", required=True, help="torch file, safetensors or directory")
+    parser.add_argument("--sizes", help="JSON with the published config, if sizes are not published")
+    parser.add_argument("--to", required=True, help="file or directory to write")
+    parser.add_argument("--format", choices=("safetensors", "huggingface"), default="safetensors")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts, after a check that every tensor is known and every parameter filled."""
+    from vlp_jax.interchange.conversion import count_parameters
+    from vlp_jax.interchange.safetensors_file import write_safetensors
+    from vlp_jax.interchange.state_dict import read_state_dict
+    from vlp_jax.zoo import ZOO
+
+    model = ZOO.get_known(args.model, "--model")
+    sizes = json.loads(Path(args.sizes).read_text()) if args.sizes else None
+    config = model.from_published(sizes) if sizes else model.config
+    state = read_state_dict(args.weights)
+    params = model.load(state, config)
+    if args.format == "huggingface":
+        model.write_huggingface(args.to, params, config)
+    else:
+        write_safetensors(args.to, model.save(params, config, like=state))
+    print(f"{args.model}: {count_parameters(params):,} parameters from {args.weights} to {args.to}")
+    return 0

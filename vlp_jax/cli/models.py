@@ -1,0 +1,37 @@
+"""List the published models that can be loaded, and the parts that a config can name."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this verb's arguments."""
+    parser.add_argument("--parts", action="store_true", help="list encoders, fusions, heads, …")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints one line for each model, or for each kind of part."""
+    for line in _parts() if args.parts else _models():
+        print(line)
+    return 0
+
+
+def _models():
+    from vlp_jax.zoo import ZOO
+
+    for name, model in ZOO.items():
+        yield f"{name:32} {model.parameters / 1e6:7.1f} M parameters   {model.paper}"
+
+
+def _parts():
+    from vlp_jax.data.augment import AUGMENTATIONS
+    from vlp_jax.data.sources import SOURCES
+    from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
+    from vlp_jax.evaluation import evaluate  # noqa: F401  (its tasks register themselves)
+    from vlp_jax.evaluation.context import TASKS
+    from vlp_jax.fusion import FUSIONS
+    from vlp_jax.heads import HEADS, POOLERS
+    from vlp_jax.objectives import OBJECTIVES
+
+    registries = (VISION_ENCODERS, TEXT_ENCODERS, FUSIONS, POOLERS, HEADS, OBJECTIVES)
+    for registry in (*registries, SOURCES, AUGMENTATIONS, TASKS):
+        yield f"{registry.kind + ':':18} {', '.join(sorted(registry))}"
