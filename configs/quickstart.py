@@ -8,14 +8,14 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     width, heads = 128, 4
     config = ml_collections.ConfigDict()
     config.name = "quickstart"
-    block = dict(heads=heads, mlp_width=3 * width, dropout=0.0, attention_dropout=0.0)
+    block = dict(heads=heads, mlp_width=2 * width, dropout=0.0, attention_dropout=0.0)
     config.model = dict(
         vision="vit",
         vision_args=dict(
-            patch_size=16, stem_width=32, width=width, layers=3, heads=heads, mlp_width=3 * width
+            patch_size=16, stem_width=32, width=width, layers=3, heads=heads, mlp_width=2 * width
         ),
         text="bert",
-        text_args=dict(width=width, layers=2, max_length=32, **block),
+        text_args=dict(width=width, layers=1, max_length=24, **block),
         fusion="cross_attention",
         fusion_args=dict(layers=2, **block),
         heads=dict(itc=dict(width=64), itm={}, mlm={}, vqa=dict(form="mlp_norm")),
@@ -24,18 +24,18 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.data = dict(
         source="emoji_scenes::easy_vqa",
         weights=dict(emoji_scenes=2.0, easy_vqa=1.0),
-        source_args=dict(emoji_scenes=dict(concepts=60, size=60_000)),
+        source_args=dict(emoji_scenes=dict(concepts=60)),
         batch_size=64,
         image_size=64,
-        text_length=28,
-        question_length=20,
+        text_length=24,
+        question_length=14,
         vocabulary="fit",
         flip=False,
         threads=1,
         prefetch=8,
     )
     config.objectives = dict(
-        itc=dict(weight=1.0, alpha=0.4, queue_ramp=True),
+        itc=dict(weight=1.0, alpha=0.2, in_batch="online", queue_ramp=True),
         itm=dict(weight=1.0),
         mlm=dict(weight=0.5, alpha=0.0),
         vqa=dict(weight=1.0, form="ce"),
@@ -44,7 +44,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         learning_rate=1e-3,
         end_learning_rate=1e-5,
         schedule="cosine",
-        warmup_steps=100,
+        warmup_steps=50,
         weight_decay=0.02,
         beta2=0.98,
         clip_norm=1.0,
@@ -52,12 +52,12 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         groups=(dict(pattern="temperature", learning_rate=0.05, weight_decay=0.0),),
     )
     config.training = dict(
-        steps=1200,
-        momentum=0.95,
+        steps=600,
+        momentum=0.9,
         queue_size=256,
         distillation_warmup=600,
         log_every=20,
-        checkpoint_every=600,
+        checkpoint_every=250,
     )
     config.evaluation = dict(
         batch_size=64,
@@ -82,7 +82,7 @@ def _shrink(config: ml_collections.ConfigDict) -> None:
     config.training.update(steps=4, log_every=2, checkpoint_every=2, queue_size=16)
     config.optimizer.warmup_steps = 1
     config.data.batch_size = 8
-    config.data.source_args.emoji_scenes = dict(concepts=12, size=64)
+    config.data.source_args.emoji_scenes = dict(concepts=12)
     config.evaluation.batch_size = 8
     for task in config.evaluation.tasks.values():
         task.limit = 16

@@ -1,6 +1,7 @@
 """Settings of all tests: eight simulated devices, a compilation cache, quick examples."""
 
 import getpass
+import importlib.metadata
 import os
 import tempfile
 from pathlib import Path
@@ -10,6 +11,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # other versions may lack a flag
+    # Tests compile much and compute little: a train step compiles four times as fast like this.
+    QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    os.environ.setdefault("XLA_FLAGS", QUICK)
 
 import jax  # noqa: E402  (reads the variables above when it is first imported)
 import pytest  # noqa: E402

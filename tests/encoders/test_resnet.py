@@ -67,8 +67,9 @@ def test_projection_adds_positions():
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_gradients_reach_what_is_trained(frozen):
-    model, params, batch = tiny(frozen_norm=frozen)
-    params = jax.tree.map(lambda x: x + 0.1, params)
+    model, params, _ = tiny(frozen_norm=frozen)
+    params = jax.tree.map(lambda x: jnp.abs(x) + 0.1, params)  # positive, so that no ReLU is dead
+    batch = {"image": jnp.ones((1, 33, 33, 3)) + jax.random.uniform(jax.random.key(1), (33, 33, 3))}
     loss = lambda p: jnp.square(model.apply({"params": p}, batch).states).sum()
     for path, grad in flatten_dict(jax.grad(loss)(params), sep="/").items():
         name = path.rsplit("/")[-1]
@@ -123,6 +124,10 @@ def test_half_precision_stays_half():
     model, params, batch = tiny(dtype="bfloat16", width=6)
     states = model.apply({"params": params}, batch).states
     assert states.dtype == jnp.bfloat16 and bool(jnp.isfinite(states).all())
+
+
+def test_an_empty_config_is_resnet_50():
+    assert ResNet(**encoder_args({})) == ResNet(**encoder_args_by_layers(50)) == ResNet()
 
 
 def test_mistakes_are_explained(tmp_path):

@@ -17,11 +17,12 @@ DECODER = AnswerDecoder(
 @pytest.fixture(scope="module")
 def call():
     rng = np.random.default_rng()
-    question = Tokens(jnp.asarray(rng.standard_normal((3, 5, 8)), jnp.float32), jnp.ones((3, 5), bool))
+    states = jnp.asarray(rng.standard_normal((3, 5, 8)), jnp.float32)
+    question = Tokens(states, jnp.ones((3, 5), bool))
     ids = jnp.asarray(rng.integers(1, 20, (3, 6)))
     params = meta.unbox(DECODER.init(jax.random.key(0), ids, ids > 0, question))["params"]
     params = jax.tree.map(lambda x: x + 0.3 * rng.standard_normal(x.shape), params)
-    apply = jax.jit(lambda ids, mask, question: DECODER.apply({"params": params}, ids, mask, question))
+    apply = jax.jit(lambda *inputs: DECODER.apply({"params": params}, *inputs))
     return apply, ids, question
 
 

@@ -62,7 +62,7 @@ def test_a_wide_beam_finds_what_trying_all_finds(length, penalty):
     for i, (ids, score) in enumerate(zip(found.ids, found.scores)):
         expected, best = exhaustive(np.asarray(table[i]), length, penalty)
         assert ids.tolist() == expected
-        assert float(score) == pytest.approx(best, abs=1e-5)
+        assert float(score) == pytest.approx(best, abs=1e-4)
 
 
 def test_greedy_takes_the_likeliest_word_until_the_end():
@@ -112,23 +112,22 @@ def captioner():
     return model, params, image, jnp.asarray(tags), jnp.asarray(tag_mask), slots
 
 
-def naive_log_probabilities(captioner, captions, position, rng):
-    """One forward pass over every slot, with arbitrary words after the [MASK]."""
+def naive_words(captioner):
+    """Returns (ids of every slot, position) -> likeliest word there, in one forward pass."""
     model, params, image, tags, tag_mask, slots = captioner
-    size = len(tags)
-    ids = rng.integers(4, 120, (size, slots))
-    ids[:, :position], ids[:, position] = captions[:, :position], SPECIAL.mask
-    mask = jnp.concatenate([jnp.ones((size, slots), bool), tag_mask], 1)
-    segments = jnp.arange(slots + tags.shape[1])[None] >= slots
-    text = model.apply(
-        {"params": params}, jnp.concatenate([ids, tags], 1), mask,
-        jnp.broadcast_to(segments, mask.shape).astype(jnp.int32), method=Model.encode_text,
-    )
-    joint = captioning_mask(text.concatenate(image).mask, slots)
-    fuse = partial(model.apply, {"params": params}, joint_mask=joint, method=Model.fuse)
-    states = fuse(text, image).text.states[:, position]
-    logits = model.apply({"params": params}, states[:, None], method=Model.word_logits)
-    return np.asarray(jax.nn.log_softmax(logits[:, 0]))
+    mask = jnp.concatenate([jnp.ones((len(tags), slots), bool), tag_mask], 1)
+    segments = jnp.broadcast_to(jnp.arange(mask.shape[1]) >= slots, mask.shape).astype(jnp.int32)
+    joint_mask = captioning_mask(jnp.concatenate([mask, image.mask], 1), slots)
+    apply = partial(model.apply, {"params": params})
+
+    def likeliest(ids, position):
+        words = jnp.concatenate([ids, tags], 1)
+        text = apply(words, mask, segments, method=Model.encode_text)
+        fused = apply(text, image, joint_mask=joint_mask, method=Model.fuse)
+        logits = apply(fused.text.states, method=Model.word_logits)
+        return jnp.argmax(logits[:, position], -1)
+
+    return jax.jit(likeliest)
 
 
 def test_greedy_captions_of_a_tiny_model_are_those_of_a_plain_loop(captioner):
@@ -139,8 +138,11 @@ def test_greedy_captions_of_a_tiny_model_are_those_of_a_plain_loop(captioner):
     captions = np.zeros((size, slots), int)
     captions[:, 0] = SPECIAL.start
     ended = np.zeros(size, bool)
+    likeliest = naive_words(captioner)
     for position in range(1, length):
-        words = naive_log_probabilities(captioner, captions, position, rng).argmax(-1)
+        ids = rng.integers(4, 120, captions.shape)  # any words after the [MASK]
+        ids[:, :position], ids[:, position] = captions[:, :position], SPECIAL.mask
+        words = np.asarray(likeliest(ids, position))
         captions[:, position] = np.where(ended, SPECIAL.pad, words)
         ended |= np.isin(words, (SPECIAL.end, SPECIAL.pad))
     captions[~ended, length - 1] = SPECIAL.end

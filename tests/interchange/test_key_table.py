@@ -194,7 +194,7 @@ def test_missing_and_unknown_names_come_in_one_error_with_shapes_and_nearest_nam
 
 def test_many_unknown_names_are_grouped_and_shortened():
     state = small_state() | {f"extra.{i}.weight": np.zeros(1) for i in range(50)}
-    with pytest.raises(ValueError, match=r"50 tensors(.|\n)*extra \(50\)(.|\n)*and 44 more") as error:
+    with pytest.raises(ValueError, match=r"50 tensors(.|\n)*extra \(50\)(.|\n)*44 more") as error:
         to_params(state, SMALL)
     assert len(str(error.value).splitlines()) < 15
 

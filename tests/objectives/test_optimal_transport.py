@@ -1,4 +1,4 @@
-"""The transport plan moves all mass between real tokens only; its cost is what words and regions differ."""
+"""The transport plan moves all mass, between real tokens only; gradients stay finite."""
 
 import jax
 import jax.numpy as jnp

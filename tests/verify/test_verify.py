@@ -127,14 +127,17 @@ def test_a_wrong_config_says_what_is_wrong(bundle, entries, message):
         raise AssertionError(verdict.problem)
 
 
-@pytest.mark.parametrize("name", ["config.json", "inputs.npz", "outputs.npz", "checkpoint.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "inputs.npz", "outputs.npz", "checkpoint.safetensors"]
+)
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "text"])
 def test_damaged_files_are_named_in_one_clear_error(bundle, name, damage):
     path = bundle / name
     content = path.read_bytes()
     path.unlink()
     if damage != "missing":
-        path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2]}.get(damage, b"hi"))
+        half = content[: len(content) // 2]
+        path.write_bytes({"empty": b"", "truncated": half, "text": b"hi"}[damage])
     verdict = only(verify([bundle]))
     assert not verdict.passed and str(bundle) in verdict.problem
     assert "Traceback" not in verdict.problem and "cannot run" not in verdict.problem

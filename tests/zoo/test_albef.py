@@ -125,7 +125,8 @@ def test_a_checkpoint_of_another_task_is_refused_with_its_names():
     heads = {"itc": {"width": 16}, "itm": {}}
     with pytest.raises(ValueError) as error:
         retrieval.load(state, dataclasses.replace(config, heads=heads))
-    assert "itm_head.weight" in str(error.value) and "cls_head.0.weight (32, 32)" in str(error.value)
+    message = str(error.value)
+    assert "itm_head.weight" in message and "cls_head.0.weight (32, 32)" in message
 
 
 @pytest.mark.parametrize("family, task", [("albeef", "pretrain"), ("albef", "vqq")])

@@ -7,11 +7,12 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from tests.zoo.key_lists import read_keys
-from vlp_jax.interchange.conversion import count_parameters, published_shapes
+from vlp_jax.interchange.conversion import count_parameters, published_shapes, to_published
 from vlp_jax.interchange.safetensors_file import write_safetensors
 from vlp_jax.interchange.state_dict import read_state_dict
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import VisionLanguageModel, build_model
+from vlp_jax.verify.forward import quick_jit
 from vlp_jax.zoo import ZOO, find, find_architecture
 from vlp_jax.zoo.base import abstract_shapes
 from vlp_jax.zoo.lxmert import trunk_config
@@ -31,7 +32,6 @@ TINY = {
     "num_object_labels": 3,
     "num_attr_labels": 5,
     "num_qa_labels": 8,
-    "num_labels": 2,
 }
 
 
@@ -93,12 +93,11 @@ def test_every_layout_round_trips_bit_equal(name, dtype, tmp_path):
     params = random_params(shapes)
     builders = [published.key_table] + [x.key_table for x in published.layouts.values()]
     for i, build in enumerate(builders):
-        keys = {key for entry in build(config).entries for key in entry.published}
-        blank = dict.fromkeys(keys, np.zeros(0, np.float32))
-        state = {k: v.astype(dtype) for k, v in published.save(params, config, blank).items()}
-        assert state.keys() == keys
-        write_safetensors(tmp_path / f"{i}.safetensors", {f"module.{k}": v for k, v in state.items()})
-        stored = read_state_dict(tmp_path / f"{i}.safetensors")
+        state = to_published(params, build(config))
+        state = {key: array.astype(dtype) for key, array in state.items()}
+        file = tmp_path / f"{i}.safetensors"
+        write_safetensors(file, {f"module.{k}": v for k, v in state.items()})
+        stored = read_state_dict(file)
         loaded = published.load(stored, config)
         assert same(loaded, jax.tree.map(lambda x: x.astype(dtype).astype(np.float32), params))
         back = published.save(loaded, config, like=stored)
@@ -108,7 +107,8 @@ def test_every_layout_round_trips_bit_equal(name, dtype, tmp_path):
 
 @pytest.mark.parametrize("name", ["lxmert", "lxmert_trunk", "lxmert_vqa"])
 def test_hugging_face_directories_are_written_and_read(name, tmp_path):
-    published, config, shapes = tiny(name, visual_pos_dim=5, hidden_act="relu", task_obj_predict=False)
+    sizes = {"visual_pos_dim": 5, "hidden_act": "relu", "task_obj_predict": False}
+    published, config, shapes = tiny(name, **sizes)
     params = random_params(shapes)
     published.write_huggingface(tmp_path / "new", params, config)
     state = read_state_dict(tmp_path / "new")
@@ -116,6 +116,7 @@ def test_hugging_face_directories_are_written_and_read(name, tmp_path):
         name != "lxmert_trunk"
     )
     found = find_architecture(state.meta.config)
+    assert found.from_published(found.sizes | state.meta.config) == config
     assert (found.family, found.architectures) == ("lxmert", published.architectures)
     assert found.from_published(state.meta.config) == config
     assert same(found.load(state, config), params)
@@ -132,14 +133,10 @@ def test_a_model_without_a_hugging_face_class_says_which_have_one(tmp_path):
 def test_the_trunk_alone_reads_a_pretraining_file():
     whole, config, shapes = tiny("lxmert")
     params = random_params(shapes)
-    for like in (None, dict.fromkeys(_names(whole.layouts["huggingface"], config), np.zeros(0, "f4"))):
-        state = whole.save(params, config, like)
+    for build in (whole.key_table, whole.layouts["huggingface"].key_table):
+        state = to_published(params, build(config))
         trunk = ZOO["lxmert_trunk"].load(state, trunk_config(TINY))
         assert same(trunk, {k: v for k, v in params.items() if not k.startswith("heads_")})
-
-
-def _names(layout, config) -> set[str]:
-    return {name for entry in layout.key_table(config).entries for name in entry.published}
 
 
 def test_what_does_not_fit_is_listed():
@@ -170,11 +167,18 @@ def test_hugging_faces_switches_leave_heads_out():
     config = ZOO["lxmert"].from_published(TINY | {"task_qa": False, "visual_attr_loss": False})
     assert list(config.heads) == ["mlm", "itm", "regions"]
     assert config.heads["regions"]["attributes"] == 0
-    names = _names(ZOO["lxmert"].layouts["huggingface"], config)
+    names = ZOO["lxmert"].layouts["huggingface"].key_table(config).names
     assert "obj_predict_head.decoder_dict.feat.bias" in names
     assert not any("attr" in name or "answer_head" in name for name in names)
     config = ZOO["lxmert"].from_published(TINY | {"task_obj_predict": False})
     assert list(config.heads) == ["mlm", "itm", "vqa"]
+
+
+def test_a_fine_tuned_model_has_as_many_answers_as_its_config_says():
+    published = ZOO["lxmert_vqa"]
+    for sizes, answers in (({}, 3129), ({"num_qa_labels": 7}, 7), ({"num_labels": 5}, 5)):
+        config = published.from_published(published.sizes | sizes)
+        assert config.heads["vqa"]["classes"] == answers
 
 
 def test_tasks_are_found_by_name():
@@ -206,24 +210,25 @@ def test_padding_changes_nothing_at_any_depth_and_with_one_region(layers):
     sizes = dict(zip(("l_layers", "r_layers", "x_layers"), layers))
     _, config, shapes = tiny("lxmert_trunk", **sizes)
     model, params, batch = build_model(config), random_params(shapes), random_batch(1)
-    fused, pooled = model.apply({"params": params}, batch, method=encode)
+    run = quick_jit(lambda batch: model.apply({"params": params}, batch, method=encode))
+    fused, pooled = run(batch)
     assert fused.image.states.shape == (2, 1, 6)
     padded = dict(batch)
     widen = lambda x: jnp.pad(x, ((0, 0), (0, 2)) + ((0, 0),) * (x.ndim - 2))
     for name in ("region_features", "region_boxes", "region_mask"):
         padded[name] = widen(batch[name])
     padded["text_ids"] = jnp.where(batch["text_mask"], batch["text_ids"], 5)
-    again, pooled_again = model.apply({"params": params}, padded, method=encode)
+    again, pooled_again = run(padded)
     np.testing.assert_allclose(pooled_again, pooled, atol=1e-5)
     np.testing.assert_allclose(again.image.states[:, :1], fused.image.states, atol=1e-5)
 
 
 def test_first_rows_of_all_three_tables_get_no_gradient():
-    _, config, shapes = tiny("lxmert_trunk")
+    _, config, shapes = tiny("lxmert_trunk", l_layers=0, r_layers=0)
     model, batch = build_model(config), random_batch()
     batch["text_ids"] = batch["text_ids"].at[:, 0].set(0).at[:, 1].set(7)
     loss = lambda params: model.apply({"params": params}, batch, method=encode)[1].sum()
-    grads = jax.grad(loss)(random_params(shapes))["text"]
+    grads = quick_jit(jax.grad(loss))(random_params(shapes))["text"]
     for table in ("word", "position", "type"):
         assert not np.any(grads[table]["table"][0])
     assert np.any(grads["word"]["table"][7]) and np.any(grads["position"]["table"][1])

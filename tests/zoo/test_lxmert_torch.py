@@ -8,6 +8,7 @@ import pytest
 from vlp_jax.interchange.state_dict import read_state_dict
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.model import build_model
+from vlp_jax.verify.forward import quick_jit
 from vlp_jax.zoo import find_architecture
 
 pytestmark = pytest.mark.torch
@@ -130,8 +131,9 @@ def test_a_random_lxmert(name, rng, tmp_path):
     batch = random_batch(theirs.config, rng)
     expected = run_theirs(theirs, batch)
     with jax.default_matmul_precision("highest"):
-        arrays = jax.tree.map(jnp.asarray, batch)
-        ours = build_model(config).apply({"params": params}, arrays, method=run_ours)
+        model, arrays = build_model(config), jax.tree.map(jnp.asarray, batch)
+        run = quick_jit(lambda params: model.apply({"params": params}, arrays, method=run_ours))
+        ours = run(params)
     found = errors(expected, ours, batch)
     assert len(found) >= (3 if name == "LxmertModel" else 1), found
     assert max(found.values()) < 1e-5, found

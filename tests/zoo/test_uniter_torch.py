@@ -49,7 +49,8 @@ class Reference:
         hidden = torch.tensor(row["hidden"], dtype=torch.float32)[:, None]
         features = torch.tensor(row["features"])
         features = features + hidden * self.state[f"{image}.mask_embedding.weight"][1]
-        features = self.norm(f"{image}.img_layer_norm", self.linear(f"{image}.img_linear", features))
+        features = self.linear(f"{image}.img_linear", features)
+        features = self.norm(f"{image}.img_layer_norm", features)
         x1, y1, x2, y2 = torch.tensor(row["boxes"]).unbind(-1)
         boxes = torch.stack([x1, y1, x2, y2, x2 - x1, y2 - y1, (x2 - x1) * (y2 - y1)], -1)
         boxes = self.norm(f"{image}.pos_layer_norm", self.linear(f"{image}.pos_linear", boxes))
@@ -129,7 +130,8 @@ def draw_case(task, **fixed):
     published = find("uniter", task)
     config = published.from_published(sizes)
     model = build_model(config)
-    state = random_state(draw, published_shapes(abstract_shapes(model), published.key_table(config)))
+    shapes = published_shapes(abstract_shapes(model), published.key_table(config))
+    state = random_state(draw, shapes)
     params = published.load(state, config)
     written = published.save(params, config, like=state)
     for name, array in state.items():

@@ -1,5 +1,6 @@
 """VisualBERT presets: tensors as published, round trips, both layouts, both visual types."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -41,7 +42,6 @@ TINY = dict(
     attention_probs_dropout_prob=0.2,
     max_position_embeddings=9,
     type_vocab_size=2,
-    num_labels=3,
 )
 
 
@@ -50,7 +50,8 @@ def read_golden(name):
     folder = GOLDENS / f"visualbert-{name}"
     sizes = json.loads((folder / "config.json").read_text())
     published = find("visualbert", sizes["task"])
-    return published, published.from_published(sizes), read_state_dict(folder / "checkpoint.safetensors")
+    state = read_state_dict(folder / "checkpoint.safetensors")
+    return published, published.from_published(sizes), state
 
 
 def published_keys(name):
@@ -69,7 +70,7 @@ def test_preset_has_exactly_the_published_tensors(name):
     assert count_parameters(shapes) == ZOO[name].parameters == sum(map(np.prod, once))
 
 
-@pytest.mark.parametrize("name", ["visualbert_flickr", "visualbert_encoder"])
+@pytest.mark.parametrize("name", ["visualbert_flickr", "visualbert_trunk"])
 def test_preset_without_a_published_file_counts_its_parameters(name):
     assert count_parameters(abstract_shapes(build_model(ZOO[name].config))) == ZOO[name].parameters
 
@@ -97,14 +98,20 @@ def test_huggingface_directory_holds_the_same_model(name, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, found.load(directory, config), params)
 
 
-def test_encoder_alone_is_read_from_a_directory_without_prefix(tmp_path):
-    encoder = ZOO["visualbert_encoder"]
-    config = encoder.from_published(TINY)
-    params = jax.tree.map(lambda x: np.ones(x.shape), abstract_shapes(build_model(config)))
-    encoder.write_huggingface(tmp_path / "model", params, config)
-    directory = read_state_dict(tmp_path / "model")
+def test_trunk_is_read_from_a_directory_of_its_own_and_from_files_with_heads(tmp_path):
+    trunk = ZOO["visualbert_trunk"]
+    pretrain, with_heads, state = read_golden("pretrain-a")
+    full = pretrain.load(state, with_heads)
+    config = dataclasses.replace(with_heads, heads={})
+    params = {part: full[part] for part in full if not part.startswith("heads")}
+    trunk.write_huggingface(tmp_path / "trunk", params, config)
+    pretrain.write_huggingface(tmp_path / "model", full, with_heads)
+    directory = read_state_dict(tmp_path / "trunk")
     assert "embeddings.visual_projection.weight" in directory
-    assert find_architecture(directory.meta.config) is encoder
+    assert find_architecture(directory.meta.config) is trunk
+    for file in (directory, read_state_dict(tmp_path / "model"), state):
+        jax.tree.map(np.testing.assert_array_equal, trunk.load(file, config), params)
+        assert list(trunk.save(params, config, like=file)) == list(file)
 
 
 def test_regions_of_a_directory_have_type_one_unless_it_says_otherwise():
@@ -115,9 +122,19 @@ def test_regions_of_a_directory_have_type_one_unless_it_says_otherwise():
     assert kind(default(model_type="visual_bert", default_visual_type=0)) == 0
 
 
-def test_labels_of_a_directory_may_be_names():
-    sizes = TINY | {"num_labels": None, "id2label": {"0": "a", "1": "b", "2": "c", "3": "d"}}
-    assert find("visualbert", "vqa").from_published(sizes).heads["vqa"]["classes"] == 4
+@pytest.mark.parametrize(
+    "entries, classes",
+    [
+        ({}, 3129),
+        ({"num_labels": 7}, 7),
+        ({"model_type": "visual_bert"}, 2),
+        ({"model_type": "visual_bert", "num_labels": 1}, 1),
+        ({"model_type": "visual_bert", "id2label": {"0": "a", "1": "b", "2": "c"}}, 3),
+    ],
+)
+def test_number_of_answers_is_as_published_or_as_the_directory_says(entries, classes):
+    sizes = ZOO["visualbert_vqa"].sizes | entries
+    assert ZOO["visualbert_vqa"].from_published(sizes).heads["vqa"]["classes"] == classes
 
 
 def test_detector_of_a_vcr_file_is_carried_and_other_tensors_are_errors():
@@ -142,7 +159,7 @@ def test_bypass_of_the_transformer_is_refused():
         find("visualbert", "pretrain").from_published(TINY | {"bypass_transformer": True})
 
 
-@pytest.mark.parametrize("task", ["pretrain", "vqa", "nlvr2", "vcr", "flickr", "encoder"])
+@pytest.mark.parametrize("task", ["pretrain", "vqa", "nlvr2", "vcr", "flickr", "trunk"])
 @pytest.mark.parametrize("layers", [0, 1])
 def test_every_task_runs_without_boxes_at_any_depth(task, layers):
     config = find("visualbert", task).from_published(TINY | {"num_hidden_layers": layers})

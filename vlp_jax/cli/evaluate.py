@@ -24,8 +24,11 @@ def report(
 ) -> None:
     """Runs all evaluation tasks on a checkpoint and writes and prints what came out.
 
+    Of several processes all evaluate, because all read the checkpoint, and the first writes.
     `since` is the `time.perf_counter()` at which the whole command began.
     """
+    import jax
+
     from vlp_jax.evaluation.evaluate import evaluate
     from vlp_jax.evaluation.report import write_report
     from vlp_jax.evaluation.report_table import print_table
@@ -40,6 +43,8 @@ def report(
     bound = Bound(build_model(config.model, config.training.dtype), params)
     started = time.perf_counter()
     outcome = evaluate(config, vocabulary, bound)
+    if jax.process_index() > 0:
+        return
     timing = _timing(folder)
     timing["evaluation_seconds"] = time.perf_counter() - started
     if since is not None:

@@ -119,11 +119,17 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """One experiment, whole: what `vlp-jax train` runs and what a checkpoint carries."""
+    """One experiment, whole: what `vlp-jax train` runs and what a checkpoint carries.
+
+    `init_from` lists given weights with which a new run starts, each entry with the fields of
+    `vlp_jax.training.init_from.InitialWeights`; they are applied in order. A checkpoint in the
+    workdir goes before them.
+    """
 
     name: str = "experiment"
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
+    init_from: tuple[Args, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
     objectives: dict[str, Args] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -195,6 +201,11 @@ def _check_combinations(config: ExperimentConfig) -> None:
         raise ValueError(
             f"config.training.queue_size = {training.queue_size} keeps vectors of the head itc, which "
             "the model lacks: add config.model.heads.itc or set queue_size = 0"
+        )
+    if config.evaluation.best is not None and not training.evaluate_every:
+        raise ValueError(
+            f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations during "
+            "training: set config.training.evaluate_every, or best = null"
         )
     if config.optimizer.warmup_steps > training.steps:
         raise ValueError(

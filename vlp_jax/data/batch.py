@@ -34,6 +34,16 @@ FIELDS: dict[str, Field] = {
     "region_features": Field(("float32",), ("B", "R", "F"), "detector features"),
     "region_boxes": Field(("float32",), ("B", "R", 4), "x1, y1, x2, y2 in the unit square"),
     "region_mask": Field(("bool",), ("B", "R"), "True = real region"),
+    "region_hidden": Field(("bool",), ("B", "R"), "True = region to be predicted"),
+    "region_types": Field(("int32",), ("B", "R"), "row of the type table"),
+    "region_alignment": Field(("int32",), ("B", "R", "W"), "text positions of a region; -1 = none"),
+    "region_targets": Field(("float32",), ("B", "R", "F"), "features before any was hidden"),
+    "region_class_scores": Field(("float32",), ("B", "R", "C"), "share of each detector class"),
+    "region_labels": Field(("int32",), ("B", "R"), "detector's object class"),
+    "region_confidence": Field(("float32",), ("B", "R"), "of the object class, 0..1"),
+    "region_attributes": Field(("int32",), ("B", "R"), "detector's attribute class"),
+    "region_attribute_confidence": Field(("float32",), ("B", "R"), "of the attribute, 0..1"),
+    "pair_labels": Field(("int32",), ("B",), "0 = text and image belong together"),
     "example_mask": Field(("bool",), ("B",), "False = padding of the last evaluation batch"),
 }
 

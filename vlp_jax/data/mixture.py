@@ -54,7 +54,7 @@ class Mixture:
 
     @property
     def skipped_total(self) -> int:
-        """The number of records that were replaced, in all parts."""
+        """The number of records that were replaced or left out, in all parts."""
         return sum(pipeline.skipped_total for pipeline in self._parts.values())
 
     def choice(self, step: int) -> str:

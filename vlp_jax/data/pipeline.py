@@ -46,6 +46,7 @@ class Pipeline:
                 "make the batch smaller or the data set larger"
             )
         self._skipped = SkippedRecords()
+        self._left_out = len(getattr(source, "skipped", ()))
         self._reader = RecordReader(source, processor, seed, self._skipped)
         self._order = _record_order(len(source), seed, shuffle)
         self._size = len(source)
@@ -66,8 +67,11 @@ class Pipeline:
 
     @property
     def skipped_total(self) -> int:
-        """The number of records that were replaced, including those only read ahead."""
-        return self._skipped.total
+        """The number of records that were replaced, including those only read ahead.
+
+        Entries that the source itself has left out (its `skipped`) count as well.
+        """
+        return self._left_out + self._skipped.total
 
     def batch(self, step: int) -> Batch:
         """Returns this host's share of the global batch of a step."""

@@ -37,6 +37,7 @@ class ViT(nn.Module):
 
     With `stem_width` > 0 two strided convolutions replace the linear patch embedding, which helps
     small models that train briefly (Xiao et al. 2021, "Early convolutions help transformers").
+    `distilled` adds a second learned token after [CLS] (DeiT, Touvron et al. 2021, section 4).
     """
 
     image_size: int = 256
@@ -46,6 +47,7 @@ class ViT(nn.Module):
     heads: int = 12
     mlp_width: int = 3072
     stem_width: int = 0
+    distilled: bool = False
     dropout: float = 0.0
     attention_dropout: float = 0.0
     epsilon: float = VIT_EPSILON
@@ -57,8 +59,8 @@ class ViT(nn.Module):
 
     @property
     def tokens(self) -> int:
-        """Number of output tokens, [CLS] included."""
-        return (self.image_size // self.patch_size) ** 2 + 1
+        """Number of output tokens, those before the patches included."""
+        return (self.image_size // self.patch_size) ** 2 + len(self._first_tokens())
 
     @nn.compact
     def __call__(self, batch: dict, *, deterministic: bool = True) -> Tokens:
@@ -104,13 +106,18 @@ class ViT(nn.Module):
         patches = patchify(image, patch)
         embed = Linear(self.width, axes=("patch", "embed"), name="patch_embedding")
         batch, count = patches.shape[:2]
-        class_token = self.param("class_token", kernel_init(None, None, "embed"), (1, 1, self.width))
-        first = jnp.broadcast_to(class_token.astype(patches.dtype), (batch, 1, self.width))
+        names, init = self._first_tokens(), kernel_init(None, None, "embed")
+        first = [self.param(name, init, (1, 1, self.width)) for name in names]
+        first = jnp.concatenate(first, axis=1).astype(patches.dtype)
+        first = jnp.broadcast_to(first, (batch, len(names), self.width))
         states = jnp.concatenate([first, embed(patches)], axis=1)
         positions = self.param(
-            "positions", kernel_init(None, "length", "embed"), (1, count + 1, self.width)
+            "positions", kernel_init(None, "length", "embed"), (1, count + len(names), self.width)
         )
         return states + positions.astype(states.dtype)
+
+    def _first_tokens(self) -> tuple[str, ...]:
+        return ("class_token", "distillation_token") if self.distilled else ("class_token",)
 
     def _stem(self, image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         for i in range(2):

@@ -25,22 +25,33 @@ TASKS = Registry("evaluation task")
 
 @dataclass(frozen=True)
 class Context:
-    """A model to evaluate, with the experiment it comes from."""
+    """A model to evaluate, with the experiment it comes from; each split is opened once."""
 
     config: ExperimentConfig
     vocabulary: Vocabulary
     bound: Bound
-    skipped: SkippedRecords = field(default_factory=SkippedRecords)
+    _opened: dict[tuple[str, str], Source] = field(default_factory=dict)
+    _skipped: dict[int, SkippedRecords] = field(default_factory=dict)
+
+    @property
+    def skipped_total(self) -> int:
+        """The number of records that could not be used, in all splits that were read."""
+        return sum(skipped.total for skipped in self._skipped.values())
 
     def source(self, name: str, split: str) -> Source:
-        """Opens a split; an empty name stands for the first source of the experiment."""
-        return open_source(self.config.data, name or self.config.data.sources[0], split)
+        """Returns a split; an empty name stands for the first source of the experiment."""
+        key = name or self.config.data.sources[0], split
+        if key not in self._opened:
+            self._opened[key] = open_source(self.config.data, *key)
+        return self._opened[key]
 
     def batches(self, source: Source, limit: int | None) -> Iterator[dict[str, np.ndarray]]:
         """Yields the first `limit` records in order, in padded batches."""
         processor = make_processor(self.config.data, source, self.vocabulary, train=False)
         size = self.config.evaluation.batch_size
-        return evaluation_batches(source, processor, size, limit, skipped=self.skipped)
+        # By source, because record numbers of different sources are not the same records.
+        skipped = self._skipped.setdefault(id(source), SkippedRecords())
+        return evaluation_batches(source, processor, size, limit, skipped=skipped)
 
     def encode_texts(self, texts: list[str], length: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns ids and masks [N, length] of texts that are cleaned already."""

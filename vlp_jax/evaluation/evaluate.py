@@ -27,7 +27,7 @@ def evaluate(
             logger.warning("evaluation task %s is left out: %s", name, reason)
         else:
             outcome.merge(task(context, name))
-    outcome.figures["skipped_records"] = context.skipped.total
+    outcome.figures["skipped_records"] = context.skipped_total
     return outcome
 
 

@@ -68,5 +68,5 @@ def learning_curves(workdir: Path) -> dict[str, Curve]:
 
 
 def _rows(path: Path) -> list[dict]:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # a killed run cuts its last

@@ -77,9 +77,7 @@ class CoAttentionFusion(nn.Module):
         for i in range(self.layers):
             width = self.width or image.states.shape[-1]
             words, regions = (
-                self._text_stream(i, width)(
-                    words, regions, biases[1], deterministic=deterministic
-                ),
+                self._text_stream(i, width)(words, regions, biases[1], deterministic=deterministic),
                 self._image_stream(i, width)(
                     regions, words, biases[0], deterministic=deterministic
                 ),

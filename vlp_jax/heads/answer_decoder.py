@@ -80,7 +80,7 @@ class AnswerDecoder(nn.Module):
 def shifted(
     logits: Float[Array, "*b l v"], ids: Int[Array, "*b l"], mask: Bool[Array, "*b l"]
 ) -> tuple[Float[Array, "*b k v"], Int[Array, "*b k"], Bool[Array, "*b k"]]:
-    """Returns logits [.., L-1, V] with the word that follows each position, and whether it counts."""
+    """Returns logits [.., L-1, V], the word that follows each position, and whether it counts."""
     return logits[..., :-1, :], ids[..., 1:], mask[..., 1:]
 
 

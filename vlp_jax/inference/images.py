@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from vlp_jax.data.images import decode, resize
 
@@ -32,11 +33,20 @@ def listed(values: Any) -> list:
 def _decoded(image: Any, index: int) -> np.ndarray:
     if isinstance(image, Path):
         image = str(image)
-    if hasattr(image, "convert"):  # a PIL image, without importing PIL here
-        image = np.asarray(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
+    if isinstance(image, Image.Image):
+        image = _pil_pixels(image)
     if not isinstance(image, (str, bytes, np.ndarray)):
         raise ValueError(
             f"image {index} is a {type(image).__name__}; expected a path, bytes, a PIL image or an "
             "array [H, W, 3]"
         )
     return decode(image)
+
+
+def _pil_pixels(image: Image.Image) -> np.ndarray:
+    """Returns the pixels as decoding the image's file gives them: upright, alpha and 16 bits kept."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return np.asarray(image).astype(np.uint16)
+    transparent = "A" in image.getbands() or "transparency" in image.info
+    return np.asarray(image.convert("RGBA" if transparent else "RGB"))

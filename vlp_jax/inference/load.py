@@ -48,7 +48,9 @@ def load(
         sizes = dict(state.meta.config) | dict(sizes or {})
         return _published_model(published, state, sizes, tokenizer or path, answers)
     if not path.exists():
-        hint = nearest(str(name_or_path), ZOO)
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        runs = [str(folder) for folder in beside if (folder / "checkpoints").is_dir()]
+        hint = nearest(str(name_or_path), [*ZOO, *runs])
         raise FileNotFoundError(f'"{name_or_path}" is neither a path nor a published model.{hint}')
     config, vocabulary, params = read_checkpoint(path, step, which)
     return Model(config, params, vocabulary)

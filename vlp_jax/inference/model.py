@@ -83,6 +83,8 @@ class Model:
         One image and one question give a list of `Answer`; lists give a list of such lists.
         """
         self._needs("vqa", "answer")
+        if not self.answers:
+            raise ValueError("this model came without its list of answers: give `load` the `answers`")
         pixels, asked = self._pixels(images), listed(questions)
         count = max(len(pixels), len(asked))
         if {len(pixels), len(asked)} - {1, count}:
@@ -103,15 +105,15 @@ class Model:
         similarity orders all; if the model has a matching head the `rerank` best are scored again.
         """
         if isinstance(query, str):
-            images, texts = candidates, [query]
+            images, texts = listed(candidates), [query]
         else:
-            images, texts = [query], candidates
+            images, texts = [query], listed(candidates)
         scores = (self.encode_image(images) @ self.encode_text(texts).T).ravel()
         order = np.argsort(-scores, kind="stable")
         if "itm" in self.module.heads and rerank:
             best = order[:rerank]
             pick = lambda values: [values[i] for i in best] if len(values) > 1 else values
-            odds = self.match(pick(list(images)), pick(list(texts)))
+            odds = self.match(pick(images), pick(texts))
             order = np.concatenate([best[np.argsort(-odds, kind="stable")], order[rerank:]])
             scores = scores - 2.0  # below every re-scored candidate
             scores[best] = odds
@@ -150,13 +152,12 @@ class Model:
 
     def _encode(self, texts: list[str], clean, length: str) -> Tokens:
         data = self.config.data
+        cleaned = [clean(t, data.max_words) if isinstance(t, str) else "" for t in texts]
         for i, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
+            if not cleaned[i].strip():
                 raise ValueError(f"text {i} is {text!r}; expected a string with words in it")
-        pairs = [
-            self.tokenizer.encode(clean(t, data.max_words), getattr(data, length), data.add_sep)
-            for t in texts
-        ]
+        size = getattr(data, length)
+        pairs = [self.tokenizer.encode(text, size, data.add_sep) for text in cleaned]
         ids, mask = (jnp.asarray(np.stack(x)) for x in zip(*pairs))
         return self._bound.texts(ids, mask)
 

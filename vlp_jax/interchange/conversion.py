@@ -49,7 +49,7 @@ def to_params(state: State, table: KeyTable, shapes: Mapping | None = None) -> d
     _check(state, table, flat)
     params: dict[str, np.ndarray] = {}
     for entry in table.entries:
-        array = np.asarray(state[_present(entry, state)], np.float32)
+        array = np.asarray(state[present_name(entry, state)], np.float32)
         params.update(zip(entry.ours, entry.to_ours(array)))
     return unflatten_dict(params, sep="/")
 
@@ -85,7 +85,8 @@ def count_parameters(shapes: Mapping) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in flatten_dict(dict(shapes)).values())
 
 
-def _present(entry: Entry, state: State) -> str | None:
+def present_name(entry: Entry, state: State) -> str | None:
+    """Returns the first of an entry's names that the file has."""
     return next((name for name in entry.published if name in state), None)
 
 
@@ -96,9 +97,9 @@ def _published_shape(entry: Entry, flat: Mapping) -> tuple[int, ...]:
 
 def _check(state: State, table: KeyTable, flat: Mapping | None) -> None:
     """Raises one ValueError for everything that keeps `state` from filling the parameters."""
-    missing = [e.published[0] for e in table.entries if _present(e, state) is None]
+    missing = [e.published[0] for e in table.entries if present_name(e, state) is None]
     unknown = [n for n in state if n not in table.names and not table.carries(n)]
-    filled = [e for e in table.entries if _present(e, state) is not None]
+    filled = [e for e in table.entries if present_name(e, state) is not None]
     sections = [
         *_section("tensors that the model needs and the file lacks", missing, {}, unknown),
         *_section("tensors in the file that the model does not know", unknown, state, missing),
@@ -108,7 +109,8 @@ def _check(state: State, table: KeyTable, flat: Mapping | None) -> None:
         known = table.paths
         forgotten = [path for path in flat if path not in known]
         sections += _section("parameters that the key table does not fill", forgotten, flat, [])
-        sections += _lines("tensors of another shape than the model's", _misshapen(filled, state, flat))
+        wrong = misshapen(filled, state, flat)
+        sections += _lines("tensors of another shape than the model's", wrong)
     if sections:
         raise ValueError("the checkpoint does not fit the model:\n" + "\n".join(sections))
 
@@ -152,12 +154,13 @@ def _untied(entries: list[Entry], state: State) -> Iterator[str]:
                 yield f"{first} and {name}"
 
 
-def _misshapen(entries: list[Entry], state: State, flat: Mapping) -> Iterator[str]:
+def misshapen(entries: Iterable[Entry], state: State, flat: Mapping) -> Iterator[str]:
+    """Yields a line for every tensor in `state` that does not fit parameters by path, `flat`."""
     for entry in entries:
         if any(path not in flat for path in entry.ours):
             yield f"{entry.published[0]}: the model has no parameter {' or '.join(entry.ours)}"
             continue
-        name, expected = _present(entry, state), _published_shape(entry, flat)
+        name, expected = present_name(entry, state), _published_shape(entry, flat)
         given = tuple(state[name].shape)
         if given != expected:
             yield f"{name}: the file has {given}, the model {expected}; see {_field(entry)}"

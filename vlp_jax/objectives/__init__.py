@@ -4,6 +4,25 @@ from vlp_jax.config.registry import Registry
 
 OBJECTIVES = Registry("objective")
 
-from vlp_jax.objectives import answers, contrastive, masked_text, matching  # noqa: E402
+from vlp_jax.objectives import (  # noqa: E402
+    alignment,
+    answers,
+    contrastive,
+    masked_regions,
+    masked_text,
+    matching,
+    pairs,
+    region_labels,
+)
 
-__all__ = ["OBJECTIVES", "answers", "contrastive", "masked_text", "matching"]
+__all__ = [
+    "OBJECTIVES",
+    "alignment",
+    "answers",
+    "contrastive",
+    "masked_regions",
+    "masked_text",
+    "matching",
+    "pairs",
+    "region_labels",
+]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, soft_cross_entropy
+from vlp_jax.objectives.base import Result, divergence_terms, soft_cross_entropy
 from vlp_jax.objectives.momentum import Queue
 from vlp_jax.objectives.views import Views
 
@@ -21,17 +21,21 @@ def answer_loss(
 
     * "bce": binary cross-entropy summed over answers (UNITER, ViLBERT, LXMERT write it as mean ×
       number of answers).
-    * "ce": cross-entropy against scores normalised to sum to one.
+    * "ce": cross-entropy against scores normalised to sum to one. LXMERT draws one answer by these
+      scores for each question, which gives the same on average.
     * "kl": KL(normalised scores ‖ softmax), which differs from "ce" by the targets' entropy.
+    * "kl_unnormalised": the same against the scores as they are, so that a question whose answers
+      are all doubtful counts less (VisualBERT).
     """
     if form == "bce":
         positive, negative = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
         return -(scores * positive + (1 - scores) * negative).sum(-1).mean()
+    if form == "kl_unnormalised":
+        return divergence_terms(logits, scores).sum(-1).mean()
     targets = scores / jnp.maximum(scores.sum(-1, keepdims=True), 1e-12)
-    loss = soft_cross_entropy(logits, targets)
     if form == "kl":
-        loss = loss + jnp.where(targets > 0, targets * jnp.log(jnp.maximum(targets, 1e-12)), 0).sum(-1)
-    return loss.mean()
+        return divergence_terms(logits, targets).sum(-1).mean()
+    return soft_cross_entropy(logits, targets).mean()
 
 
 @OBJECTIVES.register("vqa")
@@ -40,7 +44,7 @@ class AnswerObjective:
     """Answer the question of each image; `form` is the loss, see `answer_loss`."""
 
     weight: float = 1.0
-    form: Literal["bce", "ce", "kl"] = "bce"
+    form: Literal["bce", "ce", "kl", "kl_unnormalised"] = "bce"
 
     reads = frozenset({"question_ids", "question_mask", "answer_scores"})
     metrics = ("vqa_accuracy",)

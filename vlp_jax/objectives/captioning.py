@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from vlp_jax.objectives.base import masked_mean
+from vlp_jax.objectives.base import divergence_terms, masked_mean
 
 
 def smoothed_losses(
@@ -19,8 +19,7 @@ def smoothed_losses(
     words = logits.shape[-1]
     hot = jax.nn.one_hot(labels, words)
     target = hot * (1 - smoothing) + (1 - hot) * smoothing / (words - 1)
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    return (jax.scipy.special.xlogy(target, target) - target * log_probabilities).sum(-1)
+    return divergence_terms(logits, target).sum(-1)
 
 
 def mean_of_least(

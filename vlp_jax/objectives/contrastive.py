@@ -1,6 +1,8 @@
 """Image-text contrastive learning with momentum queue and distillation (ALBEF section 3.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,15 +31,43 @@ def contrastive_targets(
     return alpha * jax.nn.softmax(teacher_logits) + (1.0 - alpha) * hard
 
 
+def contrastive_logits(
+    vectors: tuple[Array, Array], columns: tuple[Array, Array], temperature: Array
+) -> tuple[Float[Array, "b m"], Float[Array, "b m"]]:
+    """Returns similarities over temperature, image→text and text→image, of (image, text) vectors."""
+    (image, text), (images, texts) = vectors, columns
+    return image @ texts.T / temperature, text @ images.T / temperature
+
+
+def contrastive_loss(logits: Sequence[Array], targets: Sequence[Array]) -> Float[Array, ""]:
+    """Returns soft cross-entropy, averaged over rows and over both directions; targets are fixed."""
+    fixed = jax.lax.stop_gradient(tuple(targets))
+    losses = [soft_cross_entropy(own, wanted).mean() for own, wanted in zip(logits, fixed)]
+    return sum(losses) / 2
+
+
+def with_queue(
+    vectors: tuple[Array, Array], ids: Array, queue: Queue | None
+) -> tuple[tuple[Array, Array], Array]:
+    """Returns (images, texts) and their ids, the queue's behind the batch's."""
+    if queue is None:
+        return vectors, ids
+    joined = zip(vectors, (queue.image, queue.text))
+    return tuple(jnp.concatenate(pair) for pair in joined), jnp.concatenate([ids, queue.ids])
+
+
 @OBJECTIVES.register("itc")
 @dataclass(frozen=True)
 class ContrastiveObjective:
     """Soft cross-entropy of image→text and text→image similarities, averaged.
 
-    Candidates are the teacher's vectors of the whole (global) batch followed by the queue; without
+    Columns are the teacher's vectors of the whole (global) batch followed by the queue; without
     a teacher they are the batch's own vectors, with gradient. Captions of the same image, in the
     batch or the queue, are positives together. `alpha` scales the teacher's part.
     The temperature is clamped to `temperature_range` before each step, as ALBEF does in place.
+
+    `in_batch` = "online" takes the batch's columns from the model itself, with gradient, and leaves
+    the teacher the queue and the soft targets; a short run learns faster so.
 
     With `queue_ramp` a queue column counts as a fraction of one that grows with the distillation
     ramp. In the first steps encoders change so fast that old vectors can be told from new ones by
@@ -47,6 +77,7 @@ class ContrastiveObjective:
     weight: float = 1.0
     alpha: float = 0.4
     temperature_range: tuple[float, float] = (0.001, 0.5)
+    in_batch: Literal["teacher", "online"] = "teacher"
     queue_ramp: bool = False
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
@@ -56,40 +87,29 @@ class ContrastiveObjective:
     def __call__(
         self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
     ) -> Result:
-        image, text = views.vectors()
+        own = views.vectors()
         ids = views.batch["image_id"]
-        candidates = (image, text) if teacher is None else teacher.vectors()
-        all_images, all_texts, all_ids = _with_queue(*candidates, ids, queue)
+        taught = own if teacher is None else teacher.vectors()
+        fresh = own if self.in_batch == "online" else taught
+        columns, all_ids = with_queue(fresh, ids, queue)
+        soft_columns, _ = with_queue(taught, ids, queue)
         hard = positives(ids, all_ids)
         temperature = views.temperature()
         counted = self._column_weights(len(ids), len(all_ids), ramp)
-        loss = 0.0
-        for own, own_teacher, others in (
-            (image, candidates[0], all_texts),
-            (text, candidates[1], all_images),
-        ):
-            soft = None if teacher is None else own_teacher @ others.T / temperature + counted
-            targets = contrastive_targets(hard, soft, ramp * self.alpha)
-            logits = own @ others.T / temperature + counted
-            loss += soft_cross_entropy(logits, jax.lax.stop_gradient(targets)).mean() / 2
+        logits = [x + counted for x in contrastive_logits(own, columns, temperature)]
+        soft = [None, None]
+        if teacher is not None:
+            soft = [x + counted for x in contrastive_logits(taught, soft_columns, temperature)]
+        targets = [contrastive_targets(hard, x, ramp * self.alpha) for x in soft]
+        loss = contrastive_loss(logits, targets)
         accuracy = _in_batch_accuracy(views.similarities(), ids)
-        enqueue = {} if teacher is None else dict(zip(("image", "text"), candidates), ids=ids)
+        enqueue = {} if teacher is None else dict(zip(("image", "text"), taught), ids=ids)
         return Result(loss, {"itc_accuracy": accuracy, "temperature": temperature}, enqueue)
 
     def _column_weights(self, fresh: int, columns: int, ramp: Array) -> Float[Array, "m"]:
         """Returns what is added to each column's logits: 0, or the log of a queue column's share."""
         share = jnp.log(jnp.maximum(ramp, 1e-9)) if self.queue_ramp else 0.0
         return jnp.where(jnp.arange(columns) < fresh, 0.0, share)
-
-
-def _with_queue(images: Array, texts: Array, ids: Array, queue: Queue | None) -> tuple:
-    if queue is None:
-        return images, texts, ids
-    return (
-        jnp.concatenate([images, queue.image]),
-        jnp.concatenate([texts, queue.text]),
-        jnp.concatenate([ids, queue.ids]),
-    )
 
 
 def _in_batch_accuracy(similarities: Float[Array, "b b"], ids: Int[Array, "b"]) -> Array:

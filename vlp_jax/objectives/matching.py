@@ -5,39 +5,28 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.base import Result, cross_entropy
 from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.pairs import match_classes, swapped_pairs
+from vlp_jax.objectives.sampling import sample_negatives
 from vlp_jax.objectives.views import Views
-
-
-def sample_negatives(
-    key: Array, logits: Float[Array, "b b"], ids: Int[Array, "b"]
-) -> Int[Array, "b"]:
-    """Draws for each row another column with probability ∝ exp(logits), never the same image.
-
-    The own image is masked in log space, so that the draw cannot fail however peaked the
-    similarities are. A batch in which all images are the same falls back to the next column.
-    """
-    same = ids[:, None] == ids[None]
-    drawn = jax.random.categorical(key, jnp.where(same, -jnp.inf, logits))
-    following = (jnp.arange(len(ids)) + 1) % len(ids)
-    return jnp.where(same.all(-1), following, drawn)
 
 
 @OBJECTIVES.register("itm")
 @dataclass(frozen=True)
 class MatchingObjective:
-    """Cross-entropy of matched against mismatched pairs: B matches, 2B negatives.
+    """Cross-entropy of matched against mismatched pairs.
 
-    `negatives` = "hard" draws them from the contrastive similarities, "random" uniformly.
+    `negatives` = "hard" draws 2B of them, to B matches, from the contrastive similarities (ALBEF);
+    "random" as many, uniformly; "swapped" gives half of the B pairs another image (UNITER).
     """
 
     weight: float = 1.0
-    negatives: Literal["hard", "random"] = "hard"
+    negatives: Literal["hard", "random", "swapped"] = "hard"
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
     metrics = ("itm_accuracy",)
@@ -50,6 +39,19 @@ class MatchingObjective:
     def __call__(
         self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
     ) -> Result:
+        logits, labels = self._swapped(views) if self.negatives == "swapped" else self._joined(views)
+        classes = match_classes(labels, views.model.heads["itm"].match_index)
+        accuracy = (jnp.argmax(logits, -1) == classes).astype(jnp.float32).mean()
+        return Result(cross_entropy(logits, classes).mean(), {"itm_accuracy": accuracy})
+
+    def _swapped(self, views: Views) -> tuple[Array, Array]:
+        """Returns the logits of swapped pairs, and 0 for those that belong together, else 1."""
+        fused, matched = swapped_pairs(views)
+        logits = views.run(VisionLanguageModel.match_logits, fused, name="match")
+        return logits, 1 - matched.astype(jnp.int32)
+
+    def _joined(self, views: Views) -> tuple[Array, Array]:
+        """Returns the same of all own pairs and of both kinds of negatives."""
         own = jnp.arange(views.size)
         negative_images, negative_texts = self._draw(views)
         texts = jnp.concatenate([own, negative_texts])
@@ -58,11 +60,8 @@ class MatchingObjective:
         mismatch = views.run(
             VisionLanguageModel.match_logits, views.fused_pairs(texts, images), name="mismatch"
         )
-        logits = jnp.concatenate([match, mismatch])
-        index = views.model.heads["itm"].match_index
-        labels = jnp.concatenate([jnp.full(views.size, index), jnp.full(2 * views.size, 1 - index)])
-        accuracy = (jnp.argmax(logits, -1) == labels).astype(jnp.float32).mean()
-        return Result(cross_entropy(logits, labels).mean(), {"itm_accuracy": accuracy})
+        labels = (jnp.arange(3 * views.size) >= views.size).astype(jnp.int32)
+        return jnp.concatenate([match, mismatch]), labels
 
     def _draw(self, views: Views) -> tuple[Array, Array]:
         """Returns a negative image for each text, and a negative text for each image."""

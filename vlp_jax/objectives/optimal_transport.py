@@ -12,7 +12,7 @@ _PADDED = 1e4
 
 
 def transport_distance(
-    text: Tokens, image: Tokens, beta: float = 0.5, iterations: int = 50
+    text: Tokens, image: Tokens, beta: float = 0.5, iterations: int = 50, inner: int = 1
 ) -> Float[Array, " b"]:
     """Returns the optimal transport distance [B] between the real tokens of text and image.
 
@@ -24,12 +24,19 @@ def transport_distance(
       text, image: fused tokens of one width.
       beta: weight of the proximal term.
       iterations: proximal steps.
+      inner: scalings of rows and columns in each of them.
     """
+    cost = transport_cost(text, image)
+    fixed = jax.lax.stop_gradient(cost)
+    plan = transport_plan(fixed, text.mask, image.mask, beta, iterations, inner)
+    return (cost * jax.lax.stop_gradient(plan)).sum((1, 2))
+
+
+def transport_cost(text: Tokens, image: Tokens) -> Float[Array, "b m n"]:
+    """Returns one minus the cosine of each word and region; zero where one of them is padding."""
     both = text.mask[:, :, None] & image.mask[:, None, :]
     cosine = jnp.einsum("bmd,bnd->bmn", _unit(text.states), _unit(image.states))
-    cost = jnp.where(both, 1 - cosine, 0.0)
-    plan = transport_plan(jax.lax.stop_gradient(cost), text.mask, image.mask, beta, iterations)
-    return (cost * jax.lax.stop_gradient(plan)).sum((1, 2))
+    return jnp.where(both, 1 - cosine, 0.0)
 
 
 def transport_plan(
@@ -38,6 +45,7 @@ def transport_plan(
     columns: Bool[Array, "b n"],
     beta: float = 0.5,
     iterations: int = 50,
+    inner: int = 1,
 ) -> Float[Array, "b m n"]:
     """Returns how much mass goes from each real row to each real column; padding gets none."""
     both = rows[:, :, None] & columns[:, None, :]
@@ -48,10 +56,11 @@ def transport_plan(
     def step(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         plan, row_scale = state
         weights = kernel * plan
-        reached = jnp.einsum("bmn,bm->bn", weights, row_scale)
-        column_scale = 1 / (column_count * reached + column_padding)
-        sent = jnp.einsum("bmn,bn->bm", weights, column_scale)
-        row_scale = 1 / (row_count * sent + row_padding)
+        for _ in range(inner):
+            reached = jnp.einsum("bmn,bm->bn", weights, row_scale)
+            column_scale = 1 / (column_count * reached + column_padding)
+            sent = jnp.einsum("bmn,bn->bm", weights, column_scale)
+            row_scale = 1 / (row_count * sent + row_padding)
         return row_scale[:, :, None] * weights * column_scale[:, None, :], row_scale
 
     start = both.astype(jnp.float32), jnp.where(rows, 1 / row_count, 0.0)

@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel
 
-# Which batch fields hold the ids, the mask and, where the data gives any, the segments of a text.
+# Which batch fields hold the ids and the mask of each text.
 TEXTS = {
-    "clean": ("text_ids", "text_mask", "text_segments"),
-    "masked": ("mlm_ids", "text_mask", "text_segments"),
-    "question": ("question_ids", "question_mask", "question_segments"),
+    "clean": ("text_ids", "text_mask"),
+    "masked": ("mlm_ids", "text_mask"),
+    "question": ("question_ids", "question_mask"),
 }
 
 
@@ -58,17 +58,23 @@ class Views:
     def text(self, kind: str = "clean") -> Tokens:
         """Text tokens [B, L, D] of the "clean" or "masked" caption or of the "question"."""
         ids, mask = (self.batch[name] for name in TEXTS[kind])
-        return self._once(("text", kind), VisionLanguageModel.encode_text, ids, mask)
+        segments = None if kind == "question" else self.batch.get("text_segments")
+        return self._once(("text", kind), VisionLanguageModel.encode_text, ids, mask, segments)
 
     def fused(self, text: str = "clean") -> Fused:
         """Tokens of both streams after fusion of each text with its own image."""
         image = self.image()
         return self._once(("fused", text), VisionLanguageModel.fuse, self.text(text), image)
 
-    def fused_pairs(self, texts: Int[Array, "n"], images: Int[Array, "n"]) -> Fused:
-        """Fusion of clean text i with image j for index pairs (i, j), each [N]."""
+    def fused_pairs(self, texts: Int[Array, "n"], images: Int[Array, "n"], once: str = "") -> Fused:
+        """Fusion of clean text i with image j for index pairs (i, j), each [N].
+
+        Objectives that mean the same pairs give the same name as `once` and share the pass.
+        """
         pick = lambda tokens, index: jax.tree.map(lambda x: jnp.take(x, index, axis=0), tokens)
         pairs = pick(self.text(), texts), pick(self.image(), images)
+        if once:
+            return self._once(("pairs", once), VisionLanguageModel.fuse, *pairs)
         return self.run(VisionLanguageModel.fuse, *pairs, name="pairs")
 
     def vectors(self) -> tuple[Float[Array, "b w"], Float[Array, "b w"]]:
@@ -123,7 +129,7 @@ class Views:
         return self._made[name]
 
     def _vision_fields(self) -> tuple[str, ...]:
-        optional = ("region_hidden", "region_types")
+        optional = ("region_hidden", "region_types", "region_alignment")
         return self.model.vision.reads + tuple(n for n in optional if n in self.batch)
 
 

@@ -20,7 +20,7 @@ from vlp_jax.objectives.base import Objective
 from vlp_jax.parallel import batch_sharding, make_mesh, unbox
 from vlp_jax.training.optimizer import make_optimizer
 from vlp_jax.training.state import TrainState, make_init, state_shardings
-from vlp_jax.training.step import make_train_step
+from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class Experiment:
         return {"config": to_plain(self.config), "vocabulary": self.vocabulary.to_json()}
 
     def metric_names(self) -> tuple[str, ...]:
-        """The names of all metrics that steps of any source give, as `step.collect` makes them."""
-        names = {"loss", "gradient_norm"}
+        """The names of all metrics that steps of any source give, as `step.update_meters` adds up."""
+        names = {"loss", "gradient_norm", NON_FINITE_SHARE}
         for chosen in self.objectives.values():
             for name, objective in chosen.items():
                 names |= {f"{name}_loss", *objective.metrics}

@@ -17,6 +17,7 @@ from vlp_jax.parallel import put_batch, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
 from vlp_jax.training.clock import Clock
 from vlp_jax.training.experiment import Experiment, assemble
+from vlp_jax.training.init_from import read_initial_weights
 from vlp_jax.training.interruption import Interruption
 from vlp_jax.training.metrics import MetricsWriter
 from vlp_jax.training.optimizer import make_schedule
@@ -99,11 +100,13 @@ class _Run:
         self.clock = Clock()
         self.figures: dict[str, float] = {}
         names = experiment.metric_names()
-        self.state = self._start_state(names)
+        self.state, news = self._start_state(names)
         self.start = int(self.state.step)
         self.writer = self._open_files(workdir, stack)
         self.progress = Progress(self.training.steps, self.start, quiet=self.writer is None)
         stack.callback(self.progress.close)
+        for line in news:
+            self.progress.say(line)
         self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
         shardings = jax.tree.map(lambda x: x.sharding, self.state)
         self.steps = experiment.compiled_steps(shardings)
@@ -145,14 +148,19 @@ class _Run:
         stack.callback(writer.close)
         return writer
 
-    def _start_state(self, names: tuple[str, ...]) -> TrainState:
+    def _start_state(self, names: tuple[str, ...]) -> tuple[TrainState, tuple[str, ...]]:
+        """Returns the state of the newest checkpoint, else a fresh one with given weights.
+
+        Of the latter, the lines say what was filled.
+        """
         config = self.experiment.config
         parts = (config, self.experiment.model, self.experiment.optimizer, self.experiment.mesh, names)
         _, report = state_shardings(*parts)
         logger.info("%s", report.text())
-        if self.store.latest_step is None:
-            return create_state(*parts)
-        return self.store.restore(self.experiment.abstract_state(names))
+        if self.store.latest_step is not None:
+            return self.store.restore(self.experiment.abstract_state(names)), ()
+        given = read_initial_weights(config, self.experiment.model, self.experiment.vocabulary)
+        return given.fill(create_state(*parts)), given.news
 
     def _one_step(self, step: int, batches: Any) -> None:
         source = self.experiment.mixture.choice(step)

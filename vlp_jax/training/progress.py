@@ -49,6 +49,8 @@ def describe(values: dict[str, float], examples_per_second: float) -> str:
     parts = [total, f"({', '.join(losses)})", f"{examples_per_second:.0f} examples/s"]
     if "data_wait_share" in values:
         parts.append(f"data wait {values['data_wait_share']:.1%}")
+    if values.get("non_finite_share"):
+        parts.append(f"not finite {values['non_finite_share']:.1%} of steps")
     return "  ".join(parts)
 
 

@@ -18,6 +18,9 @@ from vlp_jax.training.state import Meter, TrainState
 
 Batch = dict[str, Array]
 
+# Of all steps since the last log line, the share whose loss or gradient was not finite.
+NON_FINITE_SHARE = "non_finite_share"
+
 
 def make_train_step(
     model: VisionLanguageModel,
@@ -39,7 +42,7 @@ def make_train_step(
         gradient = jax.value_and_grad(loss_of, has_aux=True)
         (loss, results), grads = gradient(params)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         new = state.replace(
             params=optax.apply_updates(params, updates),
@@ -114,12 +117,19 @@ def collect(loss: Array, norm: Array, results: Mapping[str, Result]) -> dict[str
 def update_meters(
     state: TrainState, metrics: Mapping[str, Array], good: Array, log_every: int
 ) -> dict[str, Meter]:
-    """Adds a step's metrics to the running means; the first step after a log line starts anew."""
+    """Adds a step's metrics to the running means; the first step after a log line starts anew.
+
+    Steps that are not finite enter no mean but that of `non_finite_share`.
+    """
     keep = jnp.where(state.step % log_every == 0, 0.0, 1.0)
+    weight = good.astype(jnp.float32)
 
     def updated(name: str, meter: Meter) -> Meter:
-        present = good.astype(jnp.float32) if name in metrics else 0.0
-        value = jnp.where(good, metrics.get(name, 0.0), 0.0)
+        if name == NON_FINITE_SHARE:
+            value, present = 1.0 - weight, 1.0
+        else:
+            value = jnp.where(good, metrics.get(name, 0.0), 0.0)
+            present = weight if name in metrics else 0.0
         return Meter(meter.total * keep + value, meter.count * keep + present)
 
     return {name: updated(name, meter) for name, meter in state.meters.items()}

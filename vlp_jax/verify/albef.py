@@ -30,7 +30,7 @@ def pretrain(bundle: Bundle) -> dict[str, Any]:
     """Both encoders, the fusion, all heads, the momentum model and the similarities to queues."""
     loaded = load(bundle)
     outputs = quick_jit(lambda params: _pretrain_outputs(loaded, params))(loaded.params)
-    if any("_m." in name for name in bundle.state):
+    if _has_teacher(bundle):
         teacher = teacher_params(loaded)
         outputs |= quick_jit(lambda params: _teacher_outputs(loaded, params))(teacher)
         outputs |= _similarities(bundle, outputs)
@@ -46,9 +46,10 @@ def another_resolution(bundle: Bundle) -> dict[str, Any]:
     stored = round((len(table) - 1) ** 0.5)
     prefix = "pos_embed_grid"
     grids = [int(name.removeprefix(prefix)) for name in bundle.expected if name.startswith(prefix)]
+    if _has_teacher(bundle):
+        outputs["pos_embed_m"] = teacher_params(loaded)["vision"]["positions"]
     return outputs | {
         "pos_embed": loaded.params["vision"]["positions"],
-        "pos_embed_m": teacher_params(loaded)["vision"]["positions"],
         **{f"{prefix}{g}": resize_position_grid(table, stored, g)[None] for g in grids},
     }
 
@@ -59,6 +60,11 @@ def retrieval(bundle: Bundle) -> dict[str, Any]:
     loaded = load(bundle)
     outputs = quick_jit(lambda params: _retrieval_outputs(loaded, params))(loaded.params)
     return outputs | gradients(loaded, lambda params: _retrieval_loss(loaded, params))
+
+
+def _has_teacher(bundle: Bundle) -> bool:
+    """Says whether the checkpoint still has the momentum copies, which released files lack."""
+    return any("_m." in name for name in bundle.state)
 
 
 def teacher_params(loaded: Loaded) -> Any:

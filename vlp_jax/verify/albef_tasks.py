@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vlp_jax.heads.answer_decoder import answer_log_likelihood, rank_answers, shifted
+from vlp_jax.heads.answer_decoder import answer_log_likelihood, rank_answers
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.base import cross_entropy, soft_cross_entropy
+from vlp_jax.objectives.answer_text import answer_text_losses, weighted_answer_loss
+from vlp_jax.objectives.base import distilled_cross_entropy
 from vlp_jax.verify.albef import distillation, forward, layer_outputs, moved_teacher
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit
@@ -65,9 +66,8 @@ def _with_gradients(loaded: Loaded, outputs: Any) -> dict[str, Any]:
 
     def loss(params: Any) -> Array:
         alpha, logits = distillation(bundle), outputs(params)["logits"]
-        soft = jax.nn.softmax(outputs(moved_teacher(loaded, params))["logits"])
-        hard = cross_entropy(logits, bundle.ids("targets")).mean()
-        return (1 - alpha) * hard + alpha * soft_cross_entropy(logits, soft).mean()
+        taught = outputs(moved_teacher(loaded, params))["logits"]
+        return distilled_cross_entropy(logits, bundle.ids("targets"), taught, alpha).mean()
 
     return quick_jit(outputs)(loaded.params) | gradients(loaded, loss)
 
@@ -135,9 +135,6 @@ def _vqa_loss(loaded: Loaded, params: Any) -> Array:
         (_, _, fused), _ = forward(loaded, params)
         return _decode(loaded, params, ids, mask, _rows(fused.text, rows))
 
-    own, words, counted = shifted(logits(params), ids, mask)
-    soft = jax.nn.softmax(shifted(logits(moved_teacher(loaded, params)), ids, mask)[0])
-    alpha = distillation(bundle)
-    losses = (1 - alpha) * cross_entropy(own, words) + alpha * soft_cross_entropy(own, soft)
-    losses = jnp.where(counted, losses, 0.0).sum(-1)
-    return (bundle.input("train_weights") * losses).sum() / len(counts)
+    taught = logits(moved_teacher(loaded, params))
+    losses = answer_text_losses(logits(params), ids, mask, taught, distillation(bundle))
+    return weighted_answer_loss(losses, bundle.input("train_weights"), len(counts))

@@ -1,4 +1,4 @@
-"""Reads a reference bundle: a published checkpoint with inputs and the original's outputs."""
+"""Reads a reference bundle: inputs with the original's outputs, of a checkpoint or of losses."""
 
 import json
 import zipfile
@@ -22,22 +22,29 @@ _DAMAGE = (
 )  # fmt: skip
 
 
+# The kind of a bundle without a model: many losses with their inputs.
+LOSSES = "objectives/losses"
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A folder with `config.json`, a checkpoint, `inputs.npz` and `outputs.npz`.
+
+    A bundle of losses has `index.json`, and a file for each loss whose arrays are named `in/x`,
+    `out/y` and `grad/x`; here they are "<loss>/x", "<loss>/y" and "<loss>/grad/x".
 
     Attributes:
       path: the folder.
       config: the published config and, beside it, what the bundle says about itself.
       inputs, expected: arrays by name.
-      checkpoint: the file in the published layout.
+      checkpoint: the file in the published layout; losses have none.
     """
 
     path: Path
     config: dict[str, Any]
     inputs: dict[str, np.ndarray]
     expected: dict[str, np.ndarray]
-    checkpoint: Path
+    checkpoint: Path | None
 
     @property
     def kind(self) -> str:
@@ -98,6 +105,8 @@ def read_bundle(path: str | Path) -> Bundle:
     path = Path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is not a folder; a bundle is a folder with config.json")
+    if (path / "index.json").is_file():
+        return _read_losses(path)
     config = _read_config(path / "config.json")
     return Bundle(
         path,
@@ -106,6 +115,21 @@ def read_bundle(path: str | Path) -> Bundle:
         _read_arrays(path / "outputs.npz"),
         _find_checkpoint(path, config.get("checkpoint_file")),
     )
+
+
+def _read_losses(path: Path) -> Bundle:
+    """Reads the files that `index.json` lists; each array of a file becomes one of the bundle."""
+    model, task = LOSSES.split("/")
+    bundle = Bundle(path, {"model": model, "task": task}, {}, {}, None)
+    for name, entry in _read_config(path / "index.json").items():
+        file = entry.get("file") if isinstance(entry, dict) else None
+        if not isinstance(file, str):
+            raise ValueError(f'{path / "index.json"}: the entry "{name}" names no "file"')
+        for key, array in _read_arrays(path / Path(file).name).items():
+            part, _, rest = key.partition("/")
+            arrays = bundle.inputs if part == "in" else bundle.expected
+            arrays[f"{name}/{rest if part in ('in', 'out') else key}"] = array
+    return bundle
 
 
 def _read_config(path: Path) -> dict[str, Any]:

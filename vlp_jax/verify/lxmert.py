@@ -8,13 +8,12 @@ from jaxtyping import Array
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, masked_mean
+from vlp_jax.objectives.base import cross_entropy, labelled_mean
+from vlp_jax.objectives.masked_regions import feature_losses
+from vlp_jax.objectives.region_labels import LOSS_SCALE, weighted_region_loss
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
-
-# The original's 1 / mask probability; Hugging Face rounds it to 6.67.
-VISUAL_LOSS_NORMALISER = 1 / 0.15
 
 
 @RUNNERS.register("lxmert/pretrain")
@@ -126,28 +125,22 @@ def _masked_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
 
 def _losses(bundle: Bundle, outputs: dict[str, Any]) -> dict[str, Array]:
     """The six losses and their sum; region labels count on all regions, by their confidence."""
-    scale = bundle.config.get("visual_loss_normalizer", VISUAL_LOSS_NORMALISER)
-    labels, answer = bundle.ids("masked_lm_labels"), bundle.ids("ans")
-    words = cross_entropy(outputs["mlm_logits"].states, jnp.maximum(labels, 0))
-    qa = cross_entropy(outputs["qa_logits"], jnp.maximum(answer, 0))
+    scale = bundle.config.get("visual_loss_normalizer", LOSS_SCALE)
+    visual = lambda losses, weights: weighted_region_loss(losses, bundle.input(weights), scale=scale)
     objects = cross_entropy(outputs["obj_logits"], bundle.ids("obj_labels"))
     attributes = cross_entropy(outputs["attr_logits"], bundle.ids("attr_labels"))
-    features = smooth_l1(outputs["feat_pred"] - bundle.input("feat_labels")).mean(-1)
+    features = feature_losses(outputs["feat_pred"], bundle.input("feat_labels"), "smooth_l1")
     losses = {
-        "loss_mlm": masked_mean(words, labels >= 0),
+        "loss_mlm": labelled_mean(outputs["mlm_logits"].states, bundle.ids("masked_lm_labels")),
         "loss_match": cross_entropy(outputs["itm_logits"], bundle.ids("matched_label")).mean(),
-        "loss_obj": (objects * bundle.input("obj_conf")).mean() * scale,
-        "loss_attr": (attributes * bundle.input("attr_conf")).mean() * scale,
-        "loss_feat": (features * bundle.input("feat_mask")).mean() * scale,
-        "loss_qa": masked_mean(qa, answer >= 0),
+        "loss_obj": visual(objects, "obj_conf"),
+        "loss_attr": visual(attributes, "attr_conf"),
+        "loss_feat": visual(features, "feat_mask"),
+        "loss_qa": labelled_mean(outputs["qa_logits"], bundle.ids("ans")),
     }
-    return losses | {"loss_total": sum(losses.values())}
-
-
-def smooth_l1(difference: Array) -> Array:
-    """Half the square below 1, the absolute value less a half above."""
-    size = jnp.abs(difference)
-    return jnp.where(size < 1, 0.5 * jnp.square(difference), size - 0.5)
+    regions = losses["loss_obj"] + losses["loss_attr"] + losses["loss_feat"]
+    total = losses["loss_mlm"] + losses["loss_match"] + regions + losses["loss_qa"]
+    return losses | {"loss_total": total}
 
 
 def _pretrain_loss(loaded: Loaded, params: Any) -> Array:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, masked_mean
+from vlp_jax.objectives.base import cross_entropy, labelled_mean
 from vlp_jax.objectives.captioning import mean_of_least, smoothed_losses
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
@@ -114,9 +114,8 @@ def _pretrain_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
     words = loaded.apply(params, Model.word_logits, joint.states)
     contrastive = loaded.apply(params, Model.match_logits, fused)
     labels = bundle.ids("masked_lm_labels")
-    word_losses = cross_entropy(words[:, : labels.shape[1]], jnp.maximum(labels, 0))
     losses = {
-        "loss_mlm": masked_mean(word_losses, labels >= 0),
+        "loss_mlm": labelled_mean(words[:, : labels.shape[1]], labels),
         "loss_contrastive": cross_entropy(contrastive, bundle.ids("next_sentence_label")).mean(),
     }
     return outputs | losses | {
@@ -160,9 +159,7 @@ def _class_loss(bundle: Bundle, logits: Array) -> Array:
     if kind == "bce":
         return answer_loss(logits, jnp.asarray(labels.reshape(logits.shape)), "bce")
     if kind == "kl":
-        targets = jnp.asarray(labels)
-        information = jax.scipy.special.xlogy(targets, targets)
-        return (information - targets * jax.nn.log_softmax(logits)).sum(-1).mean()
+        return answer_loss(logits, jnp.asarray(labels), "kl_unnormalised")
     return cross_entropy(logits, bundle.ids("labels").reshape(-1)).mean()
 
 

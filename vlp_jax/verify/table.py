@@ -10,7 +10,7 @@ from vlp_jax.verify.runner import Verdict
 
 
 def print_verdicts(verdicts: Sequence[Verdict], console: Console | None = None) -> int:
-    """Prints every output's error, tolerance and verdict; returns the exit status, 0 if all pass."""
+    """Prints each output's error, tolerance and verdict; returns the exit status, 0 if all pass."""
     console = console or Console()
     for verdict in verdicts:
         console.print(_table(verdict) if verdict.rows else f"{verdict.path}: {verdict.problem}")

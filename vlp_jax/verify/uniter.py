@@ -14,9 +14,12 @@ from jaxtyping import Array
 
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.objectives.alignment import alignment_loss
 from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy
+from vlp_jax.objectives.base import cross_entropy, divergence_terms
+from vlp_jax.objectives.masked_regions import class_losses
 from vlp_jax.objectives.optimal_transport import transport_distance
+from vlp_jax.objectives.triplet import triplet_losses
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
@@ -74,8 +77,7 @@ def retrieval(bundle: Bundle) -> Outputs:
     def outputs(loaded: Loaded, params: Any) -> Outputs:
         fused, computed = _forward(loaded, params)
         scores = loaded.apply(params, Model.class_logits, "rank", fused)
-        groups = jax.nn.sigmoid(scores).reshape(-1, size)
-        losses = jax.nn.relu(margin + groups[:, 1:] - groups[:, :1])
+        losses = triplet_losses(scores, size, margin)
         return computed | {
             "itm_logits": loaded.apply(params, Model.match_logits, fused),
             "rank_scores": scores,
@@ -201,7 +203,7 @@ def _matching_outputs(loaded: Loaded, params: Any, fused: Fused) -> Outputs:
     losses = cross_entropy(logits, targets)
     distance = transport_distance(fused.text, fused.image)
     matched = targets == loaded.published.conventions.match_index
-    alignment = jnp.where(matched, distance, -distance).mean()
+    alignment = alignment_loss(distance, matched)
     return {
         "itm_logits": logits,
         "itm_loss_per_sample": losses,
@@ -237,8 +239,7 @@ def _masked_region_outputs(loaded: Loaded, params: Any) -> Outputs:
 
     features, logits = (x[chosen] for x in loaded.apply(params, predict, fused.image.states))
     squares = jnp.square(features - bundle.input("feat_targets"))
-    entropy = jnp.where(soft > 0, soft * jnp.log(jnp.where(soft > 0, soft, 1.0)), 0.0)
-    divergence = entropy - soft * jax.nn.log_softmax(logits)
+    divergence = divergence_terms(logits, soft)
     return {
         **_states(bundle, fused, "masked_"),
         "mrfr_pred": features,
@@ -247,6 +248,5 @@ def _masked_region_outputs(loaded: Loaded, params: Any) -> Outputs:
         "mrc_logits": logits,
         "mrckl_loss_elements": divergence,
         "loss_mrckl": divergence.mean(),
-        # Class 0 is the background, which is no target.
-        "mrc_hard_loss": cross_entropy(logits, 1 + soft[:, 1:].argmax(-1)),
+        "mrc_hard_loss": class_losses(logits, soft, "ce"),
     }

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, masked_mean
+from vlp_jax.objectives.base import cross_entropy, labelled_mean, masked_mean
+from vlp_jax.objectives.masked_regions import class_losses, feature_losses
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
@@ -143,11 +143,9 @@ def consecutive_pairs(pooled: Array) -> tuple[Array, Array]:
 
 
 def _pretrain_loss(bundle: Bundle, outputs: Outputs) -> Outputs:
-    labels = bundle.ids("masked_lm_labels")
-    words = cross_entropy(outputs["mlm_logits"].states, jnp.maximum(labels, 0))
     matching = cross_entropy(outputs["itm_logits"], bundle.ids("next_sentence_label"))
     losses = {
-        "loss_mlm": masked_mean(words, labels >= 0),
+        "loss_mlm": labelled_mean(outputs["mlm_logits"].states, bundle.ids("masked_lm_labels")),
         "loss_region": _region_loss(bundle, outputs["region_logits"].states[:, 1:]),
         "loss_itm": matching.mean(),
     }
@@ -159,10 +157,9 @@ def _region_loss(bundle: Bundle, predicted: Array) -> Array:
     target = jnp.asarray(bundle.input("image_target"), jnp.float32)
     form = bundle.config.get("visual_target", 0)
     if form == 0:
-        entropy = jnp.where(target > 0, target * jnp.log(jnp.where(target > 0, target, 1.0)), 0.0)
-        loss = (entropy - target * jax.nn.log_softmax(predicted)).sum(-1)
+        loss = class_losses(predicted, target, "kl_sum")
     elif form == 1:
-        loss = jnp.square(predicted - target).mean(-1)
+        loss = feature_losses(predicted, target)
     else:
         raise ValueError(f"visual_target = {form}: its loss samples at random; expected 0 or 1")
     return masked_mean(loss, bundle.ids("image_label") == 1)

@@ -4,18 +4,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool
 
 from vlp_jax.heads.answer_token import answer_position
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.base import cross_entropy, masked_mean, soft_cross_entropy
+from vlp_jax.objectives.answers import answer_loss
+from vlp_jax.objectives.base import cross_entropy, labelled_mean
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
 
-REGION_INPUTS = {"region_types": "visual_embeddings_type", "region_alignment": "image_text_alignment"}
+# Batch fields that a bundle may give: its name for them, and their axes after those of rows.
+REGION_INPUTS = {
+    "region_types": ("visual_embeddings_type", 1),
+    "region_alignment": ("image_text_alignment", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ def forward(loaded: Loaded, params: Any) -> Forward:
     bundle = loaded.bundle
     ids, mask = (_rows(x, 1) for x in (bundle.ids("input_ids"), bundle.mask("input_mask")))
     segments = _rows(bundle.ids("token_type_ids"), 1) if "token_type_ids" in bundle.inputs else None
-    (fused, pooled), sown = loaded.trace(params, fuse_and_pool, _regions(bundle), ids, mask, segments)
+    words = ids, mask, segments
+    (fused, pooled), sown = loaded.trace(params, fuse_and_pool, _regions(bundle), *words)
     valid = jnp.concatenate([fused.text.mask, fused.image.mask], axis=1)
     return Forward(fused, pooled, valid, sown)
 
@@ -57,12 +62,11 @@ def _rows(array: Array, rank: int) -> Array:
 
 
 def _regions(bundle: Bundle) -> dict[str, Array]:
-    ranks = {"region_types": 1, "region_alignment": 2}
-    given = {ours: name for ours, name in REGION_INPUTS.items() if name in bundle.inputs}
+    given = {ours: x for ours, x in REGION_INPUTS.items() if x[0] in bundle.inputs}
     return {
         "region_features": _rows(jnp.asarray(bundle.input("visual_embeddings")), 2),
         "region_mask": _rows(bundle.mask("image_mask"), 1),
-        **{ours: _rows(bundle.ids(name), ranks[ours]) for ours, name in given.items()},
+        **{ours: _rows(bundle.ids(name), rank) for ours, (name, rank) in given.items()},
     }
 
 
@@ -105,14 +109,9 @@ def _pretrain_outputs(loaded: Loaded, params: Any, run: Forward) -> dict[str, An
     return {
         "mlm_logits": Tokens(logits, run.valid),
         "seq_relationship_logits": matching,
-        "loss_mlm": _labelled_mean(logits[:, : labels.shape[1]], labels),
-        "loss_match": _labelled_mean(matching, match),
+        "loss_mlm": labelled_mean(logits[:, : labels.shape[1]], labels),
+        "loss_match": labelled_mean(matching, match),
     }
-
-
-def _labelled_mean(logits: Array, labels: Array) -> Array:
-    """Mean cross-entropy over the labels that are not -1."""
-    return masked_mean(cross_entropy(logits, jnp.maximum(labels, 0)), labels >= 0)
 
 
 @RUNNERS.register("visualbert/vqa")
@@ -129,7 +128,7 @@ def _vqa_outputs(loaded: Loaded, params: Any, run: Forward) -> dict[str, Any]:
 def _divergence(bundle: Bundle, outputs: dict[str, Any]) -> Array:
     """KL divergence from the softmax to the scores as they are, which need not sum to one."""
     scores = jnp.asarray(bundle.input("label"), jnp.float32)
-    return (soft_cross_entropy(outputs["logits"], scores) + xlogy(scores, scores).sum(-1)).mean()
+    return answer_loss(outputs["logits"], scores, "kl_unnormalised")
 
 
 @RUNNERS.register("visualbert/nlvr2")

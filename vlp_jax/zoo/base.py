@@ -6,14 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flax.linen import meta
-
 from vlp_jax.config import ModelConfig, Registry
 from vlp_jax.interchange.conversion import State, to_params, to_published
 from vlp_jax.interchange.key_table import KeyTable
 from vlp_jax.interchange.safetensors_file import write_directory
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
+from vlp_jax.parallel import unbox
 
 ZOO = Registry("published model")
 
@@ -126,7 +125,7 @@ class Published:
 
 def abstract_shapes(model: VisionLanguageModel) -> dict[str, Any]:
     """Returns the model's parameter tree as shapes, without axis names."""
-    return meta.unbox(abstract_params(model))
+    return unbox(abstract_params(model))
 
 
 def register(published: Published) -> Published:

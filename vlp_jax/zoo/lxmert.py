@@ -52,6 +52,9 @@ BASE = {
     "num_attr_labels": 400,
     "num_qa_labels": 9500,
 }
+VQA = {"num_qa_labels": 3129}
+GQA = {"num_qa_labels": 1842}  # airsplay/lxmert issue 24: the answers of train and validation
+NLVR2 = {"num_labels": 2}
 
 
 def model_config(
@@ -315,19 +318,19 @@ ANSWER_LAYOUTS = _parallel(partial(answer_table, prefix=FINE_TUNED_PARALLEL)) | 
 )
 NLVR2_LAYOUTS = _parallel(partial(nlvr2_table, prefix=FINE_TUNED_PARALLEL))
 
-for _name, _task, _labels, _build, _table, _layouts, _parameters in (
-    ("lxmert", "pretrain", None, pretrain_config, pretrain_table, PRETRAIN_LAYOUTS, 228_051_752),
-    ("lxmert_trunk", "trunk", None, trunk_config, trunk_table, TRUNK_LAYOUTS, 207_936_768),
-    ("lxmert_vqa", "vqa", 3129, answer_config, answer_table, ANSWER_LAYOUTS, 213_930_297),
-    ("lxmert_gqa", "gqa", 1842, answer_config, answer_table, ANSWER_LAYOUTS, 211_952_178),
-    ("lxmert_nlvr2", "nlvr2", 2, nlvr2_config, nlvr2_table, NLVR2_LAYOUTS, 210_303_746),
+for _name, _task, _sizes, _build, _table, _layouts, _parameters in (
+    ("lxmert", "pretrain", {}, pretrain_config, pretrain_table, PRETRAIN_LAYOUTS, 228_051_752),
+    ("lxmert_trunk", "trunk", {}, trunk_config, trunk_table, TRUNK_LAYOUTS, 207_936_768),
+    ("lxmert_vqa", "vqa", VQA, answer_config, answer_table, ANSWER_LAYOUTS, 213_930_297),
+    ("lxmert_gqa", "gqa", GQA, answer_config, answer_table, ANSWER_LAYOUTS, 211_952_178),
+    ("lxmert_nlvr2", "nlvr2", NLVR2, nlvr2_config, nlvr2_table, NLVR2_LAYOUTS, 210_303_746),
 ):
     register(
         Published(
             name=_name,
             family="lxmert",
             task=_task,
-            sizes=BASE if _labels is None else BASE | {"num_labels": _labels},
+            sizes=BASE | _sizes,
             from_published=_build,
             key_table=_table,
             parameters=_parameters,

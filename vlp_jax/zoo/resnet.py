@@ -30,19 +30,33 @@ DEPTHS = {
 }
 
 
+# What `ResNetConfig` assumes of entries that a config.json leaves out.
+DEFAULTS = {
+    "num_channels": 3,
+    "embedding_size": 64,
+    "hidden_sizes": (256, 512, 1024, 2048),
+    "depths": (3, 4, 6, 3),
+    "layer_type": "bottleneck",
+    "hidden_act": "relu",
+    "downsample_in_first_stage": False,
+    "downsample_in_bottleneck": False,
+}
+
+
 def encoder_args(published: Mapping[str, Any], image_size: int = 224) -> dict[str, Any]:
     """Returns the `vision_args` of a Hugging Face `ResNetConfig`, for images of `image_size`."""
-    if published.get("num_channels", 3) != 3:
-        raise ValueError(f"num_channels = {published['num_channels']}: expected 3")
+    sizes = {**DEFAULTS, **published}
+    if sizes["num_channels"] != 3:
+        raise ValueError(f"num_channels = {sizes['num_channels']}: expected 3")
     return dict(
         image_size=image_size,
-        embedding_width=published["embedding_size"],
-        widths=tuple(published["hidden_sizes"]),
-        depths=tuple(published["depths"]),
-        block=published["layer_type"],
-        activation=published["hidden_act"],
-        stride_in_first=published.get("downsample_in_bottleneck", False),
-        stride_in_first_stage=published["downsample_in_first_stage"],
+        embedding_width=sizes["embedding_size"],
+        widths=tuple(sizes["hidden_sizes"]),
+        depths=tuple(sizes["depths"]),
+        block=sizes["layer_type"],
+        activation=sizes["hidden_act"],
+        stride_in_first=sizes["downsample_in_bottleneck"],
+        stride_in_first_stage=sizes["downsample_in_first_stage"],
     )
 
 
@@ -125,7 +139,9 @@ def read_resnet(path: str | Path, image_size: int = 224) -> tuple[dict[str, Any]
     """Returns `vision_args` and parameters of a Hugging Face ResNet directory."""
     state = read_state_dict(path)
     if state.meta.config.get("model_type") != "resnet":
-        raise ValueError(f"{path} has no config.json of a ResNet; expected a Hugging Face directory")
+        raise ValueError(
+            f"{path} has no config.json of a ResNet; expected a Hugging Face directory"
+        )
     args = encoder_args(state.meta.config, image_size)
     return args, load_resnet(state, args)
 
@@ -150,7 +166,9 @@ def _blocks(args: Mapping[str, Any]) -> list[tuple[int, int, int, bool]]:
     blocks, width = [], encoder.embedding_width
     for stage, (features, depth) in enumerate(zip(encoder.widths, encoder.depths)):
         halves = stage > 0 or encoder.stride_in_first_stage
-        blocks += [(stage, i, count, i == 0 and (halves or features != width)) for i in range(depth)]
+        blocks += [
+            (stage, i, count, i == 0 and (halves or features != width)) for i in range(depth)
+        ]
         width = features
     return blocks
 

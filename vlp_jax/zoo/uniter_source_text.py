@@ -31,7 +31,7 @@ SIZES = {
 
 
 def source_text_config(sizes: Mapping[str, Any]) -> ModelConfig:
-    """Two encoders, cross-modal attention; masked words, matching and answers are learned at once."""
+    """Two encoders and cross-modal attention, with heads for masked words, matching and answers."""
     block = dict(
         heads=sizes["num_attention_heads"],
         mlp_width=sizes["intermediate_size"],

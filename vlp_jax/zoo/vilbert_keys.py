@@ -101,9 +101,7 @@ def _connection(published: str, index: int, heads: int) -> Entries:
     ]
 
 
-def _stream(
-    published: str, ours: str, letter: str, own: int, other: int, heads: int
-) -> Entries:
+def _stream(published: str, ours: str, letter: str, own: int, other: int, heads: int) -> Entries:
     """The half of stream `own`: its queries read keys and values of stream `other`."""
     attention = f"{published}.biattention"
     return [

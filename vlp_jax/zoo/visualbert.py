@@ -80,7 +80,7 @@ HUGGINGFACE = Names(
     region_position="visual_position_embeddings",
     decoder_bias=True,
 )
-HUGGINGFACE_ENCODER = replace(HUGGINGFACE, encoder="")
+HUGGINGFACE_TRUNK = replace(HUGGINGFACE, encoder="")
 
 Heads = dict[str, dict[str, Any]]
 
@@ -142,9 +142,12 @@ def _check_known(published: Mapping[str, Any]) -> None:
         )
 
 
+def _is_directory(published: Mapping[str, Any]) -> bool:
+    return published.get("model_type") == HUGGINGFACE_TYPE
+
+
 def _default_type(published: Mapping[str, Any]) -> int:
-    in_directory = published.get("model_type") == HUGGINGFACE_TYPE
-    return published.get("default_visual_type", 1 if in_directory else 0)
+    return published.get("default_visual_type", 1 if _is_directory(published) else 0)
 
 
 def _epsilon(published: Mapping[str, Any]) -> float:
@@ -156,7 +159,7 @@ def _activation(published: Mapping[str, Any]) -> str:
 
 
 def no_heads(published: Mapping[str, Any]) -> Heads:
-    """The encoder alone."""
+    """The trunk alone; a file's heads are carried along."""
     return {}
 
 
@@ -174,12 +177,12 @@ def grounding_heads(published: Mapping[str, Any]) -> Heads:
 
 def vqa_heads(published: Mapping[str, Any]) -> Heads:
     """Answers, read at the [MASK] that ends the question."""
-    return _classifier(published, "vqa", _classes(published))
+    return _classifier(published, "vqa", _classes(published, 3129))
 
 
 def nlvr2_heads(published: Mapping[str, Any]) -> Heads:
     """NLVR2: is the sentence true of both images together? 0 no, 1 yes."""
-    return _classifier(published, "nlvr2", _classes(published))
+    return _classifier(published, "nlvr2", _classes(published, 2))
 
 
 def vcr_heads(published: Mapping[str, Any]) -> Heads:
@@ -192,9 +195,11 @@ def _classifier(published: Mapping[str, Any], name: str, classes: int) -> Heads:
     return {name: dict(kind="classifier", classes=classes, form="linear", dropout=dropout)}
 
 
-def _classes(published: Mapping[str, Any]) -> int:
-    """Number of labels; Hugging Face leaves two out and writes others as names."""
-    return published.get("num_labels") or len(published.get("id2label") or (0, 1))
+def _classes(published: Mapping[str, Any], usual: int) -> int:
+    """Number of labels; a directory writes them as names, and two, the default, not at all."""
+    if published.get("id2label"):
+        return len(published["id2label"])
+    return published.get("num_labels") or (2 if _is_directory(published) else usual)
 
 
 def layout_table(config: ModelConfig, names: Names) -> KeyTable:
@@ -217,6 +222,7 @@ def layout_table(config: ModelConfig, names: Names) -> KeyTable:
             r"(.*\.)?position_ids",
             r"detector\..*",
             rf"{re.escape(names.grounding)}\.value\..*",
+            *([] if heads else [re.escape(names.heads) + ".*", rf"{names.classifier}\..*"]),
         ),
     )
 
@@ -258,7 +264,7 @@ def word_entries(published: str, ours: str, decoder_bias: bool) -> Entries:
 def huggingface_config(config: ModelConfig) -> dict[str, Any]:
     """Returns the entries of `config.json`; transformers ignores `default_visual_type`."""
     vision, text, fusion = config.vision_args, config.text_args, config.fusion_args
-    classes = [head["classes"] for head in config.heads.values() if head.get("classes", 1) > 1]
+    classes = [head["classes"] for head in config.heads.values() if "classes" in head]
     return {
         "model_type": HUGGINGFACE_TYPE,
         "visual_embedding_dim": vision["feature_width"],
@@ -305,10 +311,10 @@ def _register(
     architecture: str,
     parameters: int,
     pooler: str = "tanh",
-    own: Names = ORIGINAL,
     directory: Names = HUGGINGFACE,
 ) -> None:
     table = lambda names: partial(layout_table, names=names)
+    parts = {} if directory is HUGGINGFACE else {"part of a directory": Layout(table(HUGGINGFACE))}
     register(
         Published(
             name=name,
@@ -316,13 +322,14 @@ def _register(
             task=task,
             sizes=sizes,
             from_published=partial(model_config, heads=heads, pooler=pooler),
-            key_table=table(own),
+            key_table=table(ORIGINAL),
             parameters=parameters,
             paper=PAPER,
             conventions=CONVENTIONS,
             layouts={
                 "huggingface": Layout(table(directory), architecture, huggingface_config),
                 "unwrapped": Layout(table(UNWRAPPED)),
+                **parts,
             },
         )
     )
@@ -347,7 +354,7 @@ for _name, _width, _parameters in (
 _register(
     "visualbert_vqa",
     "vqa",
-    base_sizes(2048, num_labels=3129),
+    base_sizes(2048),
     vqa_heads,
     "VisualBertForQuestionAnswering",
     113_856_825,
@@ -356,7 +363,7 @@ _register(
 _register(
     "visualbert_nlvr2",
     "nlvr2",
-    base_sizes(1024, num_labels=2),
+    base_sizes(1024),
     nlvr2_heads,
     "VisualBertForVisualReasoning",
     110_665_730,
@@ -377,14 +384,12 @@ _register(
     "VisualBertForRegionToPhraseAlignment",
     112_177_852,
 )
-# The encoder alone, as Hugging Face keeps it: no original file is laid out so.
 _register(
-    "visualbert_encoder",
-    "encoder",
-    base_sizes(2048, model_type=HUGGINGFACE_TYPE),
+    "visualbert_trunk",
+    "trunk",
+    base_sizes(2048),
     no_heads,
     "VisualBertModel",
     111_450_624,
-    own=HUGGINGFACE_ENCODER,
-    directory=HUGGINGFACE_ENCODER,
+    directory=HUGGINGFACE_TRUNK,
 )

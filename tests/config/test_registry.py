@@ -1,0 +1,61 @@
+"""Tests of registries and of the nearest-name hint."""
+
+import pytest
+
+from vlp_jax.config import Registry, nearest
+
+
+@pytest.fixture
+def fusions():
+    registry = Registry("fusion")
+    registry.register("cross_attention")(int)
+    registry.register("co_attention")(str)
+    return registry
+
+
+def test_register_returns_its_target_and_files_it(fusions):
+    @fusions.register("mine")
+    class Mine:
+        pass
+
+    assert fusions["mine"] is Mine and fusions.get_known("mine") is Mine
+
+
+def test_a_name_can_be_taken_once(fusions):
+    with pytest.raises(ValueError, match='fusion "co_attention" is registered already, by .*str'):
+        fusions.register("co_attention")(float)
+
+
+def test_an_unknown_name_lists_the_known_ones_and_the_nearest(fusions):
+    with pytest.raises(ValueError) as error:
+        fusions.get_known("cross_atention", "config.model.fusion")
+    assert str(error.value) == (
+        'config.model.fusion: unknown fusion "cross_atention". Did you mean "cross_attention"? '
+        "Known: co_attention, cross_attention"
+    )
+
+
+def test_without_a_path_and_without_a_near_name(fusions):
+    with pytest.raises(ValueError) as error:
+        fusions.get_known("zzz")
+    assert str(error.value) == 'unknown fusion "zzz". Known: co_attention, cross_attention'
+
+
+@pytest.mark.parametrize("name", [{}, [], None, 3, ("co_attention",)])
+def test_what_is_no_name_is_unknown(fusions, name):
+    with pytest.raises(ValueError, match="unknown fusion"):
+        fusions.get_known(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lerning_rate", ' Did you mean "learning_rate"?'),
+        ("learningrate", ' Did you mean "learning_rate"?'),
+        (12, ' Did you mean "128"?'),
+        ("xyz", ""),
+        ("", ""),
+    ],
+)
+def test_nearest(name, hint):
+    assert nearest(name, ["learning_rate", "warmup_steps", 128]) == hint

@@ -1,0 +1,161 @@
+"""Tests of the experiment's fields: typos and wrong types of every one, ranges and combinations."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from vlp_jax.config import DataConfig, ExperimentConfig, build, replace, to_plain
+
+GROUPS = [
+    f.name
+    for f in dataclasses.fields(ExperimentConfig)
+    if dataclasses.is_dataclass(getattr(ExperimentConfig(), f.name))
+]
+FIELDS = [
+    (group, field.name)
+    for group in GROUPS
+    for field in dataclasses.fields(type(getattr(ExperimentConfig(), group)))
+]
+
+
+def experiment(**groups: Any) -> ExperimentConfig:
+    return build(ExperimentConfig, groups, "config")
+
+
+def message(**groups: Any) -> str:
+    with pytest.raises(ValueError) as error:
+        experiment(**groups)
+    return str(error.value)
+
+
+def test_the_defaults_are_a_valid_experiment():
+    assert experiment() == ExperimentConfig()
+
+
+@pytest.mark.parametrize(("group", "name"), FIELDS)
+def test_every_field_refuses_a_foreign_object(group, name):
+    assert message(**{group: {name: {1, 2}}}).startswith(f"config.{group}.{name} = {{1, 2}}")
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, n in FIELDS if len(n) > 3])
+def test_every_misspelt_field_is_recognised(group, name):
+    typo = name[0] + name[2] + name[1] + name[3:] + "x"
+    text = message(**{group: {typo: 1}})
+    assert text.startswith(f'config.{group}.{typo}: no such field. Did you mean "{name}"? Allowed: ')
+    assert f" {name}" in text.partition("Allowed:")[2]
+
+
+@pytest.mark.parametrize("group", [*GROUPS, "objectives"])
+def test_every_group_refuses_a_value(group):
+    assert message(**{group: 3}).startswith(f"config.{group} = 3: expected a group of fields")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "allowed"),
+    [
+        ("seed", -1, "at least 0"),
+        ("training.steps", 0, "at least 1"),
+        ("training.accumulate", 0, "at least 1"),
+        ("training.log_every", 0, "at least 1"),
+        ("training.checkpoint_every", 0, "at least 1"),
+        ("training.keep_checkpoints", 0, "at least 1"),
+        ("training.evaluate_every", -1, "at least 0"),
+        ("training.queue_size", -1, "at least 0"),
+        ("training.distillation_warmup", -1, "at least 0"),
+        ("training.nan_patience", 0, "at least 1"),
+        ("training.momentum", 1.5, "null or in [0, 1]"),
+        ("training.momentum", -0.1, "null or in [0, 1]"),
+        ("data.batch_size", 0, "at least 1"),
+        ("data.image_size", 0, "at least 1"),
+        ("data.text_length", 1, "at least 2"),
+        ("data.question_length", 1, "at least 2"),
+        ("data.regions", 0, "at least 1"),
+        ("data.max_words", 0, "at least 1"),
+        ("data.threads", 0, "at least 1"),
+        ("data.prefetch", 0, "at least 1"),
+        ("data.mask_probability", 1.0, "in [0, 1)"),
+        ("data.mask_probability", -0.1, "in [0, 1)"),
+        ("optimizer.learning_rate", -1e-3, "at least 0"),
+        ("optimizer.learning_rate", float("nan"), "at least 0"),
+        ("optimizer.weight_decay", -1.0, "at least 0"),
+        ("optimizer.warmup_steps", -1, "at least 0"),
+        ("optimizer.beta1", 1.0, "in [0, 1)"),
+        ("optimizer.beta2", -0.1, "in [0, 1)"),
+        ("optimizer.clip_norm", 0.0, "null or above 0"),
+        ("evaluation.batch_size", 0, "at least 1"),
+        ("model.init_std", -0.1, "at least 0"),
+    ],
+)
+def test_a_value_out_of_range(path, value, allowed):
+    with pytest.raises(ValueError) as error:
+        replace(ExperimentConfig(), path, value)
+    assert str(error.value) == f"config.{path} = {value!r}: must be {allowed}"
+
+
+def test_a_batch_that_does_not_divide():
+    text = message(data={"batch_size": 10}, training={"accumulate": 4})
+    assert text == "config.data.batch_size = 10 is not divisible by config.training.accumulate = 4"
+    assert experiment(data={"batch_size": 12}, training={"accumulate": 4})
+
+
+def test_a_queue_that_nobody_fills():
+    text = message(training={"queue_size": 8}, model={"heads": {"itc": {}}})
+    assert "config.training.queue_size = 8 needs a momentum teacher" in text
+    assert "config.training.momentum" in text
+
+
+def test_a_queue_without_the_head_whose_vectors_it_keeps():
+    text = message(training={"queue_size": 8, "momentum": 0.9}, model={"heads": {"itm": {}}})
+    assert text.startswith("config.training.queue_size = 8") and "config.model.heads.itc" in text
+    assert experiment(
+        training={"queue_size": 8, "momentum": 0.9}, model={"heads": {"itc": {}}}
+    ).training.queue_size
+
+
+def test_the_best_figure_of_evaluations_that_never_happen():
+    text = message(evaluation={"best": "i2t_r1"})
+    assert text.startswith("config.evaluation.best = 'i2t_r1'")
+    assert "config.training.evaluate_every" in text
+    assert experiment(evaluation={"best": "i2t_r1"}, training={"evaluate_every": 5})
+
+
+def test_a_warmup_longer_than_the_run():
+    text = message(training={"steps": 10}, optimizer={"warmup_steps": 11})
+    assert text == "config.optimizer.warmup_steps = 11 is longer than config.training.steps = 10"
+    assert experiment(training={"steps": 10}, optimizer={"warmup_steps": 10})
+
+
+def test_one_path_for_two_sources():
+    text = message(data={"source": "json::emoji", "path": "x.json"})
+    assert text.startswith("config.data.path = 'x.json' is for one source, config.data.source names 2")
+    assert "config.data.source_args.<source>.path" in text
+
+
+def test_sources_splits_the_name():
+    assert DataConfig(source="a").sources == ("a",)
+    assert DataConfig(source="a::b::c").sources == ("a", "b", "c")
+
+
+def test_replace_copies_along_the_path():
+    old = ExperimentConfig()
+    new = replace(old, "training.steps", 7)
+    assert new.training.steps == 7 and old.training.steps == 1000
+    assert dataclasses.replace(new, training=old.training) == old
+    assert replace(old, "seed", 3).seed == 3
+
+
+def test_configs_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ExperimentConfig().training.steps = 3
+
+
+def test_no_default_is_shared():
+    ExperimentConfig().model.vision_args["x"] = 1
+    assert ExperimentConfig().model.vision_args == {}
+
+
+def test_defaults_survive_json():
+    plain = json.loads(json.dumps(to_plain(ExperimentConfig())))
+    assert build(ExperimentConfig, plain, "config") == ExperimentConfig()

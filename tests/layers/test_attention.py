@@ -1,0 +1,144 @@
+"""Tests of attention against a softmax written out, its masks, dtypes and shapes."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.layers import slow
+from tests.model.tiny import quick_jit, random_variables
+from vlp_jax.layers.attention import Attention, attention_bias, head_size
+from vlp_jax.layers.projection import SplitHeads
+
+B, T, S, D, E = 2, 3, 4, 8, 6
+MODULE = Attention(heads=2, features=5, inner=4)
+
+
+@quick_jit
+def attend(variables, states, context, mask):
+    return MODULE.apply(
+        variables, states, context, attention_bias(mask), deterministic=True, mutable="intermediates"
+    )
+
+
+@quick_jit
+def gradient(variables, states, context, mask):
+    def total(states, context):
+        bias = attention_bias(mask)
+        return MODULE.apply(variables, states, context, bias, deterministic=True).sum()
+
+    return jax.grad(total, (0, 1))(states, context)
+
+
+def inputs(seed=None):
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(B, T, D)).astype(np.float32)
+    context = rng.normal(size=(B, S, E)).astype(np.float32)
+    mask = rng.random((B, T, S)) < 0.5
+    mask[..., rng.integers(S)] = True
+    bias = np.zeros((B, 1, T, S), np.float32)
+    variables = random_variables(MODULE, rng, states, context, bias, deterministic=True)
+    return variables, states, context, mask
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_equals_a_plain_softmax(seed):
+    variables, states, context, mask = inputs(seed)
+    output, sown = attend(variables, states, context, mask)
+    exact = slow.attention(variables["params"], states, context, mask)
+    np.testing.assert_allclose(output, exact, atol=2e-5)
+    (probabilities,) = sown["intermediates"]["probabilities"]
+    assert probabilities.shape == (B, 2, T, S)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
+    assert not np.asarray(probabilities)[np.broadcast_to(~mask[:, None], (B, 2, T, S))].any()
+
+
+def test_what_is_masked_does_not_matter_and_gets_no_gradient():
+    variables, states, context, _ = inputs()
+    mask = np.broadcast_to(np.array([True, True, False, False]), (B, T, S))
+    other = context.copy()
+    other[:, 2:] = 50 * np.random.default_rng().normal(size=(B, 2, E))
+    np.testing.assert_array_equal(
+        attend(variables, states, context, mask)[0], attend(variables, states, other, mask)[0]
+    )
+    of_context = np.asarray(gradient(variables, states, context, mask)[1])
+    assert of_context[:, :2].all() and not of_context[:, 2:].any()
+
+
+def test_a_row_that_sees_nothing_is_finite():
+    variables, states, context, mask = inputs()
+    for empty in (np.zeros_like(mask), mask & (np.arange(T) > 0)[:, None]):
+        values = attend(variables, states, context, empty), gradient(variables, states, context, empty)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(values))
+
+
+def test_the_bias_of_both_kinds_of_masks():
+    keys = np.array([[True, False], [True, True]])
+    bias = attention_bias(keys)
+    np.testing.assert_array_equal(bias, np.array([[0, -1e4], [0, 0]])[:, None, None])
+    pairs = np.array([[[True, False], [False, True]]])
+    np.testing.assert_array_equal(attention_bias(pairs), [[[[0, -1e4], [-1e4, 0]]]])
+    assert bias.dtype == jnp.float32
+
+
+def shapes(module, dtype="float32"):
+    """Returns output, variables and sown values as shapes, without computing."""
+
+    def run(states, context):
+        args = states, context, jnp.zeros((B, 1, 1, S))
+        return module.init_with_output(jax.random.key(0), *args, deterministic=True, mutable=True)
+
+    struct = lambda *shape: jax.ShapeDtypeStruct(shape, dtype)
+    return jax.eval_shape(run, struct(B, T, D), struct(B, S, E))
+
+
+def test_by_default_the_width_is_that_of_the_queries():
+    output, variables = shapes(Attention(heads=4))
+    kernels = {n: p["kernel"].value.shape for n, p in variables["params"].items()}
+    assert output.shape == (B, T, D)
+    assert kernels == {"query": (D, 4, 2), "key": (E, 4, 2), "value": (E, 4, 2), "output": (4, 2, D)}
+
+
+def test_inner_width_and_features_are_free():
+    output, variables = shapes(Attention(heads=3, features=7, inner=9))
+    assert output.shape == (B, T, 7)
+    assert variables["params"]["query"]["kernel"].value.shape == (D, 3, 3)
+
+
+def test_softmax_is_in_float32_where_states_are_not():
+    output, variables = shapes(Attention(heads=2), "bfloat16")
+    assert output.dtype == jnp.bfloat16
+    assert variables["intermediates"]["probabilities"][0].dtype == jnp.float32
+
+
+class Shared(nn.Module):
+    """Two attentions that read through the same keys and values."""
+
+    @nn.compact
+    def __call__(self, states, context, bias, *, deterministic):
+        key, value = SplitHeads(2, 4, name="key"), SplitHeads(2, 4, name="value")
+        for i in range(2):
+            layer = Attention(2, key_projection=key, value_projection=value, name=f"attention_{i}")
+            states = layer(states, context, bias, deterministic=deterministic)
+        return states
+
+
+def test_given_projections_are_shared():
+    params = shapes(Shared())[1]["params"]
+    assert set(params) == {"key", "value", "attention_0", "attention_1"}
+    assert set(params["attention_0"]) == set(params["attention_1"]) == {"query", "output"}
+
+
+@pytest.mark.parametrize(("width", "heads"), [(8, 3), (8, 0), (8, -2), (2, 4)])
+def test_heads_that_do_not_divide_the_width(width, heads):
+    with pytest.raises(ValueError, match=f"width {width} cannot be split over {heads} attention"):
+        head_size(width, heads)
+    with pytest.raises(ValueError, match="cannot be split"):
+        shapes(Attention(heads=heads, inner=width))
+
+
+def test_head_size():
+    assert head_size(12, 3) == 4

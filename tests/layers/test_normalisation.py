@@ -1,0 +1,63 @@
+"""Tests of layer normalisation against float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.layers import slow
+from tests.model.tiny import quick_jit
+from vlp_jax.layers.normalisation import LayerNorm
+
+apply = quick_jit(lambda p, x: LayerNorm(1e-6).apply({"params": p}, x))
+
+
+def random_scale_and_bias(rng, width):
+    return {name: rng.normal(size=width).astype(np.float32) for name in ("scale", "bias")}
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-100, 100), st.floats(0.01, 100))
+def test_equals_float64(seed, offset, deviation):
+    rng = np.random.default_rng(seed)
+    params = random_scale_and_bias(rng, 16)
+    x = (offset + deviation * rng.normal(size=(3, 2, 16))).astype(np.float32)
+    exact = slow.layer_norm(params, x, 1e-6)
+    tolerance = 2e-6 + 1e-6 * abs(offset) / deviation
+    np.testing.assert_allclose(apply(params, x), exact, atol=10 * tolerance)
+
+
+def test_an_offset_does_not_drown_the_variance():
+    rng = np.random.default_rng()
+    params = {"scale": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)}
+    x = (1000 + rng.normal(size=(3, 2, 16))).astype(np.float32)
+    np.testing.assert_allclose(apply(params, x), slow.layer_norm(params, x, 1e-6), atol=1e-3)
+
+
+def test_a_constant_row_gives_the_bias():
+    params = random_scale_and_bias(np.random.default_rng(), 16)
+    result = apply(params, np.full((3, 2, 16), 7.0, np.float32))
+    np.testing.assert_allclose(result, np.broadcast_to(params["bias"], (3, 2, 16)), atol=1e-6)
+
+
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-6, 0.5])
+def test_epsilon_stands_under_the_root(epsilon):
+    params = {"scale": np.ones(2, np.float32), "bias": np.zeros(2, np.float32)}
+    result = LayerNorm(epsilon).apply({"params": params}, np.array([3.0, 5.0], np.float32))
+    np.testing.assert_allclose(result, np.array([-1, 1]) / np.sqrt(1 + epsilon), rtol=1e-6)
+
+
+def test_starts_as_the_plain_normalisation():
+    params = LayerNorm().init(jax.random.key(0), jnp.zeros(4))["params"]
+    assert {k: v.unbox().tolist() for k, v in params.items()} == {"scale": [1] * 4, "bias": [0] * 4}
+
+
+def test_half_precision_in_and_out_but_not_inside():
+    module = LayerNorm()
+    params = {"scale": jnp.ones(256), "bias": jnp.zeros(256)}
+    x = (64 + np.random.default_rng().normal(size=(2, 256))).astype(jnp.bfloat16)
+    result = module.apply({"params": params}, x)
+    assert result.dtype == jnp.bfloat16
+    exact = slow.layer_norm({"scale": 1.0, "bias": 0.0}, np.asarray(x, np.float64), 1e-12)
+    np.testing.assert_allclose(np.asarray(result, np.float64), exact, rtol=2**-8, atol=1e-4)

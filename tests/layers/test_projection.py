@@ -1,0 +1,80 @@
+"""Tests of affine maps against plain matrix products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.model.tiny import random_variables
+from vlp_jax.layers.projection import Linear, MergeHeads, SplitHeads, kernel_init, zeros_init
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng()
+
+
+def test_linear_is_a_matrix_product(rng):
+    x = rng.normal(size=(2, 3, 5)).astype(np.float32)
+    variables = random_variables(Linear(4), rng, x)
+    p = variables["params"]
+    assert p["kernel"].shape == (5, 4) and p["bias"].shape == (4,)
+    exact = x.astype(np.float64) @ p["kernel"] + p["bias"]
+    np.testing.assert_allclose(Linear(4).apply(variables, x), exact, atol=1e-5)
+
+
+def test_linear_without_bias(rng):
+    x = rng.normal(size=(2, 5)).astype(np.float32)
+    variables = random_variables(Linear(4, use_bias=False), rng, x)
+    assert set(variables["params"]) == {"kernel"}
+
+
+def test_heads_split_and_merge(rng):
+    x = rng.normal(size=(2, 3, 6)).astype(np.float32)
+    split, merge = SplitHeads(heads=2, head_dim=5), MergeHeads(features=7)
+    variables = random_variables(split, rng, x)
+    p = variables["params"]
+    assert p["kernel"].shape == (6, 2, 5) and p["bias"].shape == (2, 5)
+    heads = split.apply(variables, x)
+    flat = x.astype(np.float64) @ p["kernel"].reshape(6, 10) + p["bias"].reshape(10)
+    np.testing.assert_allclose(heads, flat.reshape(2, 3, 2, 5), atol=1e-5)
+    variables = random_variables(merge, rng, heads)
+    p = variables["params"]
+    assert p["kernel"].shape == (2, 5, 7) and p["bias"].shape == (7,)
+    exact = np.asarray(heads, np.float64).reshape(2, 3, 10) @ p["kernel"].reshape(10, 7) + p["bias"]
+    np.testing.assert_allclose(merge.apply(variables, heads), exact, atol=1e-5)
+
+
+@pytest.mark.parametrize("module", [Linear(4), SplitHeads(2, 3), MergeHeads(4)])
+def test_parameters_stay_float32_where_states_are_bfloat16(module):
+    x = jax.ShapeDtypeStruct((2, 3, 6) if not isinstance(module, MergeHeads) else (2, 3, 2, 3), "bfloat16")
+    output, variables = jax.eval_shape(
+        lambda x: module.init_with_output(jax.random.key(0), x), x
+    )
+    assert output.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+
+
+def test_every_dimension_has_a_name():
+    names = lambda module, shape: {
+        name: box.names
+        for name, box in jax.eval_shape(
+            lambda: module.init(jax.random.key(0), jnp.zeros(shape))["params"]
+        ).items()
+    }
+    assert names(Linear(4), (1, 2)) == {"kernel": ("embed", "mlp"), "bias": ("mlp",)}
+    assert names(Linear(4, axes=("mlp", None)), (1, 2)) == {"kernel": ("mlp", None), "bias": (None,)}
+    assert names(SplitHeads(2, 3), (1, 2, 4)) == {
+        "kernel": ("embed", "heads", "kv"),
+        "bias": ("heads", "kv"),
+    }
+    assert names(MergeHeads(4), (1, 2, 3, 5)) == {
+        "kernel": ("heads", "kv", "embed"),
+        "bias": ("norm",),
+    }
+
+
+def test_weights_are_drawn_with_berts_deviation():
+    drawn = kernel_init("embed", "mlp")(jax.random.key(3), (100, 100)).unbox()
+    assert abs(float(drawn.std()) - 0.02) < 5e-4 and abs(float(drawn.mean())) < 1e-3
+    assert not zeros_init("mlp")(jax.random.key(3), (5,)).unbox().any()

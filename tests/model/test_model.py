@@ -1,0 +1,320 @@
+"""Tests of the model: building from names, every mistake in it, and every combination of parts."""
+
+import dataclasses
+import itertools
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.model.tiny import (
+    BLOCK,
+    FEATURES,
+    HEADS,
+    TEXT,
+    VISION,
+    WIDTH,
+    fusion_args,
+    quick_jit,
+    random_batch,
+    random_params,
+    tiny_model,
+)
+from vlp_jax.config import ModelConfig, build
+from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
+from vlp_jax.fusion import FUSIONS
+from vlp_jax.heads import HEADS as ALL_HEADS
+from vlp_jax.heads import POOLERS
+from vlp_jax.model import VisionLanguageModel, build_model, example_batch
+from vlp_jax.model.model import abstract_params, init_params
+from vlp_jax.parallel import make_mesh, shardings_for, unbox
+
+COMBINATIONS = list(itertools.product(VISION_ENCODERS, TEXT_ENCODERS, FUSIONS))
+REGION_HEADS = {
+    "answer_decoder": dict(vocab_size=9, layers=1, **BLOCK),
+    "classifier": dict(classes=3),
+    "pair_classifier": dict(classes=3),
+    "paired_attention": dict(heads=2),
+    "region_classifier": dict(classes=3),
+    "region_labels": dict(objects=3, attributes=2, features=4),
+    "weight_norm_classifier": dict(classes=3),
+}
+
+
+def everything(model, params, batch):
+    """Returns the mean square of all that the model gives, and the outputs."""
+    outputs = model.apply({"params": params}, batch)
+    return sum(jnp.square(x.astype(jnp.float32)).mean() for x in floats(outputs)), outputs
+
+
+def floats(tree):
+    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+
+def mistake(**values):
+    with pytest.raises(ValueError) as error:
+        build_model(build(ModelConfig, values, "config.model"))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("vision", "text", "fusion"), COMBINATIONS)
+def test_every_combination_has_outputs_and_a_gradient_for_each_parameter(vision, text, fusion):
+    model = tiny_model(vision, fusion, text=text, text_args=TEXT[text])
+    params = unbox(abstract_params(model))
+    batch = random_batch(np.random.default_rng(), vision, size=2)
+    gradient = jax.value_and_grad(lambda p: everything(model, p, batch), has_aux=True)
+    (loss, outputs), gradients = jax.eval_shape(gradient, params)
+    assert loss.shape == ()
+    assert outputs["itm"].shape == (2, 2) and outputs["vqa"].shape == (2, 5)
+    assert outputs["mlm"].shape == (2, 6, 24) and outputs["itc"][0].shape == (2, 8)
+    assert outputs["fused"].text.states.shape == outputs["text"].states.shape
+    assert jax.tree.map(lambda x: x.shape, gradients) == jax.tree.map(lambda x: x.shape, params)
+
+
+@pytest.mark.parametrize(
+    ("vision", "fusion"),
+    [("vit", "cross_attention"), ("regions", "co_attention"), ("resnet", "single_stream")],
+)
+def test_real_gradients_are_finite_and_reach_every_part(vision, fusion):
+    model, rng = tiny_model(vision, fusion), np.random.default_rng()
+    gradient = quick_jit(jax.grad(lambda p, b: everything(model, p, b)[0]))
+    gradients = gradient(random_params(model, rng), random_batch(rng, vision, size=2))
+    flat = jax.tree_util.tree_leaves_with_path(gradients)
+    assert all(np.isfinite(x).all() for _, x in flat)
+    without = {jax.tree_util.keystr(p) for p, x in flat if not np.asarray(x).any()}
+    # Statistics of normalisations are stored, not trained; keys' biases shift all scores equally.
+    assert {p for p in without if "norm" not in p and "key" not in p} == set()
+
+
+@pytest.mark.parametrize(("vision", "text", "fusion"), COMBINATIONS)
+def test_all_axis_names_fit_the_rules(vision, text, fusion, devices8):
+    model = tiny_model(vision, fusion, text=text, text_args=TEXT[text])
+    shardings_for(abstract_params(model), make_mesh(data=2, fsdp=2, tensor=2, devices=devices8))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("head", ALL_HEADS)
+def test_every_head_gives_float32_from_any_states(head, dtype, devices8):
+    heads = {head: REGION_HEADS.get(head, {})}
+    model = tiny_model("regions", "single_stream", heads=heads, dtype=dtype)
+    batch = example_batch(model, 2)
+    init = lambda: model.init_with_output(jax.random.key(0), batch, mutable=["params"])
+    outputs, variables = jax.eval_shape(init)
+    assert outputs["fused"].text.states.dtype == dtype
+    assert floats(outputs[head]) and {x.dtype for x in floats(outputs[head])} == {np.dtype("float32")}
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    shardings_for(variables["params"], make_mesh(data=2, fsdp=2, tensor=2, devices=devices8))
+
+
+@pytest.mark.parametrize("pooler", POOLERS)
+def test_every_pooler_gives_a_vector(pooler):
+    args = {"product": {"width": WIDTH}}.get(pooler, {})
+    model = tiny_model(pooler=pooler, pooler_args=args)
+    init = lambda: model.init_with_output(jax.random.key(0), example_batch(model, 2))
+    outputs, _ = jax.eval_shape(init)
+    assert outputs["pooled"].shape == (2, WIDTH)
+
+
+def test_the_same_parameters_twice_are_the_same():
+    model = tiny_model()
+    init = quick_jit(lambda key: unbox(init_params(model, key)))
+    first, again = init(jax.random.key(1)), init(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    other = init(jax.random.key(2))
+    assert np.abs(first["text"]["word"]["table"] - other["text"]["word"]["table"]).max() > 0.01
+    assert jax.tree.map(jnp.shape, first) == jax.tree.map(
+        lambda x: x.shape, unbox(abstract_params(model))
+    )
+
+
+@pytest.mark.parametrize("vision", VISION_ENCODERS)
+def test_an_example_batch_holds_what_the_model_reads(vision):
+    model = tiny_model(vision)
+    batch = example_batch(model, 3)
+    assert {"text_ids", "text_mask", *model.vision.reads} <= batch.keys()
+    assert {len(x) for x in batch.values()} == {3}
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "typo", "nearest"),
+    [
+        ("vision", "vision encoder", "vitt", "vit"),
+        ("text", "text encoder", "berd", "bert"),
+        ("fusion", "fusion", "cross_atention", "cross_attention"),
+        ("pooler", "pooler", "tahn", "tanh"),
+    ],
+)
+def test_an_unknown_part(part, kind, typo, nearest):
+    assert mistake(**{part: typo}).startswith(
+        f'config.model.{part}: unknown {kind} "{typo}". Did you mean "{nearest}"? Known: '
+    )
+
+
+def test_an_unknown_head():
+    assert mistake(heads={"itx": {}}).startswith('config.model.heads.itx: unknown head "itx". Did you')
+    assert mistake(heads={"mine": {"kind": "classifer"}}).startswith(
+        'config.model.heads.mine: unknown head "classifer". Did you mean "classifier"? Known: '
+    )
+
+
+REGISTRIES = [
+    ("vision", VISION_ENCODERS),
+    ("text", TEXT_ENCODERS),
+    ("fusion", FUSIONS),
+    ("pooler", POOLERS),
+]
+PARTS = [(part, name) for part, registry in REGISTRIES for name in registry]
+
+
+def arguments(cls):
+    return [f for f in dataclasses.fields(cls) if f.name not in ("parent", "name", "dtype")]
+
+
+@pytest.mark.parametrize(("part", "name"), PARTS)
+def test_an_unknown_argument_of_each_part(part, name):
+    text = mistake(**{part: name, f"{part}_args": {"zzz": 1}})
+    assert text.startswith(f"config.model.{part}_args.zzz: no such field. Allowed: ")
+
+
+@pytest.mark.parametrize(("part", "name"), PARTS)
+def test_every_argument_of_each_part_refuses_a_foreign_object(part, name):
+    for field in arguments(dict(REGISTRIES)[part][name]):
+        text = mistake(**{part: name, f"{part}_args": {field.name: {1, 2}}})
+        assert text.startswith(f"config.model.{part}_args.{field.name} = {{1, 2}}")
+
+
+@pytest.mark.parametrize("head", ALL_HEADS)
+def test_mistakes_in_the_arguments_of_each_head(head):
+    path = f"config.model.heads.{head}"
+    assert mistake(heads={head: {"zzz": 1}}).startswith(f"{path}.zzz: no such field. Allowed:")
+    for field in arguments(ALL_HEADS[head]):
+        text = mistake(heads={head: {field.name: {1, 2}}})
+        assert text.startswith(f"{path}.{field.name} = {{1, 2}}")
+
+
+def test_a_misspelt_argument_names_the_nearest():
+    text = mistake(vision_args={"ptach_size": 4})
+    assert 'config.model.vision_args.ptach_size: no such field. Did you mean "patch_size"?' in text
+
+
+@pytest.mark.parametrize("part", ["vision", "text"])
+def test_parts_have_no_dtype_of_their_own(part):
+    assert mistake(**{f"{part}_args": {"dtype": "bfloat16"}}) == (
+        f"config.model.{part}_args.dtype: set config.training.dtype, for all parts"
+    )
+
+
+@pytest.mark.parametrize("name", ["parent", "name"])
+def test_what_linen_adds_is_no_argument(name):
+    assert mistake(fusion_args={name: "x"}).startswith(f"config.model.fusion_args.{name}: no such")
+
+
+def test_arguments_of_another_kind_are_dropped_with_a_warning(caplog):
+    values = dict(fusion="cross_attention", fusion_args={"connection_heads": 4, "heads": 2})
+    with caplog.at_level(logging.WARNING):
+        model = build_model(build(ModelConfig, values, "config.model"))
+    assert model.fusion.heads == 2 and not hasattr(model.fusion, "connection_heads")
+    assert caplog.messages == [
+        "config.model.fusion_args.connection_heads belongs to co_attention; "
+        "cross_attention does not use it"
+    ]
+
+
+def test_a_head_by_another_name():
+    config = build(ModelConfig, {"heads": {"nlvr": {"kind": "classifier", "classes": 2}}}, "c")
+    model = build_model(config)
+    assert model.heads["nlvr"].classes == 2
+    assert config.heads["nlvr"]["kind"] == "classifier"
+
+
+@pytest.fixture(scope="module")
+def bound():
+    model, rng = tiny_model(), np.random.default_rng()
+    return model.bind({"params": random_params(model, rng)}), random_batch(rng, size=2)
+
+
+def test_a_head_that_the_model_lacks(bound):
+    with pytest.raises(ValueError) as error:
+        bound[0].head("region_labels")
+    assert str(error.value) == 'the model has no head "region_labels"; it has itc, itm, mlm, vqa'
+
+
+def test_methods_give_what_the_call_gives():
+    model, rng = tiny_model(), np.random.default_rng()
+    params, batch = random_params(model, rng), random_batch(rng, size=2)
+
+    def by_methods(model: VisionLanguageModel, batch):
+        image = model.encode_image(batch)
+        text = model.encode_text(batch["text_ids"], batch["text_mask"])
+        fused = model.fuse(text, image)
+        vectors = model.image_vector(image), model.text_vector(text), model.temperature()
+        return {
+            "image": image,
+            "text": text,
+            "fused": fused,
+            "pooled": model.pool(fused),
+            "itc": vectors,
+            "itm": model.match_logits(fused),
+            "mlm": model.word_logits(fused.text.states),
+            "vqa": model.answer_logits(fused),
+        }
+
+    @quick_jit
+    def both(params, batch):
+        variables = {"params": params}
+        return model.apply(variables, batch), model.apply(variables, batch, method=by_methods)
+
+    called, found = both(params, batch)
+    assert called.keys() == found.keys() and set(HEADS) <= called.keys()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), called, found)
+    assert called["itc"][2] == np.float32(0.2)
+
+
+@pytest.fixture(scope="module")
+def all_outputs():
+    """The forward pass of a model whose every part meets padding, and fresh parameters for it."""
+    heads = HEADS | {"itc": {"width": 8, "image_pool": "mean"}, "region_score": {}}
+    regions = VISION["regions"] | {"layers": 1}
+    model = tiny_model("regions", "single_stream", heads=heads, vision_args=regions)
+    apply = quick_jit(lambda params, batch: model.apply({"params": params}, batch))
+    return apply, lambda rng: random_params(model, rng)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_what_stands_in_padding_never_matters(all_outputs, seed):
+    apply, params = all_outputs
+    rng = np.random.default_rng(seed)
+    batch, other = (random_batch(rng, "regions", size=3) for _ in range(2))
+    mixed = dict(batch)
+    for name, mask in (("text_ids", "text"), ("region_features", "region"), ("region_boxes", "region")):
+        real = batch[f"{mask}_mask"].reshape(batch[name].shape[:2] + (1,) * (batch[name].ndim - 2))
+        mixed[name] = np.where(real, batch[name], other[name])
+    values = params(rng)
+    own, again = apply(values, batch), apply(values, mixed)
+    for name in ("itc", "itm", "vqa", "region_score", "pooled"):
+        jax.tree.map(np.testing.assert_array_equal, own[name], again[name])
+    words = batch["text_mask"]
+    np.testing.assert_array_equal(own["mlm"][words], again["mlm"][words])
+
+
+def test_widths_that_do_not_go_together():
+    def shapes(**changes):
+        model = tiny_model(**changes)
+        return jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+
+    wide = VISION["vit"] | {"width": 24}
+    shapes(vision_args=wide)
+    with pytest.raises(ValueError, match="text has 16, image has 24"):
+        shapes(fusion="cross_modality", vision_args=wide, fusion_args=fusion_args("cross_modality"))
+    with pytest.raises(ValueError, match="width 16 cannot be split over 3 attention heads"):
+        shapes(text_args=TEXT["bert"] | {"heads": 3})
+    with pytest.raises(ValueError, match=f"takes {FEATURES + 1}|{FEATURES} wide"):
+        batch = random_batch(np.random.default_rng(), "regions", 2)
+        args = VISION["regions"] | {"feature_width": FEATURES + 1}
+        model = tiny_model("regions", vision_args=args)
+        jax.eval_shape(lambda: model.init(jax.random.key(0), batch))

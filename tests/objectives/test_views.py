@@ -1,0 +1,247 @@
+"""Tests of the views of a batch: each pass once, dropout, and chunks that change nothing."""
+
+from collections import Counter
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.model.tiny import BLOCK, TEXT, VISION, count_draws, fusion_args, quick_jit
+from tests.model.tiny import random_batch, random_params, tiny_model
+from vlp_jax.model import VisionLanguageModel
+from vlp_jax.objectives import OBJECTIVES
+from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.views import Views, _stable_hash
+
+SIZE = 8
+# Every objective in every form, and whether it has a teacher (and, with it, a queue).
+FORMS = {
+    "itc": ("itc", {}, False),
+    "itc with teacher": ("itc", {"alpha": 0.4}, True),
+    "itm hard": ("itm", {"negatives": "hard"}, False),
+    "itm random": ("itm", {"negatives": "random"}, False),
+    "mlm": ("mlm", {}, False),
+    "mlm with teacher": ("mlm", {"alpha": 0.4}, True),
+    "vqa bce": ("vqa", {"form": "bce"}, False),
+    "vqa ce": ("vqa", {"form": "ce"}, False),
+    "vqa kl": ("vqa", {"form": "kl"}, False),
+}
+
+
+def losses(model, params, teacher_params, batch, queue, key, chunks=1):
+    """Returns the losses of all forms, and the vectors for the queue, from one set of views."""
+    views = Views(model, params, batch, key=key, chunks=chunks)
+    teacher = Views(model, teacher_params, batch, chunks=chunks)
+    ramp, results = jnp.float32(0.5), {}
+    for name, (kind, settings, taught) in FORMS.items():
+        given = (teacher, queue) if taught else (None, None)
+        results[name] = OBJECTIVES[kind](**settings)(views, *given, ramp)
+    enqueue = results["itc with teacher"].enqueue
+    return jnp.stack([r.loss for r in results.values()]), enqueue
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """A model, and params, teacher, batch, queue and key."""
+    model, rng = tiny_model(), np.random.default_rng()
+    queue = Queue.create(jax.random.key(5), 4, 8)
+    own, taught = random_params(model, rng), random_params(model, rng)
+    return model, (own, taught, random_batch(rng, size=SIZE), queue, jax.random.key(7))
+
+
+@pytest.fixture(scope="module")
+def whole_and_chunked(inputs):
+    """(losses, enqueued, gradient of one loss by name) for one chunk and for four."""
+    model, (params, *rest) = inputs
+    found = []
+    for chunks in (1, 4):
+
+        @quick_jit
+        def weighted(weights, params, *rest, chunks=chunks):
+            def total(params):
+                all_losses, enqueue = losses(model, params, *rest, chunks=chunks)
+                return (weights * all_losses).sum(), (all_losses, enqueue)
+
+            return jax.grad(total, has_aux=True)(params)
+
+        rows = np.eye(len(FORMS), dtype=np.float32)
+        every = {name: weighted(row, params, *rest) for name, row in zip(FORMS, rows)}
+        first = next(iter(every.values()))[1]
+        found.append((*first, {name: gradient for name, (gradient, _) in every.items()}))
+    return found
+
+
+@pytest.mark.parametrize("index", range(len(FORMS)), ids=FORMS)
+def test_chunks_change_no_loss_and_no_gradient(whole_and_chunked, index):
+    name = list(FORMS)[index]
+    (whole, _, whole_gradients), (chunked, _, chunked_gradients) = whole_and_chunked
+    assert whole[index] > 0
+    np.testing.assert_allclose(whole[index], chunked[index], atol=1e-5)
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(whole_gradients[name]))
+    assert largest > 1e-3
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * max(1, largest)),
+        whole_gradients[name],
+        chunked_gradients[name],
+    )
+
+
+def test_chunks_keep_the_order_of_examples(whole_and_chunked, inputs):
+    (_, whole, _), (_, chunked, _) = whole_and_chunked
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, chunked)
+    np.testing.assert_array_equal(whole["ids"], inputs[1][2]["image_id"])
+
+
+def test_every_objective_is_among_the_forms():
+    assert {kind for kind, _, _ in FORMS.values()} == OBJECTIVES.keys()
+
+
+def calls_in(function, *args):
+    """Returns how often a trace of function(*args) calls each method of the whole model."""
+    counts = Counter()
+
+    def count(call, inputs, options, context):
+        if isinstance(context.module, VisionLanguageModel):
+            counts[context.method_name] += 1
+        return call(*inputs, **options)
+
+    with nn.intercept_methods(count):
+        jax.eval_shape(function, *args)
+    return counts
+
+
+def test_each_pass_is_made_once(inputs):
+    model, rest = inputs
+    counts = calls_in(lambda *rest: losses(model, *rest), *rest)
+    # The teacher adds its image, its clean and masked text, and the fusion with the masked text.
+    assert counts["encode_image"] == 1 + 1
+    assert counts["encode_text"] == 3 + 2
+    # Each text with its image; a set of wrong pairs for both forms of itm.
+    assert counts["fuse"] == 3 + 2 + 1
+    assert counts["image_vector"] == counts["text_vector"] == 2
+
+
+def test_nothing_is_made_before_it_is_asked_for(inputs):
+    model, (params, _, batch, _, key) = inputs
+    assert not calls_in(lambda: (Views(model, params, batch, key=key), jnp.zeros(()))[1])
+    only = calls_in(lambda: Views(model, params, batch, key=key).vectors())
+    assert only["fuse"] == 0 and only["encode_image"] == only["encode_text"] == 1
+
+
+def test_wrong_pairs_are_fusions_of_the_picked_tokens(inputs):
+    model, (params, _, batch, _, key) = inputs
+    rng = np.random.default_rng()
+    texts, images = rng.integers(0, SIZE, (2, 2 * SIZE))
+
+    @quick_jit
+    def both(params, batch, texts, images):
+        views = Views(model, params, batch, key=key, chunks=2)
+        found = views.fused_pairs(texts, images)
+        text = model.apply(
+            {"params": params}, batch["text_ids"], batch["text_mask"], method="encode_text"
+        )
+        image = model.apply({"params": params}, batch, method="encode_image")
+        pick = lambda tokens, index: jax.tree.map(lambda x: x[index], tokens)
+        pairs = pick(text, texts), pick(image, images)
+        return found, model.apply({"params": params}, *pairs, method="fuse")
+
+    found, exact = both(params, batch, texts, images)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, exact)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 4, 8])
+def test_run_keeps_the_order_whatever_the_chunks(inputs, chunks):
+    model, (params, *_) = inputs
+    views = Views(model, params, {"x": np.zeros(SIZE)}, chunks=chunks)
+    x = np.arange(2 * SIZE * 3, dtype=np.float32).reshape(2 * SIZE, 3)
+    doubled = views.run(lambda model, x, y: {"sum": x + y}, x, x, name="double")
+    np.testing.assert_array_equal(doubled["sum"], 2 * x)
+
+
+@pytest.fixture(scope="module")
+def leaky():
+    """A model with dropout in all of its parts, its parameters and a batch of one example twice."""
+    rate = BLOCK | {"dropout": 0.3}
+    model = tiny_model(
+        vision_args=VISION["vit"] | rate,
+        text_args=TEXT["bert"] | rate,
+        fusion_args=fusion_args("cross_attention") | rate,
+        pooler="product",
+        pooler_args={"width": 16, "dropout": 0.3},
+        heads={"itc": {"width": 8}, "itm": {}, "mlm": {}, "vqa": {"classes": 5, "dropout": 0.3}},
+    )
+    rng = np.random.default_rng()
+    batch = random_batch(rng, size=1)
+    twice = {name: np.concatenate([x, x]) for name, x in batch.items()}
+    return model, random_params(model, rng), twice
+
+
+# With the number of draws: one a sub-block, one for the text's embeddings, pooler and vqa head.
+PASSES = {
+    "image": (lambda v: v.image(), 2),
+    "text": (lambda v: v.text(), 3),
+    "fused": (lambda v: v.fused(), 8),
+    "match": (lambda v: v.run(VisionLanguageModel.match_logits, v.fused(), name="match"), 9),
+    "answer": (
+        lambda v: v.run(VisionLanguageModel.answer_logits, v.fused("question"), name="answer"),
+        10,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_dropout_acts_in_every_pass_that_trains(leaky, name):
+    model, params, batch = leaky
+    make, expected = PASSES[name]
+
+    def draws(key):
+        trace = jax.make_jaxpr(lambda p: make(Views(model, p, batch, key=key)))(params)
+        return count_draws(trace.jaxpr)
+
+    assert draws(jax.random.key(0)) == expected
+    assert draws(None) == 0
+
+
+def test_dropout_differs_by_pass_chunk_and_key(leaky):
+    model, params, batch = leaky
+
+    @quick_jit
+    def texts(key, batch):
+        views = Views(model, params, batch, key=key, chunks=2)
+        return views.text("clean").states, views.text("masked").states
+
+    batch = batch | {"mlm_ids": batch["text_ids"]}
+    clean, masked = texts(jax.random.key(0), batch)
+    differ = lambda a, b: np.abs(a - b).max() > 0.1
+    assert differ(clean[0], clean[1]) and differ(clean, masked)
+    assert differ(clean, texts(jax.random.key(1), batch)[0])
+    np.testing.assert_array_equal(clean, texts(jax.random.key(0), batch)[0])
+
+
+def test_segments_reach_the_text_encoder_but_not_for_questions(inputs):
+    model, (params, _, batch, _, _) = inputs
+    segments = np.random.default_rng().integers(0, 2, batch["text_ids"].shape).astype(np.int32)
+    seen = []
+
+    def note(call, args, kwargs, context):
+        if context.method_name == "encode_text":
+            seen.append(args[2])
+        return call(*args, **kwargs)
+
+    views = Views(model, params, batch | {"text_segments": segments})
+    with nn.intercept_methods(note):
+        jax.eval_shape(lambda: [views.text(kind) for kind in ("clean", "masked", "question")])
+        jax.eval_shape(lambda: Views(model, params, batch).text())
+    assert seen[0] is segments and seen[1] is segments and seen[2] is None and seen[3] is None
+
+
+def test_draws_have_names_that_outlive_the_process():
+    assert _stable_hash("negatives") == 1856008655
+    assert len({_stable_hash(n) for n in ("image", "pairs", "match", "mlm", "")}) == 5
+
+
+def test_size(inputs):
+    model, (params, _, batch, _, _) = inputs
+    assert Views(model, params, batch).size == SIZE

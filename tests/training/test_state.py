@@ -1,0 +1,74 @@
+"""Tests of the initial state."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.training.tiny import plain, tiny
+from vlp_jax.parallel import make_mesh
+from vlp_jax.training.experiment import assemble
+from vlp_jax.training.state import make_init, state_shardings
+
+
+def abstract(experiment):
+    init = make_init(
+        experiment.config, experiment.model, experiment.optimizer, experiment.metric_names()
+    )
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+def test_the_first_state(single):
+    state = single.initial
+    assert int(state.step) == int(state.bad_steps) == 0
+    params, teacher = plain(state.params), plain(state.teacher)
+    assert all(np.array_equal(params[name], teacher[name]) for name in params)
+    assert state.queue.image.shape == state.queue.text.shape == (16, 8)
+    assert state.queue.ids.tolist() == [-100] * 16
+    assert {name for name, meter in state.meters.items() if meter.count == 0} == set(single.names)
+    assert float(state.params["heads_itc"]["temperature"]) == np.float32(0.07)
+
+
+def test_teacher_and_parameters_share_no_memory(single):
+    """Both are donated to the step, which a shared buffer would forbid."""
+    pointers = lambda tree: {x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree)}
+    assert not pointers(single.initial.params) & pointers(single.initial.teacher)
+
+
+def test_no_teacher_and_no_queue_unless_asked_for():
+    state = abstract(assemble(tiny("light")))
+    assert state.teacher is None and state.queue is None
+
+
+def test_drawn_weights_take_the_configured_deviation():
+    experiment = assemble(tiny("light", model__init_std=0.05))
+    init = make_init(experiment.config, experiment.model, experiment.optimizer, ())
+    params = plain(jax.jit(lambda key: init(key).params)(jax.random.key(1)))
+    drawn = np.concatenate([x.ravel() for name, x in params.items() if name.endswith("['kernel']")])
+    assert abs(drawn.std() - 0.05) < 0.002
+    for name, value in params.items():
+        if name.endswith("['scale']"):
+            assert (value == 1).all(), name
+        if name.endswith("['bias']"):
+            assert (value == 0).all(), name
+
+
+def test_only_parameters_moments_and_teacher_are_split(experiment, devices8):
+    mesh = make_mesh(2, 2, 2, devices=devices8)
+    shardings, report = state_shardings(
+        experiment.config, experiment.model, experiment.optimizer, mesh, experiment.metric_names()
+    )
+    for part in ("step", "queue", "meters", "bad_steps", "key"):
+        leaves = jax.tree.leaves(getattr(shardings, part))
+        assert leaves and all(sharding.is_fully_replicated for sharding in leaves), part
+    assert jax.tree.structure(shardings) == jax.tree.structure(abstract(experiment))
+    assert not all(s.is_fully_replicated for s in jax.tree.leaves(shardings.opt_state))
+    assert "fsdp=2" in report.text()
+
+
+def test_the_abstract_state_is_the_state(experiment, single):
+    shapes = experiment.abstract_state(experiment.metric_names())
+    assert jax.tree.structure(shapes) == jax.tree.structure(single.initial)
+    for shape, leaf in zip(jax.tree.leaves(shapes), jax.tree.leaves(single.initial)):
+        assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
+    assert shapes.step.sharding.device_set == set(experiment.mesh.devices.flat)
+    assert jnp.issubdtype(shapes.key.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,138 @@
+"""Tests of the training step: accumulation, the guard against non-finite steps, running means."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.training.tiny import Stepper, differing, plain, tiny
+from vlp_jax.training.experiment import assemble
+from vlp_jax.training.state import Meter
+from vlp_jax.training.step import NON_FINITE_SHARE, clamp_temperature, update_meters
+
+
+@pytest.fixture(scope="module")
+def poisoned(batches) -> dict:
+    """A batch in which one number is not finite."""
+    scores = batches[2]["answer_scores"].copy()
+    scores[3, 1] = np.nan
+    return batches[2] | {"answer_scores": scores}
+
+
+def adam(state):
+    return next(part for part in state.opt_state if hasattr(part, "nu"))
+
+
+def test_accumulating_micro_batches_equals_the_big_batch(batches, single):
+    """Contrastive losses too: all vectors are gathered before the loss, as in GradCache."""
+    chunked = Stepper(assemble(tiny(training__accumulate=4)), 1, 1, 1)
+    assert differing(chunked.initial, single.initial) == []
+    (state, rows), (wanted_state, wanted_rows) = chunked.run(batches[:3]), single.run(batches[:3])
+    for row, wanted in zip(rows, wanted_rows, strict=True):
+        for name in wanted:
+            np.testing.assert_allclose(row[name], wanted[name], 1e-5, err_msg=name)
+    params, wanted = plain(state.params), plain(wanted_state.params)
+    sizes = {name: np.sqrt(nu).max() for name, nu in plain(adam(wanted_state).nu).items()}
+    # Attention does not depend on the bias of the keys, so its gradient is rounding alone.
+    noise = {name for name, size in sizes.items() if size < 1e-9}
+    assert noise and all("['key']['bias']" in name for name in noise)
+    for name in wanted.keys() - noise:
+        np.testing.assert_allclose(params[name], wanted[name], atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(state.queue.text, wanted_state.queue.text, atol=1e-5)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(single, batches, poisoned):
+    before, _ = single.step(single.initial, batches[0])
+    after, metrics = single.step(before, poisoned)
+    assert not np.isfinite(metrics["loss"])
+    untouched = ("params", "opt_state", "teacher", "queue", "key")
+    for part in untouched:
+        assert differing(getattr(before, part), getattr(after, part)) == []
+    assert (int(before.step), int(after.step)) == (1, 2)
+    assert (int(before.bad_steps), int(after.bad_steps)) == (0, 1)
+    loss, share = after.meters["loss"], after.meters[NON_FINITE_SHARE]
+    assert (float(loss.total), float(loss.count)) == (float(before.meters["loss"].total), 1.0)
+    assert (float(share.total), float(share.count)) == (1.0, 2.0)
+
+
+def test_bad_steps_in_a_row_are_counted_until_a_good_one(single, batches, poisoned):
+    state = single.initial
+    counts = []
+    for batch in (poisoned, poisoned, batches[0], batches[1], poisoned):
+        state, _ = single.step(state, batch)
+        counts.append(int(state.bad_steps))
+    assert counts == [1, 2, 0, 0, 1]
+    assert all(np.isfinite(x).all() for x in plain(state.params).values())
+    assert differing(state.params, single.initial.params)
+
+
+def test_running_means_are_those_of_the_steps_since_the_last_line(single_run):
+    state, rows = single_run  # five steps, a line every two: the fifth stands alone
+    for name, value in rows[4].items():
+        meter = state.meters[name]
+        assert (float(meter.total), float(meter.count)) == (pytest.approx(value, rel=1e-6), 1.0)
+
+
+def test_the_queue_takes_the_vectors_of_the_teacher(single, single_run, batches):
+    state, _ = single_run  # five batches of eight went into sixteen places
+    ids = np.concatenate([batches[i]["image_id"] for i in (4, 3)])
+    np.testing.assert_array_equal(state.queue.ids, ids)
+    assert int(state.queue.pointer) == 8
+    for vectors in (state.queue.image, state.queue.text):
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1.0, rtol=1e-5)
+
+
+def test_the_teacher_follows_before_the_gradient_is_taken(single, batches):
+    state, _ = single.run(batches[:3])
+    after, _ = single.step(state, batches[3])
+    assert differing(state.teacher, state.params)
+    teacher, params = plain(state.teacher), plain(state.params)
+    for name, value in plain(after.teacher).items():
+        np.testing.assert_allclose(value, 0.9 * teacher[name] + 0.1 * params[name], atol=1e-7)
+
+
+def test_the_temperature_is_clamped_before_a_step(experiment):
+    objectives = experiment.objectives["emoji_scenes"]
+    params = {"heads_itc": {"temperature": jnp.asarray(5.0), "other": 1}, "text": 2}
+    clamped = clamp_temperature(params, objectives)
+    assert float(clamped["heads_itc"]["temperature"]) == 0.5
+    assert (clamped["heads_itc"]["other"], clamped["text"]) == (1, 2)
+    assert clamp_temperature(params, {"vqa": objectives["vqa"]}) is params
+
+
+def test_dropout_draws_anew_in_each_step():
+    """The same batch from the same parameters: only the number of the step differs."""
+    config = tiny("light", model__text_args__dropout=0.5, model__fusion_args__dropout=0.5)
+    experiment = assemble(config)
+    stepper = Stepper(experiment, 1, 1, 1)
+    batch = experiment.mixture.batch(0)
+    losses = [
+        stepper.step(stepper.initial.replace(step=jnp.int32(n)), batch)[1]["loss"] for n in (0, 1, 0)
+    ]
+    assert losses[0] == losses[2] != losses[1]
+
+
+values = st.floats(-1e3, 1e3, width=32)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), values), min_size=1, max_size=12),
+    st.integers(1, 5),
+)
+def test_meters_equal_the_mean_of_the_window(steps, log_every):
+    """Each step is good or not, and gives the metric or (a batch of another source) not."""
+    meters = {"loss": Meter.empty(), NON_FINITE_SHARE: Meter.empty()}
+    for number, (good, present, value) in enumerate(steps):
+        state = SimpleNamespace(step=jnp.int32(number), meters=meters)
+        metrics = {"loss": jnp.float32(value if good else np.nan)} if present else {}
+        meters = update_meters(state, metrics, jnp.asarray(good), log_every)
+    window = steps[(len(steps) - 1) // log_every * log_every :]
+    seen = [value for good, present, value in window if good and present]
+    assert float(meters["loss"].count) == len(seen)
+    np.testing.assert_allclose(meters["loss"].total, np.sum(seen), rtol=1e-4, atol=1e-2)
+    bad = sum(not good for good, _, _ in window)
+    assert jax.tree.map(float, meters[NON_FINITE_SHARE]) == Meter(float(bad), float(len(window)))

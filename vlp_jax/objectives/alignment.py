@@ -1,0 +1,57 @@
+"""Word-region alignment: what belongs together is near in optimal transport (UNITER section 3.2)."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from vlp_jax.objectives import OBJECTIVES
+from vlp_jax.objectives.base import Result, masked_mean
+from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.optimal_transport import transport_distance
+from vlp_jax.objectives.pairs import swapped_pairs
+from vlp_jax.objectives.views import Views
+
+
+def alignment_loss(
+    distance: Float[Array, "b"], matched: Bool[Array, "b"]
+) -> Float[Array, ""]:
+    """Returns (Σ distance of matched pairs - Σ distance of the others) / number of pairs.
+
+    Mismatched pairs are pushed apart without bound, as in `pretrain.py` of ChenRocks/UNITER; the
+    paper has the first sum alone.
+    """
+    return jnp.where(matched, distance, -distance).mean()
+
+
+@OBJECTIVES.register("alignment")
+@dataclass(frozen=True)
+class AlignmentObjective:
+    """Draws the words and regions of matched pairs together, and those of swapped pairs apart.
+
+    It sees the pairs of `itm` with `negatives` = "swapped", in the same pass; UNITER adds it to
+    that loss with a weight of 0.1. `beta`, `iterations` and `inner` are those of
+    `transport_distance`; [CLS] and [SEP] count as words.
+    """
+
+    weight: float = 1.0
+    beta: float = 0.5
+    iterations: int = 50
+    inner: int = 1
+
+    reads = frozenset({"text_ids", "text_mask", "image_id"})
+    metrics = ("matched_distance", "swapped_distance")
+    heads = ()
+
+    def __call__(
+        self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
+    ) -> Result:
+        fused, matched = swapped_pairs(views)
+        distance = transport_distance(
+            fused.text, fused.image, self.beta, self.iterations, self.inner
+        )
+        metrics = {
+            "matched_distance": masked_mean(distance, matched),
+            "swapped_distance": masked_mean(distance, ~matched),
+        }
+        return Result(alignment_loss(distance, matched), metrics)

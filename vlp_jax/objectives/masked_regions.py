@@ -1,0 +1,167 @@
+"""Masked region modelling: what the detector saw in hidden regions, as a feature or as a class."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from vlp_jax.layers.tokens import Fused
+from vlp_jax.model import VisionLanguageModel
+from vlp_jax.objectives import OBJECTIVES
+from vlp_jax.objectives.base import Result, cross_entropy, divergence_terms, masked_mean
+from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.views import TEXTS, Views
+
+
+def smooth_l1(difference: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """Returns half the square below 1, and the absolute value less a half above."""
+    size = jnp.abs(difference)
+    return jnp.where(size < 1, 0.5 * jnp.square(difference), size - 0.5)
+
+
+def feature_losses(
+    predicted: Float[Array, "*b f"], targets: Float[Array, "*b f"], form: str = "l2"
+) -> Float[Array, "*b"]:
+    """Returns the loss of each region's feature, averaged over its numbers.
+
+    * "l2": squared error. UNITER's paper (section 3.2) writes a squared norm; its code averages over
+      the feature as well, and so does ViLBERT's.
+    * "smooth_l1": LXMERT (section 3.1.2).
+    """
+    difference = predicted.astype(jnp.float32) - targets
+    terms = smooth_l1(difference) if form == "smooth_l1" else jnp.square(difference)
+    return terms.mean(-1)
+
+
+def class_losses(
+    logits: Float[Array, "*b c"], scores: Float[Array, "*b c"], form: str = "kl_mean"
+) -> Float[Array, "*b"]:
+    """Returns the loss of each region's class logits against the detector's class distribution.
+
+    * "kl_mean": KL(scores ‖ softmax) over the number of classes. UNITER's code takes the mean over
+      all elements, so that the loss is as many times smaller than in its paper (section 3.2).
+    * "kl_sum": KL(scores ‖ softmax) (ViLBERT, section 2.2).
+    * "ce": cross-entropy against the best class but the first, which is the background: it can be
+      predicted and is never a target (UNITER's MRC).
+    """
+    if form == "ce":
+        return cross_entropy(logits, best_class(scores))
+    terms = divergence_terms(logits, scores)
+    return terms.mean(-1) if form == "kl_mean" else terms.sum(-1)
+
+
+def best_class(scores: Float[Array, "*b c"]) -> Int[Array, "*b"]:
+    """Returns the class of the highest score; class 0, the background, does not take part."""
+    return 1 + jnp.argmax(scores[..., 1:], axis=-1)
+
+
+def region_output(views: Views, text: str, head: str, part: str) -> Float[Array, "b r n"]:
+    """Returns what a head gives for every region that has seen the "clean" or "masked" text.
+
+    `part` is "object", "attribute" or "feature", for a head that gives several. A head that does
+    not give it is a ValueError.
+    """
+    output = views.run(partial(_run_head, head=head), views.fused(text), name=head)
+    if not isinstance(output, dict):
+        return output
+    if part not in output:
+        raise ValueError(
+            f'head {head} gives no "{part}", only {", ".join(output)}: set its size in '
+            f"config.model.heads.{head}"
+        )
+    return output[part]
+
+
+def _run_head(model: VisionLanguageModel, fused: Fused, *, head: str) -> Any:
+    return model.run_head(head, fused.text, fused.image, fused)
+
+
+def hidden_regions(batch: dict[str, Array]) -> Bool[Array, "b r"]:
+    """Returns which regions are to be predicted: hidden and no padding."""
+    return batch["region_hidden"] & batch["region_mask"]
+
+
+def check_width(predicted: Array, targets: Array, head: str, field: str) -> None:
+    """Raises ValueError unless a head predicts as many numbers as a batch field holds."""
+    given, expected = predicted.shape[-1], targets.shape[-1]
+    if given != expected:
+        raise ValueError(f"head {head} predicts {given} numbers a region, {field} holds {expected}")
+
+
+@OBJECTIVES.register("region_feature")
+@dataclass(frozen=True)
+class RegionFeatureObjective:
+    """Regress the features of hidden regions; mean over all hidden regions of the batch.
+
+    `form` is the loss, see `feature_losses`. `text` is what the regions see: the whole caption
+    (UNITER) or the masked one, in one pass with masked language modelling (ViLBERT). `head` is
+    "region_feature" or one that gives several outputs, such as ViLBERT's "regions". A batch without
+    a hidden region gives zero.
+    """
+
+    weight: float = 1.0
+    form: Literal["l2", "smooth_l1"] = "l2"
+    text: Literal["clean", "masked"] = "clean"
+    head: str = "region_feature"
+
+    metrics = ()
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The text's fields, the hidden regions and their features."""
+        return frozenset(TEXTS[self.text]) | {"region_mask", "region_hidden", "region_targets"}
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The one that predicts."""
+        return (self.head,)
+
+    def __call__(
+        self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
+    ) -> Result:
+        predicted = region_output(views, self.text, self.head, "feature")
+        targets = views.batch["region_targets"]
+        check_width(predicted, targets, self.head, "region_targets")
+        losses = feature_losses(predicted, targets, self.form)
+        return Result(masked_mean(losses, hidden_regions(views.batch)))
+
+
+@OBJECTIVES.register("region_class")
+@dataclass(frozen=True)
+class RegionClassObjective:
+    """Predict the detector's classes of hidden regions; mean over all hidden regions of the batch.
+
+    `form` is the loss, see `class_losses`: "kl_mean" for UNITER, "kl_sum" for ViLBERT. `text` and
+    `head` are as in `RegionFeatureObjective`. A batch without a hidden region gives zero, where
+    ViLBERT gives 0/0.
+    """
+
+    weight: float = 1.0
+    form: Literal["kl_mean", "kl_sum", "ce"] = "kl_mean"
+    text: Literal["clean", "masked"] = "clean"
+    head: str = "region_classifier"
+
+    metrics = ("region_class_accuracy",)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The text's fields, the hidden regions and their class scores."""
+        return frozenset(TEXTS[self.text]) | {"region_mask", "region_hidden", "region_class_scores"}
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The one that predicts."""
+        return (self.head,)
+
+    def __call__(
+        self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
+    ) -> Result:
+        logits = region_output(views, self.text, self.head, "object")
+        scores = views.batch["region_class_scores"]
+        check_width(logits, scores, self.head, "region_class_scores")
+        hidden = hidden_regions(views.batch)
+        correct = (jnp.argmax(logits, -1) == best_class(scores)).astype(jnp.float32)
+        loss = masked_mean(class_losses(logits, scores, self.form), hidden)
+        return Result(loss, {"region_class_accuracy": masked_mean(correct, hidden)})

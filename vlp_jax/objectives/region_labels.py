@@ -1,0 +1,99 @@
+"""What every region shows, by the detector's labels and how sure it was of them (LXMERT)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from vlp_jax.objectives import OBJECTIVES
+from vlp_jax.objectives.base import Result, cross_entropy, masked_mean
+from vlp_jax.objectives.masked_regions import (
+    check_width,
+    feature_losses,
+    hidden_regions,
+    region_output,
+)
+from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.views import TEXTS, Views
+
+# The original's 1 / mask probability; Hugging Face rounds it to 6.67.
+LOSS_SCALE = 1 / 0.15
+
+# The batch fields of each part: class and confidence, or the feature and which regions are hidden.
+_FIELDS = {
+    "object": ("region_labels", "region_confidence"),
+    "attribute": ("region_attributes", "region_attribute_confidence"),
+    "feature": ("region_targets", "region_hidden"),
+}
+
+
+def weighted_region_loss(
+    losses: Float[Array, "b r"],
+    weights: Float[Array, "b r"],
+    real: Bool[Array, "b r"] | None = None,
+    scale: float = LOSS_SCALE,
+) -> Float[Array, ""]:
+    """Returns scale · Σ weight · loss / number of regions, those of weight zero counted as well.
+
+    Source: `modeling.py` of airsplay/lxmert. `real` leaves out padding, which LXMERT's 36 regions
+    never have.
+    """
+    if real is None:
+        real = jnp.ones(losses.shape, bool)
+    return masked_mean(losses * weights, real) * scale
+
+
+@OBJECTIVES.register("region_labels")
+@dataclass(frozen=True)
+class RegionLabelsObjective:
+    """Object, attribute and feature of regions, summed (Tan and Bansal 2019, section 3.1.2).
+
+    As published, objects and attributes count in every region, hidden or not, by the detector's
+    confidence; the paper speaks of hidden ones, and `masked_only` leaves the others out. Features
+    (smooth L1) count in hidden regions. Each of the `parts` is a mean over all regions, times
+    `scale`. `text` and `head` are as in `RegionFeatureObjective`.
+    """
+
+    weight: float = 1.0
+    parts: tuple[Literal["object", "attribute", "feature"], ...] = ("object", "attribute", "feature")
+    masked_only: bool = False
+    scale: float = LOSS_SCALE
+    text: Literal["clean", "masked"] = "masked"
+    head: str = "region_labels"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The text's fields, and class with confidence or feature for each part."""
+        needed = {field for part in self.parts for field in _FIELDS[part]} | {"region_mask"}
+        hidden = {"region_hidden"} if self.masked_only else set()
+        return frozenset(TEXTS[self.text]) | needed | hidden
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The one that predicts."""
+        return (self.head,)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The loss of each part."""
+        return tuple(f"region_{part}_loss" for part in self.parts)
+
+    def __call__(
+        self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
+    ) -> Result:
+        losses = {f"region_{part}_loss": self._loss(views, part) for part in self.parts}
+        return Result(sum(losses.values(), jnp.zeros(())), losses)
+
+    def _loss(self, views: Views, part: str) -> Float[Array, ""]:
+        batch = views.batch
+        predicted = region_output(views, self.text, self.head, part)
+        if part == "feature":
+            check_width(predicted, batch["region_targets"], self.head, "region_targets")
+            losses = feature_losses(predicted, batch["region_targets"], "smooth_l1")
+            weights = hidden_regions(batch).astype(jnp.float32)
+        else:
+            labels, confidence = (batch[field] for field in _FIELDS[part])
+            losses = cross_entropy(predicted, labels)
+            weights = confidence * hidden_regions(batch) if self.masked_only else confidence
+        return weighted_region_loss(losses, weights, batch["region_mask"], self.scale)
