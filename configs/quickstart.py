@@ -18,12 +18,13 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         text_args=dict(width=width, layers=1, max_length=24, **block),
         fusion="cross_attention",
         fusion_args=dict(layers=2, **block),
-        heads=dict(itc=dict(width=64), itm={}, mlm={}, vqa=dict(form="mlp_norm")),
+        pooler="mean",
+        heads=dict(itc=dict(width=64, image_pool="mean", text_pool="mean"), itm={}, mlm={}, vqa=dict(form="mlp_norm")),
         init_std=0.05,
     )
     config.data = dict(
         source="emoji_scenes::easy_vqa",
-        weights=dict(emoji_scenes=2.0, easy_vqa=1.0),
+        weights=dict(emoji_scenes=3.0, easy_vqa=2.0),
         source_args=dict(emoji_scenes=dict(concepts=60)),
         batch_size=64,
         image_size=64,
@@ -35,13 +36,13 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         prefetch=8,
     )
     config.objectives = dict(
-        itc=dict(weight=1.0, alpha=0.2, in_batch="online", queue_ramp=True),
+        itc=dict(weight=2.0, alpha=0.2, in_batch="online", queue_ramp=True),
         itm=dict(weight=1.0),
-        mlm=dict(weight=0.5, alpha=0.0),
+        mlm=dict(weight=0.3, alpha=0.0),
         vqa=dict(weight=1.0, form="ce"),
     )
     config.optimizer = dict(
-        learning_rate=1e-3,
+        learning_rate=1.5e-3,
         end_learning_rate=1e-5,
         schedule="cosine",
         warmup_steps=50,
@@ -52,12 +53,12 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         groups=(dict(pattern="temperature", learning_rate=0.05, weight_decay=0.0),),
     )
     config.training = dict(
-        steps=600,
+        steps=560,
         momentum=0.9,
         queue_size=256,
-        distillation_warmup=600,
+        distillation_warmup=1000,
         log_every=20,
-        checkpoint_every=250,
+        checkpoint_every=280,
     )
     config.evaluation = dict(
         batch_size=64,

@@ -60,6 +60,6 @@ while ((${#pids[@]})); do
   if ((status && ++polls == 50 && ${#pids[@]})); then
     kill -KILL "${pids[@]}" 2>/dev/null || true
   fi
-  sleep 0.2
+  sleep 0.2 & wait "$!" || true  # waiting in the background lets a signal through at once
 done
 exit "$status"

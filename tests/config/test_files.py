@@ -79,7 +79,11 @@ def test_the_argument_reaches_the_file(small):
         ("model.text_args.layers=2", "model.text_args.layers", 2),
         ("model.heads={'mlm': {}}", "model.heads", {"mlm": {}}),
         ("model.heads.vqa.form=linear", "model.heads.vqa", {"form": "linear"}),
-        ("objectives.itc.temperature_range=0.1,0.2", "objectives.itc.temperature_range", (0.1, 0.2)),
+        (
+            "objectives.itc.temperature_range=0.1,0.2",
+            "objectives.itc.temperature_range",
+            (0.1, 0.2),
+        ),
         ("evaluation.tasks.mlm.limit=None", "evaluation.tasks.mlm", {"limit": None}),
         ("mesh.tensor=2", "mesh.tensor", 2),
     ],
@@ -118,7 +122,9 @@ def test_words_are_text(word):
 
 @pytest.mark.parametrize("text", ["--config.seed", "config.seed=3", "-config.seed=3", "--cfg.a=1"])
 def test_what_is_no_override(small, text):
-    assert mistake(small, text) == f'override "{text}": expected the form --config.group.field=value'
+    assert (
+        mistake(small, text) == f'override "{text}": expected the form --config.group.field=value'
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ def test_every_field_refuses_a_foreign_object(group, name):
 def test_every_misspelt_field_is_recognised(group, name):
     typo = name[0] + name[2] + name[1] + name[3:] + "x"
     text = message(**{group: {typo: 1}})
-    assert text.startswith(f'config.{group}.{typo}: no such field. Did you mean "{name}"? Allowed: ')
+    assert text.startswith(
+        f'config.{group}.{typo}: no such field. Did you mean "{name}"? Allowed: '
+    )
     assert f" {name}" in text.partition("Allowed:")[2]
 
 
@@ -129,7 +131,9 @@ def test_a_warmup_longer_than_the_run():
 
 def test_one_path_for_two_sources():
     text = message(data={"source": "json::emoji", "path": "x.json"})
-    assert text.startswith("config.data.path = 'x.json' is for one source, config.data.source names 2")
+    assert text.startswith(
+        "config.data.path = 'x.json' is for one source, config.data.source names 2"
+    )
     assert "config.data.source_args.<source>.path" in text
 
 

@@ -27,16 +27,12 @@ ROOMS = ("layers", "encoders", "fusion", "heads", "model")
 # Fields that others read from outside of the class, by the name of what they read it from.
 READ_FROM_OUTSIDE = {
     ("MatchingHead", "match_index"): "head",
-    ("MatchingObjective", "weight"): "objectives",
-    ("ContrastiveObjective", "weight"): "objectives",
-    ("MaskedTextObjective", "weight"): "objectives",
-    ("AnswerObjective", "weight"): "objectives",
     ("ContrastiveObjective", "temperature_range"): "o",
-}
+} | {(cls.__name__, "weight"): "objectives" for cls in OBJECTIVES.values()}
 
 
 def reads(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yields (receiver, attribute) of every attribute that is read: ("data", "path") of x.data.path."""
+    """Yields (receiver, attribute) of each attribute read: ("data", "path") of x.data.path."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
             yield receiver(node.value), node.attr

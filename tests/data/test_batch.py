@@ -7,7 +7,7 @@ from vlp_jax.data.batch import FIELDS, IGNORE, check_batch, stack
 
 
 def full_batch():
-    sizes = {"B": 3, "H": 8, "W": 8, "L": 5, "Q": 4, "A": 7, "R": 2, "F": 6, "W": 2, "C": 9}
+    sizes = {"B": 3, "H": 8, "W": 8, "L": 5, "Q": 4, "A": 7, "R": 2, "F": 6, "T": 2, "C": 9}
     return {
         name: np.zeros([d if isinstance(d, int) else sizes[d] for d in field.dims], field.dtypes[0])
         for name, field in FIELDS.items()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.layers import slow
-from tests.model.tiny import TEXT, quick_jit, random_variables
+from tests.model.tiny import TEXT, random_variables
 from vlp_jax.encoders.bert import BertEncoder
 
 ARGS = TEXT["bert"]
@@ -18,7 +18,7 @@ def test_the_whole_against_float64():
     module = BertEncoder(**ARGS)
     segments = np.array([[0, 0, 1, 1], [0, 1, 1, 0]], np.int32)
     variables = random_variables(module, rng, IDS, MASK, segments)
-    tokens = quick_jit(module.apply)(variables, IDS, MASK, segments)
+    tokens = jax.jit(module.apply)(variables, IDS, MASK, segments)
     p = variables["params"]
     table = {name: p[name]["table"].astype(np.float64) for name in ("word", "position", "type")}
     states = table["word"][IDS] + table["position"][:4] + table["type"][segments]
@@ -76,7 +76,9 @@ def test_a_text_that_is_too_long():
     assert "config.model.text_args.max_length" in str(error.value)
 
 
-@pytest.mark.parametrize("frozen", [(), ("word",), ("position", "type"), ("word", "position", "type")])
+@pytest.mark.parametrize(
+    "frozen", [(), ("word",), ("position", "type"), ("word", "position", "type")]
+)
 def test_rows_that_look_ups_do_not_train(frozen):
     module = BertEncoder(**ARGS | dict(layers=0, embedding_norm=False, frozen_first_rows=frozen))
     variables = random_variables(module, np.random.default_rng(), IDS, MASK)

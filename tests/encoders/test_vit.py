@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.layers import slow
-from tests.model.tiny import VISION, quick_jit, random_variables
+from tests.model.tiny import VISION, random_variables
 from vlp_jax.encoders.vit import PIXEL_MEAN, PIXEL_STD, ViT, normalise_pixels, patchify
 
 
@@ -32,7 +32,9 @@ def test_patches_are_row_major_and_their_pixels_too():
 def test_uint8_pixels_are_normalised():
     image = np.array([[[[0, 128, 255]]]], np.uint8)
     exact = (np.array([0, 128, 255]) / 255 - PIXEL_MEAN) / PIXEL_STD
-    np.testing.assert_allclose(normalise_pixels(image, PIXEL_MEAN, PIXEL_STD)[0, 0, 0], exact, rtol=1e-6)
+    np.testing.assert_allclose(
+        normalise_pixels(image, PIXEL_MEAN, PIXEL_STD)[0, 0, 0], exact, rtol=1e-6
+    )
 
 
 def test_float_pixels_pass_as_they_are():
@@ -45,7 +47,7 @@ def test_the_whole_against_float64():
     module = ViT(**VISION["vit"])
     batch = {"image": rng.normal(size=(2, 8, 8, 3)).astype(np.float32)}
     variables = random_variables(module, rng, batch)
-    tokens = quick_jit(module.apply)(variables, batch)
+    tokens = jax.jit(module.apply)(variables, batch)
     p = variables["params"]
     patches = slow.linear(p["patch_embedding"], np.asarray(patchify(batch["image"], 4)))
     first = np.broadcast_to(p["class_token"], (2, 1, 16))

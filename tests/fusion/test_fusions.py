@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layers import slow
-from tests.model.tiny import WIDTH, fusion_args, quick_jit, random_tokens, random_variables
+from tests.model.tiny import WIDTH, fusion_args, random_tokens, random_variables
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.layers.tokens import Tokens
 
@@ -35,7 +35,7 @@ def inputs(fusion, rng, full=False):
 
 @functools.cache
 def compiled(fusion):
-    """Returns the function of (variables, streams) -> ((sum of valid outputs, fused), gradients)."""
+    """Returns the function (variables, streams) -> ((sum of valid outputs, fused), gradients)."""
     module = module_of(fusion)
 
     def total(streams, variables):
@@ -44,7 +44,7 @@ def compiled(fusion):
         return sum(x * np.cos(i + 1.0) for i, x in enumerate(valid)), fused
 
     gradient = jax.value_and_grad(total, has_aux=True, allow_int=True)
-    return quick_jit(lambda variables, *streams: gradient(streams, variables))
+    return jax.jit(lambda variables, *streams: gradient(streams, variables))
 
 
 def run(fusion, variables, streams):
@@ -213,7 +213,7 @@ def test_a_joint_mask_replaces_that_of_the_tokens():
     variables = random_variables(module, rng, text, image)
     blind = np.ones((BATCH, WORDS + REGIONS, WORDS + REGIONS), bool)
     blind[:, :WORDS, WORDS:] = False
-    apply = quick_jit(lambda *streams: module.apply(variables, *streams, joint_mask=blind))
+    apply = jax.jit(lambda *streams: module.apply(variables, *streams, joint_mask=blind))
     other = Tokens(image.states + 1, image.mask)
     one, two = apply(text, image), apply(text, other)
     np.testing.assert_array_equal(one.text.states, two.text.states)

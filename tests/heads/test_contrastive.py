@@ -32,7 +32,9 @@ def test_vectors(rng, pool):
     if pool == "mean":
         weights = np.asarray(image.mask)[..., None]
         pooled = (np.asarray(image.states) * weights).sum(1) / weights.sum(1)
-    np.testing.assert_allclose(of_image, unit(slow.linear(p["image_projection"], pooled)), atol=1e-5)
+    np.testing.assert_allclose(
+        of_image, unit(slow.linear(p["image_projection"], pooled)), atol=1e-5
+    )
     exact = unit(slow.linear(p["text_projection"], text.states[:, 0]))
     np.testing.assert_allclose(of_text, exact, atol=1e-5)
     assert temperature == np.float32(0.3)
@@ -57,5 +59,6 @@ def test_an_unknown_pooling():
     with pytest.raises(ValueError) as error:
         checked_fields(ContrastiveHead, {"image_pool": "maen"}, "config.model.heads.itc")
     assert str(error.value) == (
-        "config.model.heads.itc.image_pool = 'maen'. Did you mean \"mean\"? Allowed: 'first', 'mean'"
+        "config.model.heads.itc.image_pool = 'maen'. Did you mean \"mean\"? "
+        "Allowed: 'first', 'mean'"
     )

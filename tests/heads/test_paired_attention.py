@@ -1,10 +1,11 @@
 """Tests of the decision about two image-text pairs that read each other."""
 
+import jax
 import numpy as np
 import pytest
 
 from tests.layers import slow
-from tests.model.tiny import quick_jit, random_tokens, random_variables
+from tests.model.tiny import random_tokens, random_variables
 from vlp_jax.heads.paired_attention import AttentionPool, PairedAttentionHead
 from vlp_jax.layers.tokens import Fused, Tokens
 
@@ -51,7 +52,7 @@ def test_logits_and_padding(rng):
     pairs = [Fused(random_tokens(rng, 2, 3, 8), random_tokens(rng, 2, 4, 8)) for _ in range(2)]
     module = PairedAttentionHead(classes=3, heads=2)
     variables = random_variables(module, rng, *pairs)
-    apply = quick_jit(module.apply)
+    apply = jax.jit(module.apply)
     logits = apply(variables, *pairs)
     np.testing.assert_allclose(logits, exact_logits(variables["params"], *pairs), atol=5e-5)
     np.testing.assert_array_equal(logits, apply(variables, *(with_junk(rng, p) for p in pairs)))

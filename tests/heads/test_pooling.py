@@ -53,5 +53,7 @@ def test_product_drops_when_training(fused):
 
 
 def test_an_unknown_combination():
-    with pytest.raises(ValueError, match=r"pooler_args\.combine = 'prod'\. Did you mean \"product\""):
+    with pytest.raises(
+        ValueError, match=r"pooler_args\.combine = 'prod'\. Did you mean \"product\""
+    ):
         checked_fields(ProductPooler, {"combine": "prod"}, "config.model.pooler_args")

@@ -13,7 +13,9 @@ def test_one_magnitude_for_the_whole_matrix():
     module = WeightNormLinear(5)
     variables = random_variables(module, rng, x)
     p = variables["params"]
-    kernel = p["magnitude"] * p["direction"] / np.sqrt((p["direction"].astype(np.float64) ** 2).sum())
+    kernel = (
+        p["magnitude"] * p["direction"] / np.sqrt((p["direction"].astype(np.float64) ** 2).sum())
+    )
     np.testing.assert_allclose(module.apply(variables, x), x @ kernel + p["bias"], atol=1e-5)
 
 

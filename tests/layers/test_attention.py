@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layers import slow
-from tests.model.tiny import quick_jit, random_variables
+from tests.model.tiny import random_variables
 from vlp_jax.layers.attention import Attention, attention_bias, head_size
 from vlp_jax.layers.projection import SplitHeads
 
@@ -17,14 +17,19 @@ B, T, S, D, E = 2, 3, 4, 8, 6
 MODULE = Attention(heads=2, features=5, inner=4)
 
 
-@quick_jit
+@jax.jit
 def attend(variables, states, context, mask):
     return MODULE.apply(
-        variables, states, context, attention_bias(mask), deterministic=True, mutable="intermediates"
+        variables,
+        states,
+        context,
+        attention_bias(mask),
+        deterministic=True,
+        mutable="intermediates",
     )
 
 
-@quick_jit
+@jax.jit
 def gradient(variables, states, context, mask):
     def total(states, context):
         bias = attention_bias(mask)
@@ -71,7 +76,10 @@ def test_what_is_masked_does_not_matter_and_gets_no_gradient():
 def test_a_row_that_sees_nothing_is_finite():
     variables, states, context, mask = inputs()
     for empty in (np.zeros_like(mask), mask & (np.arange(T) > 0)[:, None]):
-        values = attend(variables, states, context, empty), gradient(variables, states, context, empty)
+        values = (
+            attend(variables, states, context, empty),
+            gradient(variables, states, context, empty),
+        )
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(values))
 
 
@@ -99,7 +107,12 @@ def test_by_default_the_width_is_that_of_the_queries():
     output, variables = shapes(Attention(heads=4))
     kernels = {n: p["kernel"].value.shape for n, p in variables["params"].items()}
     assert output.shape == (B, T, D)
-    assert kernels == {"query": (D, 4, 2), "key": (E, 4, 2), "value": (E, 4, 2), "output": (4, 2, D)}
+    assert kernels == {
+        "query": (D, 4, 2),
+        "key": (E, 4, 2),
+        "value": (E, 4, 2),
+        "output": (4, 2, D),
+    }
 
 
 def test_inner_width_and_features_are_free():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.layers import slow
-from tests.model.tiny import count_draws, quick_jit, random_variables
+from tests.model.tiny import count_draws, random_variables
 from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import BertLayer, PostNormAttention, PostNormFeedForward, ViTBlock
 
@@ -31,7 +31,7 @@ def test_a_bert_layer_that_reads_a_context(rng):
     module = BertLayer(heads=2, mlp_width=12)
     args = states, attention_bias(mask), context, attention_bias(context_mask)
     variables = random_variables(module, rng, *args, deterministic=True)
-    output = quick_jit(lambda v, *a: module.apply(v, *a, deterministic=True))(variables, *args)
+    output = jax.jit(lambda v, *a: module.apply(v, *a, deterministic=True))(variables, *args)
     masks = slow.sees(T, mask), slow.sees(T, context_mask)
     exact = slow.bert_layer(variables["params"], states, masks[0], context, masks[1])
     np.testing.assert_allclose(output, exact, atol=2e-5)
@@ -42,7 +42,7 @@ def test_a_vit_block(rng):
     module = ViTBlock(heads=4, mlp_width=12)
     args = states, attention_bias(mask)
     variables = random_variables(module, rng, *args, deterministic=True)
-    output = quick_jit(lambda v, *a: module.apply(v, *a, deterministic=True))(variables, *args)
+    output = jax.jit(lambda v, *a: module.apply(v, *a, deterministic=True))(variables, *args)
     exact = slow.vit_block(variables["params"], states, slow.sees(T, mask))
     np.testing.assert_allclose(output, exact, atol=2e-5)
 

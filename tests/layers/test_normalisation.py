@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layers import slow
-from tests.model.tiny import quick_jit
 from vlp_jax.layers.normalisation import LayerNorm
 
-apply = quick_jit(lambda p, x: LayerNorm(1e-6).apply({"params": p}, x))
+apply = jax.jit(lambda p, x: LayerNorm(1e-6).apply({"params": p}, x))
 
 
 def random_scale_and_bias(rng, width):

@@ -47,10 +47,10 @@ def test_heads_split_and_merge(rng):
 
 @pytest.mark.parametrize("module", [Linear(4), SplitHeads(2, 3), MergeHeads(4)])
 def test_parameters_stay_float32_where_states_are_bfloat16(module):
-    x = jax.ShapeDtypeStruct((2, 3, 6) if not isinstance(module, MergeHeads) else (2, 3, 2, 3), "bfloat16")
-    output, variables = jax.eval_shape(
-        lambda x: module.init_with_output(jax.random.key(0), x), x
+    x = jax.ShapeDtypeStruct(
+        (2, 3, 6) if not isinstance(module, MergeHeads) else (2, 3, 2, 3), "bfloat16"
     )
+    output, variables = jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x), x)
     assert output.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
 
@@ -63,7 +63,10 @@ def test_every_dimension_has_a_name():
         ).items()
     }
     assert names(Linear(4), (1, 2)) == {"kernel": ("embed", "mlp"), "bias": ("mlp",)}
-    assert names(Linear(4, axes=("mlp", None)), (1, 2)) == {"kernel": ("mlp", None), "bias": (None,)}
+    assert names(Linear(4, axes=("mlp", None)), (1, 2)) == {
+        "kernel": ("mlp", None),
+        "bias": (None,),
+    }
     assert names(SplitHeads(2, 3), (1, 2, 4)) == {
         "kernel": ("embed", "heads", "kv"),
         "bias": ("heads", "kv"),

@@ -97,7 +97,9 @@ def test_joint_attention_is_cut_to_text_over_image():
 
 
 def test_a_fusion_without_such_attention():
-    with pytest.raises(ValueError, match="no layer of this model's fusion lets text positions read"):
+    with pytest.raises(
+        ValueError, match="no layer of this model's fusion lets text positions read"
+    ):
         _text_to_image({"probabilities": (np.zeros((1, 1, 4, 4)),)}, 2, 3)
 
 

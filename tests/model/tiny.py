@@ -1,6 +1,6 @@
-"""Models of one narrow layer, random parameters and batches for them, and a quick compiler."""
+"""Models of one narrow layer, random parameters and batches for them, and counts of draws."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ VISION = {
     "regions": dict(feature_width=FEATURES, width=WIDTH, boxes="corners_area", **BLOCK),
 }
 TEXT = {"bert": dict(vocab_size=VOCABULARY, width=WIDTH, layers=1, max_length=8, **BLOCK)}
+CLASSES = 3
 HEADS = dict(itc=dict(width=8), itm={}, mlm={}, vqa=dict(classes=ANSWERS))
 STREAM = dict(connection_heads=2, image_heads=2, image_mlp_width=24)
 STREAM |= dict(image_dropout=0.0, image_attention_dropout=0.0)
@@ -90,6 +91,7 @@ def random_batch(
     scores = rng.random((size, ANSWERS)) * (rng.random((size, ANSWERS)) < 0.5)
     batch["answer_scores"] = scores.astype(np.float32)
     batch["image_id"] = (np.arange(size) % max(size - 1, 1)).astype(np.int32)
+    batch["pair_labels"] = rng.integers(0, 2, size).astype(np.int32)
     return batch | (_regions(rng, size) if vision == "regions" else _pixels(rng, size))
 
 
@@ -99,12 +101,24 @@ def _pixels(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
 
 
 def _regions(rng: np.random.Generator, size: int, regions: int = 4) -> dict[str, np.ndarray]:
-    corners = np.sort(rng.random((size, regions, 2, 2)), axis=2).reshape(size, regions, 4)
-    return {
-        "region_features": rng.normal(size=(size, regions, FEATURES)).astype(np.float32),
-        "region_boxes": corners.astype(np.float32),
-        "region_mask": np.arange(regions) < rng.integers(1, regions + 1, size)[:, None],
+    shape = size, regions
+    corners = np.sort(rng.random((*shape, 2, 2)), axis=2).reshape(*shape, 4)
+    labels = {
+        f"region_{name}": rng.integers(0, CLASSES, shape).astype(np.int32)
+        for name in ("labels", "attributes")
     }
+    numbers = {
+        "region_features": rng.normal(size=(*shape, FEATURES)),
+        "region_targets": rng.normal(size=(*shape, FEATURES)),
+        "region_boxes": corners,
+        "region_class_scores": rng.dirichlet(np.ones(CLASSES), shape),
+        "region_confidence": rng.random(shape),
+        "region_attribute_confidence": rng.random(shape),
+    }
+    mask = np.arange(regions) < rng.integers(1, regions + 1, size)[:, None]
+    hidden = mask & (rng.random(shape) < 0.5)
+    masks = {"region_mask": mask, "region_hidden": hidden}
+    return {name: x.astype(np.float32) for name, x in numbers.items()} | labels | masks
 
 
 def random_tokens(
@@ -115,11 +129,6 @@ def random_tokens(
     mask[:, 0] = True
     states = rng.normal(size=(size, length, width)).astype(np.float32)
     return Tokens(jnp.asarray(states), jnp.asarray(mask))
-
-
-def quick_jit(function: Callable, **options: Any) -> Callable:
-    """Compiles without optimisation: for tiny shapes compiling takes longer than running."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0}, **options)
 
 
 def count_draws(jaxpr: Any) -> int:

@@ -15,13 +15,19 @@ SCORES = np.array([[1.0, 0, 0.5]], np.float32)
 LOG_SUM = math.log(1 + math.e + 1 / math.e)
 ENTROPY = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
 EXACT = {
-    "bce": math.log(2) + math.log(1 + math.e) + (math.log(1 + math.e) + math.log(1 + 1 / math.e)) / 2,
+    "bce": math.log(2)
+    + math.log(1 + math.e)
+    + (math.log(1 + math.e) + math.log(1 + 1 / math.e)) / 2,
     "ce": 2 / 3 * LOG_SUM + 1 / 3 * (LOG_SUM + 1),
     "kl": LOG_SUM + 1 / 3 - ENTROPY,
+    "kl_unnormalised": 1.5 * LOG_SUM + 0.5 + 0.5 * math.log(0.5),
 }
 
 
-@pytest.mark.parametrize(("form", "literal"), [("bce", 2.819671), ("ce", 1.740939), ("kl", 1.104425)])
+@pytest.mark.parametrize(
+    ("form", "literal"),
+    [("bce", 2.819671), ("ce", 1.740939), ("kl", 1.104425), ("kl_unnormalised", 2.264836)],
+)
 def test_loss(form, literal):
     assert answer_loss(LOGITS, SCORES, form) == pytest.approx(EXACT[form], rel=1e-6)
     assert answer_loss(LOGITS, SCORES, form) == pytest.approx(literal, abs=1e-5)

@@ -69,33 +69,45 @@ def dot(a, b):
     return sum(float(x) * float(y) for x, y in zip(a, b))
 
 
-def by_hand(image, text, teacher, queue, ids, temperature, alpha):
+def by_hand(own, teacher, queue, ids, temperature, alpha, online=False, share=1.0):
     """Computes the loss with loops over plain numbers."""
-    images = [*teacher[0], *queue[0]]
-    texts = [*teacher[1], *queue[1]]
     all_ids, total = [*ids, *queue[2]], 0.0
-    for own, own_teacher, others in ((image, teacher[0], texts), (text, teacher[1], images)):
-        for i, vector in enumerate(own):
-            soft = softmax([dot(own_teacher[i], other) / temperature for other in others])
-            same = [other == ids[i] for other in all_ids]
+    extra = [0.0] * len(ids) + [math.log(share)] * len(queue[2])
+
+    def row(vector, columns):
+        return softmax([dot(vector, c) / temperature + e for c, e in zip(columns, extra)])
+
+    for rows, other in ((0, 1), (1, 0)):
+        taught = [*teacher[other], *queue[other]]
+        columns = [*own[other], *queue[other]] if online else taught
+        for i, vector in enumerate(own[rows]):
+            same = [found == ids[i] for found in all_ids]
+            soft = row(teacher[rows][i], taught)
             targets = [alpha * s + (1 - alpha) * p / sum(same) for s, p in zip(soft, same)]
-            chosen = softmax([dot(vector, other) / temperature for other in others])
-            total -= sum(t * math.log(c) for t, c in zip(targets, chosen))
+            total -= sum(t * math.log(c) for t, c in zip(targets, row(vector, columns)))
     return total / len(ids) / 2
 
 
-@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0, 1), st.integers(1, 4))
-def test_with_teacher_and_queue(seed, alpha, ramp, size):
+@given(
+    st.integers(0, 2**32 - 1),
+    st.floats(0, 1),
+    st.floats(0.01, 1),
+    st.integers(1, 3),
+    st.sampled_from(["teacher", "online"]),
+    st.booleans(),
+)
+def test_with_teacher_and_queue(seed, alpha, ramp, size, in_batch, queue_ramp):
     rng = np.random.default_rng(seed)
     draw = lambda n: rng.normal(size=(n, 3)).astype(np.float32) / 2
     own, taught, stored = (draw(3), draw(3)), (draw(3), draw(3)), (draw(size), draw(size))
     ids = rng.integers(0, 3, 3).astype(np.int32)
     stored_ids = rng.choice([-100, 0, 1, 2], size).astype(np.int32)
     queue = Queue(jnp.asarray(stored[0]), jnp.asarray(stored[1]), jnp.asarray(stored_ids), ONE)
-    result = ContrastiveObjective(alpha=alpha)(
-        views(ids, *own), views(ids, *taught), queue, jnp.float32(ramp)
-    )
-    exact = by_hand(*own, taught, (*stored, stored_ids), ids, 0.5, alpha * ramp)
+    objective = ContrastiveObjective(alpha=alpha, in_batch=in_batch, queue_ramp=queue_ramp)
+    result = objective(views(ids, *own), views(ids, *taught), queue, jnp.float32(ramp))
+    share = ramp if queue_ramp else 1.0
+    settings = ids, 0.5, alpha * ramp, in_batch == "online", share
+    exact = by_hand(own, taught, (*stored, stored_ids), *settings)
     assert result.loss == pytest.approx(exact, rel=1e-5)
     assert result.enqueue.keys() == {"image", "text", "ids"}
     for name, expected in zip(("image", "text", "ids"), (*taught, ids)):
@@ -116,7 +128,7 @@ def test_targets_pass_no_gradient():
         taught = views([3, 8], image, jnp.asarray(TEXT) * scale)
         return ContrastiveObjective(alpha=alpha)(views([3, 8]), taught, None, ONE).loss
 
-    # Only candidates depend on `scale`: the gradient is that of the logits alone, d loss/d z = q - t.
+    # Only candidates depend on `scale`; the gradient of a logit is its softmax less its target.
     value, gradient = jax.value_and_grad(loss)(1.0, 1.0)
     assert np.isfinite(value) and abs(gradient) < 1e-6
     assert abs(jax.grad(loss)(1.0, 0.0)) > 0.01

@@ -46,7 +46,10 @@ def test_it_starts_with_unit_vectors_of_no_image():
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.995, 1.0])
 def test_the_teacher_after_n_updates(momentum):
     rng = np.random.default_rng()
-    tree = lambda: {"a": rng.normal(size=3).astype(np.float32), "b": {"c": np.float32(rng.normal())}}
+    tree = lambda: {
+        "a": rng.normal(size=3).astype(np.float32),
+        "b": {"c": np.float32(rng.normal())},
+    }
     start, params = tree(), tree()
     teacher = start
     for _ in range(10):

@@ -32,8 +32,12 @@ def test_no_objective():
 
 
 def test_an_unknown_objective():
-    assert mistake({"itx": {}}).startswith('config.objectives.itx: unknown objective "itx". Did you')
-    assert mistake({"mine": {"kind": "itx"}}).startswith("config.objectives.mine: unknown objective")
+    assert mistake({"itx": {}}).startswith(
+        'config.objectives.itx: unknown objective "itx". Did you'
+    )
+    assert mistake({"mine": {"kind": "itx"}}).startswith(
+        "config.objectives.mine: unknown objective"
+    )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

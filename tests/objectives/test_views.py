@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.tiny import BLOCK, TEXT, VISION, count_draws, fusion_args, quick_jit
-from tests.model.tiny import random_batch, random_params, tiny_model
+from tests.model import tiny
+from tests.model.tiny import count_draws, fusion_args, random_batch, random_params, tiny_model
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.momentum import Queue
@@ -20,13 +20,35 @@ SIZE = 8
 FORMS = {
     "itc": ("itc", {}, False),
     "itc with teacher": ("itc", {"alpha": 0.4}, True),
+    "itc online": ("itc", {"in_batch": "online", "queue_ramp": True}, True),
     "itm hard": ("itm", {"negatives": "hard"}, False),
     "itm random": ("itm", {"negatives": "random"}, False),
+    "itm swapped": ("itm", {"negatives": "swapped"}, False),
     "mlm": ("mlm", {}, False),
     "mlm with teacher": ("mlm", {"alpha": 0.4}, True),
     "vqa bce": ("vqa", {"form": "bce"}, False),
     "vqa ce": ("vqa", {"form": "ce"}, False),
     "vqa kl": ("vqa", {"form": "kl"}, False),
+    "vqa kl unnormalised": ("vqa", {"form": "kl_unnormalised"}, False),
+    "pair": ("pair", {}, False),
+    "contrastive tags": ("contrastive_tags", {}, False),
+    "sentence image": ("sentence_image", {"text": "clean"}, False),
+    "alignment": ("alignment", {"iterations": 5}, False),
+    "region feature": ("region_feature", {"form": "l2"}, False),
+    "region feature smooth": ("region_feature", {"form": "smooth_l1", "text": "masked"}, False),
+    "region class mean": ("region_class", {"form": "kl_mean"}, False),
+    "region class sum": ("region_class", {"form": "kl_sum"}, False),
+    "region class ce": ("region_class", {"form": "ce"}, False),
+    "region labels": ("region_labels", {}, False),
+}
+HEADS = tiny.HEADS | {
+    "region_feature": {},
+    "region_classifier": {"classes": tiny.CLASSES},
+    "region_labels": {
+        "objects": tiny.CLASSES,
+        "attributes": tiny.CLASSES,
+        "features": tiny.FEATURES,
+    },
 }
 
 
@@ -45,10 +67,10 @@ def losses(model, params, teacher_params, batch, queue, key, chunks=1):
 @pytest.fixture(scope="module")
 def inputs():
     """A model, and params, teacher, batch, queue and key."""
-    model, rng = tiny_model(), np.random.default_rng()
+    model, rng = tiny_model("regions", "single_stream", heads=HEADS), np.random.default_rng()
     queue = Queue.create(jax.random.key(5), 4, 8)
     own, taught = random_params(model, rng), random_params(model, rng)
-    return model, (own, taught, random_batch(rng, size=SIZE), queue, jax.random.key(7))
+    return model, (own, taught, random_batch(rng, "regions", size=SIZE), queue, jax.random.key(7))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +80,7 @@ def whole_and_chunked(inputs):
     found = []
     for chunks in (1, 4):
 
-        @quick_jit
+        @jax.jit
         def weighted(weights, params, *rest, chunks=chunks):
             def total(params):
                 all_losses, enqueue = losses(model, params, *rest, chunks=chunks)
@@ -77,7 +99,7 @@ def whole_and_chunked(inputs):
 def test_chunks_change_no_loss_and_no_gradient(whole_and_chunked, index):
     name = list(FORMS)[index]
     (whole, _, whole_gradients), (chunked, _, chunked_gradients) = whole_and_chunked
-    assert whole[index] > 0
+    assert whole[index] != 0
     np.testing.assert_allclose(whole[index], chunked[index], atol=1e-5)
     largest = max(np.abs(x).max() for x in jax.tree.leaves(whole_gradients[name]))
     assert largest > 1e-3
@@ -96,6 +118,28 @@ def test_chunks_keep_the_order_of_examples(whole_and_chunked, inputs):
 
 def test_every_objective_is_among_the_forms():
     assert {kind for kind, _, _ in FORMS.values()} == OBJECTIVES.keys()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_each_needs_no_more_fields_and_heads_than_it_says(name, inputs):
+    kind, settings, taught = FORMS[name]
+    objective = OBJECTIVES[kind](**settings)
+    heads = {head: HEADS[head] for head in objective.heads}
+    model = tiny_model("regions", "single_stream", heads=heads)
+    rng, (*_, queue, key) = np.random.default_rng(), inputs[1]
+    fields = objective.reads | set(model.vision.reads)
+    batch = {n: x for n, x in random_batch(rng, "regions", SIZE).items() if n in fields}
+    assert batch.keys() == fields
+
+    def run(params, batch):
+        teacher = Views(model, params, batch) if taught else None
+        views = Views(model, params, batch, key=key)
+        return objective(views, teacher, queue if taught else None, jnp.ones(()))
+
+    result = jax.eval_shape(run, random_params(model, rng), batch)
+    assert result.loss.shape == () and result.loss.dtype == jnp.float32
+    assert set(result.metrics) == set(objective.metrics)
+    assert all(x.shape == () for x in result.metrics.values())
 
 
 def calls_in(function, *args):
@@ -118,8 +162,8 @@ def test_each_pass_is_made_once(inputs):
     # The teacher adds its image, its clean and masked text, and the fusion with the masked text.
     assert counts["encode_image"] == 1 + 1
     assert counts["encode_text"] == 3 + 2
-    # Each text with its image; a set of wrong pairs for both forms of itm.
-    assert counts["fuse"] == 3 + 2 + 1
+    # Each text with its image; wrong pairs for two forms of itm, and swapped ones for all together.
+    assert counts["fuse"] == 3 + 2 + 1 + 1
     assert counts["image_vector"] == counts["text_vector"] == 2
 
 
@@ -135,7 +179,7 @@ def test_wrong_pairs_are_fusions_of_the_picked_tokens(inputs):
     rng = np.random.default_rng()
     texts, images = rng.integers(0, SIZE, (2, 2 * SIZE))
 
-    @quick_jit
+    @jax.jit
     def both(params, batch, texts, images):
         views = Views(model, params, batch, key=key, chunks=2)
         found = views.fused_pairs(texts, images)
@@ -163,10 +207,10 @@ def test_run_keeps_the_order_whatever_the_chunks(inputs, chunks):
 @pytest.fixture(scope="module")
 def leaky():
     """A model with dropout in all of its parts, its parameters and a batch of one example twice."""
-    rate = BLOCK | {"dropout": 0.3}
+    rate = {"dropout": 0.3}
     model = tiny_model(
-        vision_args=VISION["vit"] | rate,
-        text_args=TEXT["bert"] | rate,
+        vision_args=tiny.VISION["vit"] | rate,
+        text_args=tiny.TEXT["bert"] | rate,
         fusion_args=fusion_args("cross_attention") | rate,
         pooler="product",
         pooler_args={"width": 16, "dropout": 0.3},
@@ -207,7 +251,7 @@ def test_dropout_acts_in_every_pass_that_trains(leaky, name):
 def test_dropout_differs_by_pass_chunk_and_key(leaky):
     model, params, batch = leaky
 
-    @quick_jit
+    @jax.jit
     def texts(key, batch):
         views = Views(model, params, batch, key=key, chunks=2)
         return views.text("clean").states, views.text("masked").states

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from tests.model.tiny import quick_jit, random_like
+from tests.model.tiny import random_like
 from tests.training.weight_files import (
     BERT_CONFIG,
     HEADS,
@@ -116,7 +116,7 @@ def test_the_text_encoder_then_computes_what_bert_does(bert):
     model = build_model(config.model)
     state = read_initial_weights(config, model, VOCABULARY).fill(fresh_state(config.model))
     ids = np.random.default_rng().integers(0, WORDS, (2, 6)).astype(np.int32)
-    encode = quick_jit(
+    encode = jax.jit(
         lambda params: model.apply(
             {"params": params}, ids, ids >= 0, method=VisionLanguageModel.encode_text
         )

@@ -36,7 +36,7 @@ FIELDS: dict[str, Field] = {
     "region_mask": Field(("bool",), ("B", "R"), "True = real region"),
     "region_hidden": Field(("bool",), ("B", "R"), "True = region to be predicted"),
     "region_types": Field(("int32",), ("B", "R"), "row of the type table"),
-    "region_alignment": Field(("int32",), ("B", "R", "W"), "text positions of a region; -1 = none"),
+    "region_alignment": Field(("int32",), ("B", "R", "T"), "text positions of a region; -1 = none"),
     "region_targets": Field(("float32",), ("B", "R", "F"), "features before any was hidden"),
     "region_class_scores": Field(("float32",), ("B", "R", "C"), "share of each detector class"),
     "region_labels": Field(("int32",), ("B", "R"), "detector's object class"),

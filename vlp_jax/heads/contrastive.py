@@ -21,12 +21,14 @@ def l2_normalise(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
 class ContrastiveHead(nn.Module):
     """Unit vectors [B, width] of an image and of a text, and the learned temperature.
 
-    `image_pool` is "first" ([CLS]) or "mean" (over the real tokens, for regions).
+    `image_pool` and `text_pool` are "first" ([CLS]) or "mean" (over the real tokens: for regions,
+    which have no [CLS], and for short runs, in which [CLS] does not learn where to look).
     """
 
     width: int = 256
     temperature: float = 0.07
     image_pool: Literal["first", "mean"] = "first"
+    text_pool: Literal["first", "mean"] = "first"
 
     reads = ("text", "image")
 
@@ -41,9 +43,12 @@ class ContrastiveHead(nn.Module):
 
     def image(self, tokens: Tokens) -> Float[Array, "b w"]:
         """Returns the unit vector of each image."""
-        pooled = tokens.masked_mean() if self.image_pool == "mean" else tokens.states[:, 0]
-        return l2_normalise(self.image_projection(pooled))
+        return l2_normalise(self.image_projection(_pooled(tokens, self.image_pool)))
 
     def text(self, tokens: Tokens) -> Float[Array, "b w"]:
-        """Returns the unit vector of each text, from its [CLS] state."""
-        return l2_normalise(self.text_projection(tokens.states[:, 0]))
+        """Returns the unit vector of each text."""
+        return l2_normalise(self.text_projection(_pooled(tokens, self.text_pool)))
+
+
+def _pooled(tokens: Tokens, pool: str) -> Float[Array, "b d"]:
+    return tokens.masked_mean() if pool == "mean" else tokens.states[:, 0]

@@ -20,6 +20,14 @@ class FirstToken(nn.Module):
         return fused.text.states[:, 0]
 
 
+@POOLERS.register("mean")
+class MeanToken(nn.Module):
+    """The mean of the real text tokens, each of which has read the image."""
+
+    def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:
+        return fused.text.masked_mean()
+
+
 @POOLERS.register("tanh")
 class TanhPooler(nn.Module):
     """tanh(W · text [CLS]): BERT's pooler (UNITER, LXMERT, VisualBERT, OSCAR)."""

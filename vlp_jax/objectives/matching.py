@@ -10,6 +10,7 @@ from jaxtyping import Array
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.base import Result, cross_entropy
+from vlp_jax.objectives.contrastive import contrastive_logits
 from vlp_jax.objectives.momentum import Queue
 from vlp_jax.objectives.pairs import match_classes, swapped_pairs
 from vlp_jax.objectives.sampling import sample_negatives
@@ -23,10 +24,13 @@ class MatchingObjective:
 
     `negatives` = "hard" draws 2B of them, to B matches, from the contrastive similarities (ALBEF);
     "random" as many, uniformly; "swapped" gives half of the B pairs another image (UNITER).
+    `in_batch` = "teacher" measures similarity to the teacher's vectors, as ALBEF's code does,
+    "online" to the model's own.
     """
 
     weight: float = 1.0
     negatives: Literal["hard", "random", "swapped"] = "hard"
+    in_batch: Literal["teacher", "online"] = "online"
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
     metrics = ("itm_accuracy",)
@@ -39,7 +43,10 @@ class MatchingObjective:
     def __call__(
         self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
     ) -> Result:
-        logits, labels = self._swapped(views) if self.negatives == "swapped" else self._joined(views)
+        if self.negatives == "swapped":
+            logits, labels = self._swapped(views)
+        else:
+            logits, labels = self._joined(views, *self._draw(views, teacher))
         classes = match_classes(labels, views.model.heads["itm"].match_index)
         accuracy = (jnp.argmax(logits, -1) == classes).astype(jnp.float32).mean()
         return Result(cross_entropy(logits, classes).mean(), {"itm_accuracy": accuracy})
@@ -50,10 +57,11 @@ class MatchingObjective:
         logits = views.run(VisionLanguageModel.match_logits, fused, name="match")
         return logits, 1 - matched.astype(jnp.int32)
 
-    def _joined(self, views: Views) -> tuple[Array, Array]:
+    def _joined(
+        self, views: Views, negative_images: Array, negative_texts: Array
+    ) -> tuple[Array, Array]:
         """Returns the same of all own pairs and of both kinds of negatives."""
         own = jnp.arange(views.size)
-        negative_images, negative_texts = self._draw(views)
         texts = jnp.concatenate([own, negative_texts])
         images = jnp.concatenate([negative_images, own])
         match = views.run(VisionLanguageModel.match_logits, views.fused(), name="match")
@@ -63,12 +71,17 @@ class MatchingObjective:
         labels = (jnp.arange(3 * views.size) >= views.size).astype(jnp.int32)
         return jnp.concatenate([match, mismatch]), labels
 
-    def _draw(self, views: Views) -> tuple[Array, Array]:
+    def _draw(self, views: Views, teacher: Views | None) -> tuple[Array, Array]:
         """Returns a negative image for each text, and a negative text for each image."""
         ids = views.batch["image_id"]
-        if self.negatives == "hard":
-            logits = jax.lax.stop_gradient(views.similarities())
-        else:
-            logits = jnp.zeros((views.size, views.size))
+        by_image, by_text = self.draw_logits(views, teacher)
         for_text, for_image = jax.random.split(views.draw_key("negatives"))
-        return sample_negatives(for_text, logits.T, ids), sample_negatives(for_image, logits, ids)
+        return sample_negatives(for_text, by_text, ids), sample_negatives(for_image, by_image, ids)
+
+    def draw_logits(self, views: Views, teacher: Views | None) -> tuple[Array, Array]:
+        """Returns by what a text is drawn for each image, and an image for each text [B, B]."""
+        if self.negatives != "hard":
+            return (jnp.zeros((views.size, views.size)),) * 2
+        own = views.vectors()
+        columns = own if teacher is None or self.in_batch == "online" else teacher.vectors()
+        return jax.lax.stop_gradient(contrastive_logits(own, columns, views.temperature()))

@@ -141,13 +141,9 @@ class CheckpointStore:
 
     def _check_same_tree(self, wanted: Any, step: int) -> None:
         have, want = _shapes(self._saved_tree(step)), _shapes(wanted)
-        lines = [f"  missing in the checkpoint: {n} {want[n]}" for n in want if n not in have]
-        lines += [f"  only in the checkpoint: {n} {have[n]}" for n in have if n not in want]
-        lines += [
-            f"  {n}: checkpoint {have[n]}, model {want[n]}"
-            for n in want
-            if n in have and have[n] != want[n]
-        ]
+        # Parameters first: their moments and the teacher only repeat what differs.
+        names = sorted({**want, **have}, key=lambda name: not name.startswith("params/"))
+        lines = [_difference(n, have.get(n), want.get(n)) for n in names if have.get(n) != want.get(n)]
         if lines:
             shown = lines[:12] + [f"  … and {len(lines) - 12} more"] * (len(lines) > 12)
             raise ValueError(
@@ -179,6 +175,14 @@ def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
 def _shapes(tree: Any) -> dict[str, tuple]:
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {path_name(path): _shape(leaf) for path, leaf in flat if leaf is not None}
+
+
+def _difference(name: str, have: tuple | None, want: tuple | None) -> str:
+    if have is None:
+        return f"  missing in the checkpoint: {name} {want}"
+    if want is None:
+        return f"  only in the checkpoint: {name} {have}"
+    return f"  {name}: checkpoint {have}, model {want}"
 
 
 def _shape(leaf: Any) -> tuple[int, ...]:

@@ -22,6 +22,9 @@ _DAMAGE = (
 )  # fmt: skip
 
 
+# How the name of a checkpoint begins that the original wrote after training steps.
+_LATER = "checkpoint_after_"
+
 # The kind of a bundle without a model: many losses with their inputs.
 LOSSES = "objectives/losses"
 
@@ -36,7 +39,8 @@ class Bundle:
     Attributes:
       path: the folder.
       config: the published config and, beside it, what the bundle says about itself.
-      inputs, expected: arrays by name.
+      inputs, expected: arrays by name; the tensors of a checkpoint "checkpoint_after_x", written by
+        the original later on, are expected as "after_x/<name>".
       checkpoint: the file in the published layout; losses have none.
     """
 
@@ -112,7 +116,7 @@ def read_bundle(path: str | Path) -> Bundle:
         path,
         config,
         _read_arrays(path / "inputs.npz"),
-        _read_arrays(path / "outputs.npz"),
+        _read_arrays(path / "outputs.npz") | _read_later_states(path),
         _find_checkpoint(path, config.get("checkpoint_file")),
     )
 
@@ -151,11 +155,18 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is damaged or not an .npz file: {error}") from None
 
 
+def _read_later_states(path: Path) -> dict[str, np.ndarray]:
+    files = sorted(path.glob(f"{_LATER}*.safetensors"))
+    states = {file.stem.removeprefix("checkpoint_"): read_state_dict(file) for file in files}
+    return {f"{when}/{name}": x for when, state in states.items() for name, x in state.items()}
+
+
 def _find_checkpoint(path: Path, named: str | None) -> Path:
     """Returns the file that config.json names, or else the first checkpoint in the folder."""
     if named and (path / Path(named).name).is_file():
         return path / Path(named).name
-    found = sorted(p for p in path.iterdir() if p.suffix in CHECKPOINT_SUFFIXES)
+    files = (p for p in path.iterdir() if p.suffix in CHECKPOINT_SUFFIXES)
+    found = sorted(p for p in files if not p.name.startswith(_LATER))
     if not found:
         raise FileNotFoundError(
             f"{path} holds no checkpoint: expected {named or 'a file'} "

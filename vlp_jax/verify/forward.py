@@ -1,6 +1,6 @@
 """Runs a published model on a bundle: loading, forward passes with intermediates, gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -71,6 +71,11 @@ def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
     if not any(name == "loss" or name.startswith("grad") for name in loaded.bundle.expected):
         return {}
     value, grads = quick_jit(jax.value_and_grad(loss))(loaded.params)
+    return {"loss": value, **named_gradients(loaded, grads, loaded.bundle.expected)}
+
+
+def named_gradients(loaded: Loaded, grads: Any, expected: Iterable[str]) -> dict[str, Any]:
+    """Returns norms of gradients, and in full those that `expected` lists as "grad/<name>"."""
     named = to_published(grads, loaded.table)
     names = loaded.bundle.field("grad_param_names")
     unknown = [name for name in names if name not in named]
@@ -80,9 +85,8 @@ def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
             f"{nearest(unknown[0], named)}"
         )
     norms = np.array([np.linalg.norm(named[name]) for name in names])
-    wanted = [n for n in loaded.bundle.expected if n.startswith("grad/")]
+    wanted = [n for n in expected if n.startswith("grad/")]
     return {
-        "loss": value,
         "grad_param_norms": norms,
         "grad_norm_total": np.linalg.norm(norms),
         **{name: named.get(name.removeprefix("grad/")) for name in wanted},
