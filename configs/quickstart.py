@@ -37,8 +37,8 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     )
     config.objectives = dict(
         itc=dict(weight=2.0, alpha=0.2, in_batch="online", queue_ramp=True),
-        itm=dict(weight=1.0),
-        mlm=dict(weight=0.3, alpha=0.0),
+        itm=dict(weight=1.0, hardness=0.3),
+        mlm=dict(weight=0.5, alpha=0.0),
         vqa=dict(weight=1.0, form="ce"),
     )
     config.optimizer = dict(

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,3 +55,24 @@ def test_a_zero_state_has_a_finite_gradient():
     zero = np.zeros((1, 1, 3))
     slope = jax.grad(lambda x: transport_distance(tokens(x, [1]), tokens(zero + 1, [1])).sum())
     assert np.isfinite(slope(zero)).all()
+
+
+def plan_step_by_step(cost, rows, columns, beta, iterations, inner):
+    """Algorithm 1 of IPOT in float64, as it is written down."""
+    kernel, plan, row_scale = np.exp(-cost / beta), np.ones_like(cost), np.full(rows, 1 / rows)
+    for _ in range(iterations):
+        weights = kernel * plan
+        for _ in range(inner):
+            column_scale = 1 / (columns * (row_scale @ weights))
+            row_scale = 1 / (rows * (weights @ column_scale))
+        plan = row_scale[:, None] * weights * column_scale
+    return plan
+
+
+@pytest.mark.parametrize("iterations, inner", [(1, 1), (3, 1), (1, 4), (5, 2)])
+def test_the_plan_is_that_of_the_published_algorithm(iterations, inner):
+    cost = np.random.default_rng().uniform(0, 2, (3, 4))
+    every = lambda n: jnp.ones((1, n), bool)
+    settings = 0.5, iterations, inner
+    plan = transport_plan(jnp.asarray(cost[None], jnp.float32), every(3), every(4), *settings)
+    np.testing.assert_allclose(plan[0], plan_step_by_step(cost, 3, 4, *settings), rtol=1e-4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp_jax.objectives.sampling import sample_negatives
+from vlp_jax.objectives.sampling import negative_weights, sample_negatives
 
 sample = jax.jit(sample_negatives)
 
@@ -46,3 +46,10 @@ def test_negatives_are_drawn_in_proportion():
     )
     shares = np.bincount(drawn[:, 0], minlength=6) / 4000
     np.testing.assert_allclose(shares, np.array([0, 2, 3, 4, 1, 1]) / 11, atol=0.04)
+
+
+def test_published_weights_are_those_that_draws_are_in_proportion_to():
+    logits = np.log(np.array([[1.0, 2, 1], [3, 3, 6], [1, 1, 2]], np.float32))
+    weights = negative_weights(logits, np.array([4, 9, 4]))
+    np.testing.assert_allclose(weights, [[0, 0.5, 0], [0.25, 0, 0.5], [0, 0.25, 0]], rtol=1e-6)
+    assert not negative_weights(np.array([[200.0, 0], [0, 0]]), np.arange(2))[0].any()

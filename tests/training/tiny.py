@@ -11,7 +11,7 @@ import cv2
 import jax
 import numpy as np
 
-from vlp_jax.config import ExperimentConfig, load_config
+from vlp_jax.config import ExperimentConfig, load_config, write_config
 from vlp_jax.parallel import make_mesh, put_batch, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
 from vlp_jax.training.experiment import Experiment, assemble
@@ -71,7 +71,11 @@ class Stepper:
 
 
 def save_untrained(workdir: Path, config: ExperimentConfig) -> Experiment:
-    """Writes a run's checkpoint of step 0, for tests that need a model but no learning."""
+    """Writes a run's checkpoint of step 0, for tests that need a model but no learning.
+
+    The teacher, if there is one, has twice the parameters.
+    """
+    workdir.mkdir(parents=True)
     experiment = assemble(config)
     with use_mesh(experiment.mesh):
         state = create_state(
@@ -81,6 +85,8 @@ def save_untrained(workdir: Path, config: ExperimentConfig) -> Experiment:
             experiment.mesh,
             experiment.metric_names(),
         )
+    state = state.replace(teacher=jax.tree.map(lambda x: 2 * x, state.teacher))
+    write_config(experiment.config, workdir / "config.json")
     store = CheckpointStore(workdir)
     store.save(0, state, experiment.about)
     store.close()

@@ -174,11 +174,17 @@ def _heat_maps(context: Context, gallery: Gallery, count: int) -> list[HeatMap]:
     if side * side != patches:
         return []
     maps = heat[..., 1:].reshape(*heat.shape[:2], side, side)
-    return [_heat_map(gallery, row, maps[i]) for i, row in enumerate(rows)]
+    return [_heat_map(context, gallery, row, maps[i]) for i, row in enumerate(rows)]
 
 
-def _heat_map(gallery: Gallery, row: int, maps: np.ndarray) -> HeatMap:
-    words = gallery.captions[row].split()
-    # Position 0 is [CLS]; a caption of whole words has one position a word.
-    kept = words[: int(gallery.texts.mask[row].sum()) - 1]
-    return HeatMap(gallery.pixels[row], kept, maps[1 : len(kept) + 1])
+def _heat_map(context: Context, gallery: Gallery, row: int, maps: np.ndarray) -> HeatMap:
+    """One map a word: the mean over its pieces. Position 0 of `maps` is [CLS]."""
+    words, found, start = [], [], 1
+    for word in gallery.captions[row].split():
+        end = start + len(context.vocabulary.tokenizer.piece_ids(word))
+        if end > gallery.texts.mask[row].sum():
+            break
+        words.append(word)
+        found.append(maps[start:end].mean(0))
+        start = end
+    return HeatMap(gallery.pixels[row], words, np.stack(found))

@@ -1,4 +1,4 @@
-"""Word-region alignment: what belongs together is near in optimal transport (UNITER section 3.2)."""
+"""Word-region alignment: what belongs together is near in optimal transport (UNITER)."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ def alignment_loss(
 @OBJECTIVES.register("alignment")
 @dataclass(frozen=True)
 class AlignmentObjective:
-    """Draws the words and regions of matched pairs together, and those of swapped pairs apart.
+    """Draws words and regions of matched pairs together, and of swapped pairs apart (section 3.2).
 
     It sees the pairs of `itm` with `negatives` = "swapped", in the same pass; UNITER adds it to
     that loss with a weight of 0.1. `beta`, `iterations` and `inner` are those of

@@ -34,13 +34,13 @@ def contrastive_targets(
 def contrastive_logits(
     vectors: tuple[Array, Array], columns: tuple[Array, Array], temperature: Array
 ) -> tuple[Float[Array, "b m"], Float[Array, "b m"]]:
-    """Returns similarities over temperature, image→text and text→image, of (image, text) vectors."""
+    """Returns image→text and text→image similarities of (image, text) vectors, over temperature."""
     (image, text), (images, texts) = vectors, columns
     return image @ texts.T / temperature, text @ images.T / temperature
 
 
 def contrastive_loss(logits: Sequence[Array], targets: Sequence[Array]) -> Float[Array, ""]:
-    """Returns soft cross-entropy, averaged over rows and over both directions; targets are fixed."""
+    """Returns soft cross-entropy, the mean over rows and both directions; targets are fixed."""
     fixed = jax.lax.stop_gradient(tuple(targets))
     losses = [soft_cross_entropy(own, wanted).mean() for own, wanted in zip(logits, fixed)]
     return sum(losses) / 2
@@ -107,7 +107,7 @@ class ContrastiveObjective:
         return Result(loss, {"itc_accuracy": accuracy, "temperature": temperature}, enqueue)
 
     def _column_weights(self, fresh: int, columns: int, ramp: Array) -> Float[Array, "m"]:
-        """Returns what is added to each column's logits: 0, or the log of a queue column's share."""
+        """Returns what is added to each column's logits: 0, or the log of the queue's share."""
         share = jnp.log(jnp.maximum(ramp, 1e-9)) if self.queue_ramp else 0.0
         return jnp.where(jnp.arange(columns) < fresh, 0.0, share)
 

@@ -26,8 +26,8 @@ def feature_losses(
 ) -> Float[Array, "*b"]:
     """Returns the loss of each region's feature, averaged over its numbers.
 
-    * "l2": squared error. UNITER's paper (section 3.2) writes a squared norm; its code averages over
-      the feature as well, and so does ViLBERT's.
+    * "l2": squared error. UNITER's paper (section 3.2) writes a squared norm; its code averages
+      over the feature as well, and so does ViLBERT's.
     * "smooth_l1": LXMERT (section 3.1.2).
     """
     difference = predicted.astype(jnp.float32) - targets

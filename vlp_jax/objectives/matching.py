@@ -1,4 +1,4 @@
-"""Image-text matching with hard negatives drawn from contrastive similarities (ALBEF section 3.2)."""
+"""Image-text matching: hard negatives from contrastive similarities (ALBEF section 3.2), or others."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,12 +25,14 @@ class MatchingObjective:
     `negatives` = "hard" draws 2B of them, to B matches, from the contrastive similarities (ALBEF);
     "random" as many, uniformly; "swapped" gives half of the B pairs another image (UNITER).
     `in_batch` = "teacher" measures similarity to the teacher's vectors, as ALBEF's code does,
-    "online" to the model's own.
+    "online" to the model's own. `hardness` scales the log weights of the draw: 1 is ALBEF, smaller
+    values give easier negatives, from which a short run gets going.
     """
 
     weight: float = 1.0
     negatives: Literal["hard", "random", "swapped"] = "hard"
     in_batch: Literal["teacher", "online"] = "online"
+    hardness: float = 1.0
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
     metrics = ("itm_accuracy",)
@@ -84,4 +86,5 @@ class MatchingObjective:
             return (jnp.zeros((views.size, views.size)),) * 2
         own = views.vectors()
         columns = own if teacher is None or self.in_batch == "online" else teacher.vectors()
-        return jax.lax.stop_gradient(contrastive_logits(own, columns, views.temperature()))
+        logits = contrastive_logits(own, columns, views.temperature())
+        return jax.tree.map(lambda x: jax.lax.stop_gradient(self.hardness * x), logits)

@@ -1,4 +1,4 @@
-"""Pairs that belong together or not: as the data joined them, or with images swapped in the batch."""
+"""Pairs that belong together or not: as the data joined them, or with images swapped in a batch."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -46,9 +46,10 @@ def match_classes(labels: Int[Array, "b"], match_index: int) -> Int[Array, "b"]:
 class PairObjective:
     """Cross-entropy of `pair_labels`: how the data joined the text and the image of each example.
 
-    * "contrastive_tags": 1 for another image's tags (OSCAR, section 3); OSCAR+ has a third class, 2,
-      for another image's caption (VinVL, section 3.2), and its head three `classes`.
-    * "sentence_image": 1 if the second of two captions is of another image (VisualBERT, section 3.3).
+    * "contrastive_tags": 1 for another image's tags (OSCAR, section 3); OSCAR+ has a third class,
+      2, for another image's caption (VinVL, section 3.2), and its head three `classes`.
+    * "sentence_image": 1 if the second of two captions is of another image (VisualBERT, section
+      3.3).
     * "pair": 1 for a caption that was replaced (ViLBERT, LXMERT).
 
     The text is the masked one, so that one pass serves masked language modelling as well.

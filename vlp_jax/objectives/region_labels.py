@@ -20,6 +20,8 @@ from vlp_jax.objectives.views import TEXTS, Views
 # The original's 1 / mask probability; Hugging Face rounds it to 6.67.
 LOSS_SCALE = 1 / 0.15
 
+Part = Literal["object", "attribute", "feature"]
+
 # The batch fields of each part: class and confidence, or the feature and which regions are hidden.
 _FIELDS = {
     "object": ("region_labels", "region_confidence"),
@@ -56,7 +58,7 @@ class RegionLabelsObjective:
     """
 
     weight: float = 1.0
-    parts: tuple[Literal["object", "attribute", "feature"], ...] = ("object", "attribute", "feature")
+    parts: tuple[Part, ...] = ("object", "attribute", "feature")
     masked_only: bool = False
     scale: float = LOSS_SCALE
     text: Literal["clean", "masked"] = "masked"

@@ -15,7 +15,7 @@ from vlp_jax.verify.runner import RUNNERS
 
 
 class Inputs(dict[str, Any]):
-    """The inputs of one loss by name: NumPy arrays, or traced ones where a gradient is asked for."""
+    """The inputs of one loss by name: NumPy arrays, or traced ones that have a gradient."""
 
     def __missing__(self, name: str) -> Any:
         raise ValueError(f'no input "{name}".{nearest(name, self)} There are {", ".join(self)}')
@@ -56,8 +56,7 @@ def find_loss(name: str) -> Loss:
 def _evaluate(bundle: Bundle, name: str) -> dict[str, Array]:
     """Returns the outputs of a loss, and the gradients that the bundle holds of its scalar."""
     function, prefix = find_loss(name), f"{name}/"
-    own = lambda arrays: {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    inputs, expected = own(bundle.inputs), own(bundle.expected)
+    inputs, expected = _of_loss(bundle.inputs, prefix), _of_loss(bundle.expected, prefix)
     wanted = [key.removeprefix("grad/") for key in expected if key.startswith("grad/")]
     unknown = [key for key in wanted if key not in inputs]
     if unknown:
@@ -73,6 +72,10 @@ def _evaluate(bundle: Bundle, name: str) -> dict[str, Array]:
     except ValueError as error:
         raise ValueError(f"{bundle.path}: {name}: {error}") from None
     return {**outputs, **{f"grad/{key}": grad for key, grad in grads.items()}}
+
+
+def _of_loss(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): x for k, x in arrays.items() if k.startswith(prefix)}
 
 
 def spread(rows: np.ndarray, mask: Bool[np.ndarray, "*b"]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The losses of ALBEF with explicit inputs: contrast with queues, distillation, momentum, answers."""
+"""The losses of ALBEF with explicit inputs: contrast with queues, distillation, answers."""
 
 import jax
 import jax.numpy as jnp

@@ -126,7 +126,10 @@ def _masked_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
 def _losses(bundle: Bundle, outputs: dict[str, Any]) -> dict[str, Array]:
     """The six losses and their sum; region labels count on all regions, by their confidence."""
     scale = bundle.config.get("visual_loss_normalizer", LOSS_SCALE)
-    visual = lambda losses, weights: weighted_region_loss(losses, bundle.input(weights), scale=scale)
+
+    def visual(losses: Array, weights: str) -> Array:
+        return weighted_region_loss(losses, bundle.input(weights), scale=scale)
+
     objects = cross_entropy(outputs["obj_logits"], bundle.ids("obj_labels"))
     attributes = cross_entropy(outputs["attr_logits"], bundle.ids("attr_labels"))
     features = feature_losses(outputs["feat_pred"], bundle.input("feat_labels"), "smooth_l1")

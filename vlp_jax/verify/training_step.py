@@ -108,7 +108,8 @@ def _optimizer(loaded: Loaded, name: str) -> optax.GradientTransformation:
 def _remember_gradients() -> optax.GradientTransformation:
     """A transformation that changes nothing and whose state is what has passed through it last."""
     zeros = lambda params: jax.tree.map(jnp.zeros_like, params)
-    return optax.GradientTransformation(zeros, lambda updates, state, params=None: (updates, updates))
+    keep = lambda updates, state, params=None: (updates, updates)
+    return optax.GradientTransformation(zeros, keep)
 
 
 def _initial_state(loaded: Loaded, optimizer: optax.GradientTransformation) -> TrainState:
@@ -188,7 +189,7 @@ def _without_noise(name: str, bias: np.ndarray) -> Tokens:
 
 
 def _big_step(loaded: Loaded, params: Any, state: TrainState) -> dict[str, Any]:
-    """Returns the parameters after one step of the bundle's other optimizer, by the same gradient."""
+    """Returns the parameters after a step of the bundle's other optimizer with the same gradient."""
     if "big_step_optimizer" not in loaded.bundle.config:
         return {}
     optimizer = _optimizer(loaded, "big_step_optimizer")

@@ -1,0 +1,87 @@
+"""Tests of the command line itself: verbs, help, and errors that are one readable message."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.tiny import command, environment
+from vlp_jax.cli import main as module
+from vlp_jax.cli.main import VERBS, main
+
+
+def exit_status(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code
+
+
+def test_help_lists_every_verb_with_its_summary(capsys):
+    assert exit_status("--help") == 0
+    shown = "".join(capsys.readouterr().out.split())
+    for verb in VERBS:
+        summary = importlib.import_module(f"vlp_jax.cli.{verb}").__doc__.strip().splitlines()[0]
+        assert "".join((verb + summary).split()) in shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    assert exit_status(verb, "--help") == 0
+    assert f"usage: vlp-jax {verb}" in capsys.readouterr().out
+
+
+def test_unknown_verbs_and_arguments(capsys):
+    assert exit_status("trian") == 2
+    assert "invalid choice: 'trian'" in capsys.readouterr().err
+    assert exit_status() == 2
+    assert exit_status("evaluate", "--workdir", "x", "--stop", "3") == 2
+    assert "unknown arguments: --stop 3" in capsys.readouterr().err
+
+
+def test_only_training_takes_overrides(capsys):
+    assert exit_status("evaluate", "--workdir", "x", "--config.seed=3") == 2
+    assert "unknown arguments: --config.seed=3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("a reason"), FileNotFoundError("a reason"), PermissionError("a reason")],
+    ids=lambda error: type(error).__name__,
+)
+def test_user_errors_are_one_line(monkeypatch, capsys, error):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr("vlp_jax.cli.evaluate.run", fail)
+    assert main(["evaluate", "--workdir", "x"]) == 1
+    assert capsys.readouterr().err == "vlp-jax evaluate: a reason\n"
+
+
+def test_our_own_mistakes_keep_their_trace(monkeypatch):
+    def fail(args):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("vlp_jax.cli.evaluate.run", fail)
+    with pytest.raises(TypeError, match="a bug"):
+        main(["evaluate", "--workdir", "x"])
+
+
+def test_arguments_come_from_the_command_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["vlp-jax", "--help"])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert "Vision-language pre-training in JAX" in capsys.readouterr().out
+
+
+def test_python_m_is_the_same_command():
+    ended = subprocess.run(
+        command("train", "--config", "nowhere.py", "--workdir", "x"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 1 and ended.stdout == ""
+    assert ended.stderr.startswith('vlp-jax train: no config file "nowhere.py"')
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,73 @@
+"""Tests of the package as a whole: what importing it costs, and the configs that come with it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vlp_jax
+from vlp_jax.cli.main import main
+from vlp_jax.config import ExperimentConfig, load_config
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+HEAVY = ("torch", "tensorflow", "orbax", "jax", "flax", "grain", "cv2", "transformers", "matplotlib")
+MEASURE = "import time; t = time.perf_counter(); import vlp_jax; print(time.perf_counter() - t)"
+names = [str(path.relative_to(ROOT / "configs")) for path in CONFIGS]
+
+
+def output_of(code: str) -> str:
+    """Returns what a fresh Python process prints."""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_importing_takes_less_than_two_seconds():
+    assert min(float(output_of(MEASURE)) for _ in range(3)) < 2.0
+
+
+def test_importing_stays_light():
+    shown = output_of("import json, sys, vlp_jax; print(json.dumps(sorted(sys.modules)))")
+    loaded = {name.partition(".")[0] for name in json.loads(shown)}
+    assert loaded & set(HEAVY) == set()
+
+
+def test_training_evaluating_and_using_a_model_need_neither_torch_nor_tensorflow():
+    code = "import json, sys, importlib, vlp_jax\n"
+    for room in ("training.loop", "evaluation.evaluate", "inference", "interchange", "zoo"):
+        code += f"importlib.import_module('vlp_jax.{room}')\n"
+    loaded = {name.partition(".")[0] for name in json.loads(output_of(code + "print(json.dumps(list(sys.modules)))"))}
+    assert "jax" in loaded and not loaded & {"torch", "tensorflow", "transformers"}
+
+
+def test_what_the_package_offers():
+    assert set(vlp_jax.__all__) == {"__version__", "load"}
+    assert all(hasattr(vlp_jax, name) for name in vlp_jax.__all__)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=names)
+def test_every_shipped_config_loads(path):
+    config = load_config(str(path))
+    smoke = load_config(f"{path}:smoke")
+    assert isinstance(config, ExperimentConfig) and isinstance(smoke, ExperimentConfig)
+    assert smoke.training.steps < config.training.steps
+    assert smoke.objectives.keys() == config.objectives.keys()
+    with pytest.raises(ValueError, match="smok.*smoke"):
+        load_config(f"{path}:smok")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGS, ids=names)
+def test_every_shipped_config_runs_with_smoke(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    workdir = tmp_path / "run"
+    assert main(["train", "--config", f"{path}:smoke", "--workdir", str(workdir), "--report"]) == 0
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["steps"] == load_config(f"{path}:smoke").training.steps
+    assert (workdir / "report.html").stat().st_size > 10_000
+    assert summary["seconds"] > 0 and 0 <= summary["data_wait_share"] <= 1
