@@ -93,10 +93,10 @@ def test_a_metrics_file_that_cannot_be_opened(tmp_path, capsys):
     assert "metrics.jsonl" in refused(capsys, tmp_path)
 
 
-def on_pairs(path: Path, workdir: Path, *more: str, argument: str = "pairs") -> list[str]:
+def on_pairs(path: Path, workdir: Path, *more: str) -> list[str]:
     data = ["--config.data.source=json", f"--config.data.path={path}"]
-    overrides = ["--config.data.vocabulary=bert-base-uncased", *more]
-    return ["train", "--config", f"{CONFIG}:{argument}", "--workdir", str(workdir), *data, *overrides]
+    start = ["train", "--config", f"{CONFIG}:pairs", "--workdir", str(workdir)]
+    return [*start, *data, "--config.data.vocabulary=bert-base-uncased", *more]
 
 
 def test_your_own_pictures_with_some_unusable_are_counted_in_the_summary(tmp_path, capsys, caplog):

@@ -41,6 +41,9 @@ class AllKnowing:
     def text_vectors(self, texts):
         return (self._words(texts)[:, None] == self.ids[None]).all(-1).astype(float)
 
+    def temperature(self):
+        return 0.5
+
     def match(self, texts, images):
         right = (self._words(texts) == self.ids[self._numbers(images)]).all(-1)
         return self.sign * np.where(right, 1.0, -1.0)

@@ -49,7 +49,7 @@ def test_retrieval_of_a_model_that_knows(right):
 
 
 def test_only_the_best_candidates_are_scored_again(experiment, right):
-    """Contrastive scores put the right one last: the matching head sees it among 16, not among 4."""
+    """Contrastive scores put the right one last: matching sees it among 16, not among 4."""
     bound = AllKnowing(experiment.config, experiment.vocabulary)
     bound.image_vectors = lambda images: -np.eye(16)[bound._numbers(images)]
     context = dataclasses.replace(right, bound=bound)
@@ -58,6 +58,17 @@ def test_only_the_best_candidates_are_scored_again(experiment, right):
     assert few["i2t_r1"] == few["t2i_r10"] == all_of_them["i2t_r10"] == 0.0
     assert few["i2t_r1_itm"] == few["t2i_r10_itm"] == 0.0
     assert all_of_them["i2t_r1_itm"] == all_of_them["t2i_r1_itm"] == 1.0
+
+
+def test_the_contrastive_logit_can_be_added_to_the_match(experiment, right):
+    """Where the matching head is undecided, the similarity decides."""
+    bound = AllKnowing(experiment.config, experiment.vocabulary)
+    bound.match = lambda texts, images: np.zeros(len(texts.mask))
+    context = dataclasses.replace(right, bound=bound)
+    alone = figures(RetrievalTask(limit=16), context, "retrieval")
+    added = figures(RetrievalTask(limit=16, add_similarity=True), context, "retrieval")
+    assert alone["i2t_r1_itm"] == pytest.approx(1 / 16)  # all tied
+    assert added["i2t_r1_itm"] == added["t2i_r1_itm"] == 1.0
 
 
 def test_each_pair_is_matched_once(experiment, right):
@@ -69,7 +80,7 @@ def test_each_pair_is_matched_once(experiment, right):
         return match(texts, images)
 
     bound.match = counted
-    figures(RetrievalTask(limit=16, rerank=16), dataclasses.replace(right, bound=bound), "retrieval")
+    figures(RetrievalTask(limit=16), dataclasses.replace(right, bound=bound), "retrieval")
     assert len(set(seen)) == 16 * 16 and len(seen) < 16 * 16 + 8 * 8  # the last batch is filled up
 
 
@@ -231,7 +242,7 @@ def test_tasks_that_cannot_run_are_left_out_with_the_reason(experiment, right, c
 
 @pytest.fixture
 def broken_pairs(tmp_path):
-    """An experiment on captioned pictures; one picture for training, two for testing are corrupt."""
+    """An experiment on captioned pictures; one for training and two for testing are corrupt."""
     for name, bad in (("train", ["3"]), ("test", ["3", "5"])):
         (tmp_path / name).mkdir()
         write_pairs(tmp_path / name)
@@ -317,6 +328,6 @@ def test_the_report_of_a_run(experiment, right, tmp_path):
     }
     write_report(tmp_path / "report.html", report)
     page = (tmp_path / "report.html").read_text()
-    for text in ("Image → text R@1, re-ranked (test)", "mlm was nan", "Twemoji", "0.5 M parameters"):
+    for text in ("Image → text R@1, re-ranked (test)", "mlm was nan", "Twemoji", "0.5 M param"):
         assert text in page
     assert "http://" not in page.replace("http://www.w3.org", "")  # nothing is fetched

@@ -82,7 +82,7 @@ def test_one_value_is_a_list_of_one():
     ("images", "error", "message"),
     [
         ([], ValueError, "an empty list was given; expected at least one image or text"),
-        ([PIXELS, 7], ValueError, "image 1 is a int; expected a path, bytes, a PIL image or an array"),
+        ([PIXELS, 7], ValueError, "image 1 is a int; expected a path, bytes, a PIL image or an"),
         (None, ValueError, "image 0 is a NoneType"),
         (PIXELS.astype(float), ValueError, "float64.*expected uint8"),
         ("gone.png", FileNotFoundError, 'image file "gone.png" does not exist'),

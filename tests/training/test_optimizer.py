@@ -29,7 +29,8 @@ ZEROS = jax.tree.map(jnp.zeros_like, PARAMS)
 
 
 def constant(**fields) -> OptimizerConfig:
-    return OptimizerConfig(**dict(schedule="constant", learning_rate=0.1, weight_decay=0.0) | fields)
+    usual = dict(schedule="constant", learning_rate=0.1, weight_decay=0.0)
+    return OptimizerConfig(**usual | fields)
 
 
 def changes(config: OptimizerConfig, grads, params=PARAMS) -> dict[str, float]:
@@ -50,7 +51,8 @@ def test_cosine_schedule_at_its_corners():
 def test_linear_and_constant_schedules_at_their_corners():
     fields = dict(learning_rate=0.8, end_learning_rate=0.2, warmup_steps=2)
     linear = make_schedule(OptimizerConfig(schedule="linear", **fields), 8)
-    assert [float(linear(s)) for s in (0, 1, 2, 5, 8, 9)] == pytest.approx([0, 0.4, 0.8, 0.5, 0.2, 0.2])
+    wanted = [0, 0.4, 0.8, 0.5, 0.2, 0.2]
+    assert [float(linear(s)) for s in (0, 1, 2, 5, 8, 9)] == pytest.approx(wanted)
     flat = make_schedule(OptimizerConfig(schedule="constant", **fields), 8)
     assert [float(flat(s)) for s in (0, 1, 2, 5, 800)] == pytest.approx([0, 0.4, 0.8, 0.8, 0.8])
 

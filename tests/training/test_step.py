@@ -110,9 +110,8 @@ def test_dropout_draws_anew_in_each_step():
     experiment = assemble(config)
     stepper = Stepper(experiment, 1, 1, 1)
     batch = experiment.mixture.batch(0)
-    losses = [
-        stepper.step(stepper.initial.replace(step=jnp.int32(n)), batch)[1]["loss"] for n in (0, 1, 0)
-    ]
+    starts = [stepper.initial.replace(step=jnp.int32(number)) for number in (0, 1, 0)]
+    losses = [stepper.step(start, batch)[1]["loss"] for start in starts]
     assert losses[0] == losses[2] != losses[1]
 
 

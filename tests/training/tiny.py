@@ -25,7 +25,8 @@ CONFIG = Path(__file__).with_name("tiny_config.py")
 def tiny(argument: str = "", **overrides: Any) -> ExperimentConfig:
     """Returns the tiny experiment; overrides are written `training__steps=5`."""
     spec = f"{CONFIG}:{argument}" if argument else str(CONFIG)
-    return load_config(spec, [f"--config.{k.replace('__', '.')}={v!r}" for k, v in overrides.items()])
+    pairs = [(name.replace("__", "."), value) for name, value in overrides.items()]
+    return load_config(spec, [f"--config.{path}={value!r}" for path, value in pairs])
 
 
 def command(*arguments: Any) -> list[str]:

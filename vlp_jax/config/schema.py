@@ -30,6 +30,7 @@ class DataConfig:
     `source` is one name, or several joined by "::"; then each step draws its batch from one of
     them, in proportion to `weights` (by source name, 1 if not given). `source_args` holds each
     source's own options, by source name; entries of sources that are not in use are not read.
+    `foils` adds false captions of the same words where a source has them, for the matching objective.
     `vocabulary` is "bert-base-uncased", "fit" (made from the training texts), or a path.
     """
 
@@ -46,6 +47,7 @@ class DataConfig:
     add_sep: bool = False
     text_style: str = "albef"
     max_words: int = 30
+    foils: bool = False
     tags: bool = False
     augment: str = "none"
     flip: bool = True

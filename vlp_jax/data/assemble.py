@@ -67,6 +67,7 @@ def make_processor(
         add_sep=config.add_sep,
         text_style=config.text_style,
         max_words=config.max_words,
+        foils=config.foils and train,
         tags=config.tags,
     )
 

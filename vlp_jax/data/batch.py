@@ -26,6 +26,8 @@ FIELDS: dict[str, Field] = {
     "text_ids": Field(("int32",), ("B", "L"), "caption tokens"),
     "text_mask": Field(("bool",), ("B", "L"), "True = real token"),
     "text_segments": Field(("int32",), ("B", "L"), "0 = first part, 1 = second part"),
+    "foil_ids": Field(("int32",), ("B", "L"), "tokens of a false caption made of the same words"),
+    "foil_mask": Field(("bool",), ("B", "L"), "True = real token"),
     "mlm_ids": Field(("int32",), ("B", "L"), "caption tokens with some of them masked"),
     "mlm_labels": Field(("int32",), ("B", "L"), f"masked tokens; {IGNORE} elsewhere"),
     "question_ids": Field(("int32",), ("B", "Q"), "question tokens"),

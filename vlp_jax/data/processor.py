@@ -15,7 +15,7 @@ from vlp_jax.data.masking import Masking, mask_tokens
 from vlp_jax.data.text import TEXT_STYLES, encode_pair
 from vlp_jax.data.tokenizer import Tokenizer
 
-PROVIDES = ("image", "caption", "question", "regions")
+PROVIDES = ("image", "caption", "question", "regions", "foils")
 """What a source may say it provides; each brings fields of its own into the batch."""
 
 Example = dict[str, np.ndarray]
@@ -32,6 +32,7 @@ class Processor:
     mlm: masking of captions, or None for no masked fields.
     train: draws one of the captions and augments; otherwise first caption, plain resize.
     text_style: a name in TEXT_STYLES, cutting at `max_words` words before tokenisation.
+    foils: adds one of the record's "near_misses", where the source provides them.
     tags: appends the region labels as a second segment (OSCAR), which adds text_segments.
     """
 
@@ -49,6 +50,7 @@ class Processor:
     add_sep: bool = False
     text_style: str = "albef"
     max_words: int = 30
+    foils: bool = False
     tags: bool = False
 
     def __post_init__(self):
@@ -77,6 +79,8 @@ class Processor:
             example |= pixels
         if "caption" in self.provides:
             example |= self._caption(record, labels, rng)
+        if self.foils and "foils" in self.provides:
+            example |= self._foil(record, rng)
         if "question" in self.provides:
             example |= self._question(record)
         return example
@@ -129,6 +133,12 @@ class Processor:
         if self.mlm is not None:
             example["mlm_ids"], example["mlm_labels"] = self._masked(ids, mask, rng)
         return example
+
+    def _foil(self, record: Mapping[str, Any], rng: np.random.Generator) -> Example:
+        foils = _take(record, "near_misses")
+        text = self._first_usable([foils[int(rng.integers(len(foils)))]])
+        ids, mask = self.tokenizer.encode(text, self.text_length, self.add_sep)
+        return {"foil_ids": ids, "foil_mask": mask}
 
     def _first_usable(self, captions: list[str]) -> str:
         """Returns the first caption that is not empty after cleaning."""

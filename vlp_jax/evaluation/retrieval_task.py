@@ -32,13 +32,16 @@ class RetrievalTask:
     """Image→text and text→image recall at 1, 5 and 10 on the first `limit` records.
 
     The `rerank` best candidates of each query are scored again by the matching head (ALBEF,
-    section 4). `examples` queries and heat maps go into the report.
+    section 4). With `add_similarity` the contrastive logit is added to that score (as LAVIS does):
+    the head learns against negatives drawn in proportion to that logit, so what it says is what
+    the logit has not said yet. `examples` queries and heat maps go into the report.
     """
 
     source: str = ""
     split: str = "test"
     limit: int = 512
     rerank: int = 16
+    add_similarity: bool = False
     examples: int = 3
 
     needs = ("image", "caption")
@@ -51,7 +54,9 @@ class RetrievalTask:
         figures = self._figures(gallery, similarities, similarities.T, "")
         final = similarities, similarities.T
         if "itm" in context.bound.model.heads and self.rerank:
-            final = rescore(context, gallery, similarities, min(self.rerank, len(gallery.ids)))
+            temperature = context.bound.temperature() if self.add_similarity else np.inf
+            k = min(self.rerank, len(gallery.ids))
+            final = rescore(context, gallery, similarities, k, similarities / temperature)
             figures |= self._figures(gallery, *final, "_itm")
         outcome = Outcome(figures={f"{prefix}{k}": v for k, v in figures.items()})
         outcome.rows = _rows(figures, self.split, len(gallery.ids), not prefix)
@@ -82,16 +87,19 @@ def encode_gallery(context: Context, source, limit: int) -> Gallery:
 
 
 def rescore(
-    context: Context, gallery: Gallery, similarities: np.ndarray, k: int
+    context: Context, gallery: Gallery, similarities: np.ndarray, k: int, added: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns re-ranked scores [images, texts] and [texts, images]; each pair is scored once."""
+    """Returns re-ranked scores [images, texts] and [texts, images]; each pair is scored once.
+
+    `added` [images, texts] is added to the match log odds.
+    """
     best_texts = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
     best_images = np.argsort(-similarities.T, axis=1, kind="stable")[:, :k]
     wanted = np.zeros(similarities.shape, bool)
     np.put_along_axis(wanted, best_texts, True, axis=1)
     np.put_along_axis(wanted.T, best_images, True, axis=1)
     scores = np.zeros(similarities.shape)
-    scores[wanted] = match_scores(context, gallery, *np.nonzero(wanted))
+    scores[wanted] = match_scores(context, gallery, *np.nonzero(wanted)) + added[wanted]
     return (
         rerank(similarities, best_texts, np.take_along_axis(scores, best_texts, 1)),
         rerank(similarities.T, best_images, np.take_along_axis(scores.T, best_images, 1)),

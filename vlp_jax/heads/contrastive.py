@@ -43,12 +43,8 @@ class ContrastiveHead(nn.Module):
 
     def image(self, tokens: Tokens) -> Float[Array, "b w"]:
         """Returns the unit vector of each image."""
-        return l2_normalise(self.image_projection(_pooled(tokens, self.image_pool)))
+        return l2_normalise(self.image_projection(tokens.pooled(self.image_pool)))
 
     def text(self, tokens: Tokens) -> Float[Array, "b w"]:
         """Returns the unit vector of each text."""
-        return l2_normalise(self.text_projection(_pooled(tokens, self.text_pool)))
-
-
-def _pooled(tokens: Tokens, pool: str) -> Float[Array, "b d"]:
-    return tokens.masked_mean() if pool == "mean" else tokens.states[:, 0]
+        return l2_normalise(self.text_projection(tokens.pooled(self.text_pool)))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from vlp_jax.heads import POOLERS
 from vlp_jax.layers.projection import Linear
-from vlp_jax.layers.tokens import Fused
+from vlp_jax.layers.tokens import Fused, Tokens
 
 
 @POOLERS.register("first")
@@ -42,21 +42,23 @@ class TanhPooler(nn.Module):
 class ProductPooler(nn.Module):
     """relu(Wₜ · text [CLS]) ∘ relu(Wᵢ · image token 0): ViLBERT, section 3.2.
 
-    `combine` = "sum" adds the two vectors instead of multiplying them.
+    `combine` = "sum" adds the two vectors instead of multiplying them; `pool` = "mean" takes the
+    means over the real tokens instead of the first ones.
     """
 
     width: int = 1024
+    pool: Literal["first", "mean"] = "first"
     combine: Literal["product", "sum"] = "product"
     dropout: float = 0.1
 
     @nn.compact
     def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:
-        def pooled(name: str, states: Array) -> Float[Array, "b d"]:
+        def pooled(name: str, tokens: Tokens) -> Float[Array, "b d"]:
             dense = Linear(self.width, axes=("embed", None), name=name)
-            vector = jax.nn.relu(dense(states[:, 0]))
+            vector = jax.nn.relu(dense(tokens.pooled(self.pool)))
             self.sow("intermediates", f"{name}_output", vector)
             return vector
 
-        text, image = pooled("text", fused.text.states), pooled("image", fused.image.states)
+        text, image = pooled("text", fused.text), pooled("image", fused.image)
         combined = text * image if self.combine == "product" else text + image
         return nn.Dropout(self.dropout)(combined, deterministic=deterministic)

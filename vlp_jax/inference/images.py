@@ -44,7 +44,7 @@ def _decoded(image: Any, index: int) -> np.ndarray:
 
 
 def _pil_pixels(image: Image.Image) -> np.ndarray:
-    """Returns the pixels as decoding the image's file gives them: upright, alpha and 16 bits kept."""
+    """Returns the pixels that decoding the image's file gives: upright, with alpha and 16 bits."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         return np.asarray(image).astype(np.uint16)

@@ -84,7 +84,7 @@ class Model:
         """
         self._needs("vqa", "answer")
         if not self.answers:
-            raise ValueError("this model came without its list of answers: give `load` the `answers`")
+            raise ValueError("this model came without its list of answers: give `load` those")
         pixels, asked = self._pixels(images), listed(questions)
         count = max(len(pixels), len(asked))
         if {len(pixels), len(asked)} - {1, count}:

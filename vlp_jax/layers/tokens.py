@@ -36,6 +36,10 @@ class Tokens:
         weights = self.mask[..., None].astype(self.states.dtype)
         return (self.states * weights).sum(1) / jnp.maximum(weights.sum(1), 1)
 
+    def pooled(self, how: str) -> Float[Array, "b d"]:
+        """Returns one state a row: the "first" token's, or the "mean" of the real tokens."""
+        return self.masked_mean() if how == "mean" else self.states[:, 0]
+
 
 @flax.struct.dataclass
 class Fused:

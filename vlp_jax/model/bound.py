@@ -41,6 +41,10 @@ class Bound:
         """Returns contrastive unit vectors of encoded texts."""
         return self._text_vector(self.params, texts)
 
+    def temperature(self) -> float:
+        """Returns the temperature of the contrastive similarities."""
+        return float(self.model.apply({"params": self.params}, method=Model.temperature))
+
     def match(self, texts: Tokens, images: Tokens) -> Float[Array, "b"]:
         """Returns the log odds that each text belongs to its image."""
         return self._match(self.params, texts, images)

@@ -26,13 +26,15 @@ class MatchingObjective:
     "random" as many, uniformly; "swapped" gives half of the B pairs another image (UNITER).
     `in_batch` = "teacher" measures similarity to the teacher's vectors, as ALBEF's code does,
     "online" to the model's own. `hardness` scales the log weights of the draw: 1 is ALBEF, smaller
-    values give easier negatives, from which a short run gets going.
+    values give easier negatives, from which a short run gets going. If the batch holds foils, that
+    share of the negative texts are the image's own foil (Yuksekgonul et al. 2023, NegCLIP).
     """
 
     weight: float = 1.0
     negatives: Literal["hard", "random", "swapped"] = "hard"
     in_batch: Literal["teacher", "online"] = "online"
     hardness: float = 1.0
+    foils: float = 0.5
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
     metrics = ("itm_accuracy",)
@@ -64,6 +66,9 @@ class MatchingObjective:
     ) -> tuple[Array, Array]:
         """Returns the same of all own pairs and of both kinds of negatives."""
         own = jnp.arange(views.size)
+        if "foil_ids" in views.batch:
+            chosen = jax.random.bernoulli(views.draw_key("foils"), self.foils, own.shape)
+            negative_texts = jnp.where(chosen, views.size + own, negative_texts)
         texts = jnp.concatenate([own, negative_texts])
         images = jnp.concatenate([negative_images, own])
         match = views.run(VisionLanguageModel.match_logits, views.fused(), name="match")

@@ -14,6 +14,7 @@ from vlp_jax.model import VisionLanguageModel
 # Which batch fields hold the ids and the mask of each text.
 TEXTS = {
     "clean": ("text_ids", "text_mask"),
+    "foil": ("foil_ids", "foil_mask"),
     "masked": ("mlm_ids", "text_mask"),
     "question": ("question_ids", "question_mask"),
 }
@@ -58,7 +59,7 @@ class Views:
     def text(self, kind: str = "clean") -> Tokens:
         """Text tokens [B, L, D] of the "clean" or "masked" caption or of the "question"."""
         ids, mask = (self.batch[name] for name in TEXTS[kind])
-        segments = None if kind == "question" else self.batch.get("text_segments")
+        segments = None if kind in ("question", "foil") else self.batch.get("text_segments")
         return self._once(("text", kind), VisionLanguageModel.encode_text, ids, mask, segments)
 
     def fused(self, text: str = "clean") -> Fused:
@@ -67,12 +68,17 @@ class Views:
         return self._once(("fused", text), VisionLanguageModel.fuse, self.text(text), image)
 
     def fused_pairs(self, texts: Int[Array, "n"], images: Int[Array, "n"], once: str = "") -> Fused:
-        """Fusion of clean text i with image j for index pairs (i, j), each [N].
+        """Fusion of text i with image j for index pairs (i, j), each [N].
 
+        Text i < B is the clean caption of example i, text B + i its foil if the batch holds foils.
         Objectives that mean the same pairs give the same name as `once` and share the pass.
         """
         pick = lambda tokens, index: jax.tree.map(lambda x: jnp.take(x, index, axis=0), tokens)
-        pairs = pick(self.text(), texts), pick(self.image(), images)
+        known = self.text()
+        if "foil_ids" in self.batch:
+            foils = self.text("foil")
+            known = jax.tree.map(lambda *x: jnp.concatenate(x), known, foils)
+        pairs = pick(known, texts), pick(self.image(), images)
         if once:
             return self._once(("pairs", once), VisionLanguageModel.fuse, *pairs)
         return self.run(VisionLanguageModel.fuse, *pairs, name="pairs")

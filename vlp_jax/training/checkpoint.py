@@ -143,7 +143,8 @@ class CheckpointStore:
         have, want = _shapes(self._saved_tree(step)), _shapes(wanted)
         # Parameters first: their moments and the teacher only repeat what differs.
         names = sorted({**want, **have}, key=lambda name: not name.startswith("params/"))
-        lines = [_difference(n, have.get(n), want.get(n)) for n in names if have.get(n) != want.get(n)]
+        shapes = [(name, have.get(name), want.get(name)) for name in names]
+        lines = [_difference(name, old, new) for name, old, new in shapes if old != new]
         if lines:
             shown = lines[:12] + [f"  … and {len(lines) - 12} more"] * (len(lines) > 12)
             raise ValueError(

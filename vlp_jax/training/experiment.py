@@ -43,7 +43,7 @@ class Experiment:
         return {"config": to_plain(self.config), "vocabulary": self.vocabulary.to_json()}
 
     def metric_names(self) -> tuple[str, ...]:
-        """The names of all metrics that steps of any source give, as `step.update_meters` adds up."""
+        """The names of all metrics that `step.update_meters` adds up, whatever the source."""
         names = {"loss", "gradient_norm", NON_FINITE_SHARE}
         for chosen in self.objectives.values():
             for name, objective in chosen.items():

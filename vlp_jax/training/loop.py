@@ -110,6 +110,7 @@ class _Run:
         self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
         shardings = jax.tree.map(lambda x: x.sharding, self.state)
         self.steps = experiment.compiled_steps(shardings)
+        self._compiled: set[str] = set()
         self._last_log = (self.start, time.perf_counter())
 
     def until_done(self, interruption: Interruption) -> RunResult:
@@ -166,14 +167,11 @@ class _Run:
         source = self.experiment.mixture.choice(step)
         with self.clock.measure("data"):
             batch = put_batch(next(batches), self.experiment.mesh)
-        first = step == self.start or source not in self._compiled()
-        with self.clock.measure("compile" if first else "step"):
+        with self.clock.measure("step" if source in self._compiled else "compile"):
             self.state, _ = self.steps[source](self.state, batch)
             # Waiting here keeps the data time honest; the next batch is already being made.
             jax.block_until_ready(self.state.step)
-
-    def _compiled(self) -> set[str]:
-        return {s for s, f in self.steps.items() if f._cache_size()}
+        self._compiled.add(source)
 
     def _after(self, step: int) -> None:
         training = self.training
@@ -207,7 +205,7 @@ class _Run:
                 f"loss or gradient was not finite in {bad} steps in a row up to step {step}; these "
                 "steps changed nothing. Lower config.optimizer.learning_rate, set "
                 "config.optimizer.clip_norm, or look at the data. "
-                + ("There is no checkpoint yet" if saved is None else f"Last checkpoint: step {saved}")
+                + ("No checkpoint was saved yet" if saved is None else f"Last checkpoint: {saved}")
             )
 
     def _evaluate(self, step: int) -> None:

@@ -43,7 +43,7 @@ class EmojiScenes:
     size: number of scenes. canvas: side of the picture in pixels. concepts: how many to use.
     """
 
-    provides = frozenset({"image", "caption", "question", "regions"})
+    provides = frozenset({"image", "caption", "question", "regions", "foils"})
     attribution = emoji_sprites.ATTRIBUTION
 
     def __init__(
