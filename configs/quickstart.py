@@ -19,7 +19,10 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         fusion="cross_attention",
         fusion_args=dict(layers=2, **block),
         pooler="mean",
-        heads=dict(itc=dict(width=64, image_pool="mean", text_pool="mean"), itm={}, mlm={}, vqa=dict(form="mlp_norm")),
+        # A mean over tokens, because in a short run [CLS] does not learn where to look.
+        heads=dict(
+            itc=dict(width=64, image_pool="mean", text_pool="mean"), itm={}, mlm={}, vqa={}
+        ),
         init_std=0.05,
     )
     config.data = dict(
@@ -55,8 +58,8 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.training = dict(
         steps=600,
         momentum=0.9,
-        queue_size=256,
-        distillation_warmup=1000,
+        queue_size=128,
+        distillation_warmup=2000,
         log_every=20,
         checkpoint_every=300,
     )
