@@ -57,3 +57,17 @@ def test_an_unknown_combination():
         ValueError, match=r"pooler_args\.combine = 'prod'\. Did you mean \"product\""
     ):
         checked_fields(ProductPooler, {"combine": "prod"}, "config.model.pooler_args")
+
+
+def test_mean_takes_the_real_text_tokens(fused):
+    vector = POOLERS["mean"]().apply({}, fused)
+    weights = np.asarray(fused.text.mask, float)[..., None]
+    exact = (fused.text.states * weights).sum(1) / np.maximum(weights.sum(1), 1)
+    np.testing.assert_allclose(vector, exact, atol=1e-6)
+
+
+def test_product_of_means(fused):
+    p, vector = run(ProductPooler(width=7, pool="mean"), fused)
+    text = np.maximum(slow.linear(p["text"], fused.text.masked_mean()), 0)
+    image = np.maximum(slow.linear(p["image"], fused.image.masked_mean()), 0)
+    np.testing.assert_allclose(vector, text * image, atol=2e-5)

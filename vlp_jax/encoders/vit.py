@@ -93,11 +93,6 @@ class ViT(nn.Module):
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
-        if self.stem_width and self.patch_size % 4:
-            raise ValueError(
-                f"patch_size {self.patch_size} is not a multiple of 4, by which the convolutions of "
-                f"stem_width {self.stem_width} shrink the image"
-            )
         return image
 
     def _embed(self, image: Float[Array, "b h w c"]) -> Float[Array, "b t d"]:
