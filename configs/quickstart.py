@@ -12,7 +12,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.model = dict(
         vision="vit",
         vision_args=dict(
-            patch_size=16, stem_width=24, width=width, layers=3, heads=heads, mlp_width=2 * width
+            patch_size=16, stem_width=32, width=width, layers=3, heads=heads, mlp_width=2 * width
         ),
         text="bert",
         text_args=dict(width=width, layers=1, max_length=24, **block),
@@ -56,12 +56,12 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         groups=(dict(pattern="temperature", learning_rate=0.05, weight_decay=0.0),),
     )
     config.training = dict(
-        steps=600,
+        steps=560,
         momentum=0.9,
-        queue_size=128,
-        distillation_warmup=2000,
+        queue_size=256,
+        distillation_warmup=1000,
         log_every=20,
-        checkpoint_every=300,
+        checkpoint_every=280,
     )
     config.evaluation = dict(
         batch_size=64,

@@ -67,17 +67,11 @@ def test_number_of_tokens(changes):
     assert params["positions"].value.shape == (1, *tokens.states.shape[1:])
 
 
-def test_the_stem_halves_the_image_until_one_position_is_left_for_a_patch():
+def test_the_stem_shrinks_the_image_four_times():
     _, params = shapes(stem_width=4, image_size=16, patch_size=8)
-    kernels = [params[f"stem_{i}"]["kernel"].value.shape for i in range(3)]
-    assert kernels == [(3, 3, 3, 4), (3, 3, 4, 8), (3, 3, 8, 16)]
-    assert "stem_3" not in params
-    assert params["patch_embedding"]["kernel"].value.shape == (16, 16)
-
-
-def test_a_stem_needs_a_patch_size_that_is_a_power_of_two():
-    with pytest.raises(ValueError, match="power of 2, not 6"):
-        shapes(stem_width=4, image_size=12, patch_size=6)
+    assert params["stem_0"]["kernel"].value.shape == (3, 3, 3, 4)
+    assert params["stem_1"]["kernel"].value.shape == (3, 3, 4, 8)
+    assert params["patch_embedding"]["kernel"].value.shape == (2 * 2 * 8, 16)
 
 
 def test_computes_in_its_dtype():
@@ -94,3 +88,9 @@ def test_an_image_of_another_size():
 def test_patches_that_do_not_fit():
     with pytest.raises(ValueError, match="image_size 8 is not a multiple of patch_size 3"):
         shapes(patch_size=3)
+
+
+@pytest.mark.parametrize(("size", "patch"), [(28, 14), (12, 6), (8, 2)])
+def test_patches_that_do_not_fit_the_stem(size, patch):
+    with pytest.raises(ValueError, match=f"patch_size {patch} is not a multiple of 4"):
+        shapes(stem_width=4, image_size=size, patch_size=patch)

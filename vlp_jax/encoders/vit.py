@@ -35,9 +35,8 @@ def patchify(image: Float[Array, "b h w c"], patch: int) -> Float[Array, "b t p"
 class ViT(nn.Module):
     """Encodes `image` [B, H, W, 3] (uint8, or float already normalised) to [CLS] and patch tokens.
 
-    With `stem_width` > 0 strided convolutions, the first of that width and each twice as wide, stand
-    before the patch embedding, which then reads single positions; that helps small models that train
-    briefly (Xiao et al. 2021, "Early convolutions help transformers see better").
+    With `stem_width` > 0 two strided convolutions replace the linear patch embedding, which helps
+    small models that train briefly (Xiao et al. 2021, "Early convolutions help transformers").
     `distilled` adds a second learned token after [CLS] (DeiT, Touvron et al. 2021, section 4).
     """
 
@@ -93,12 +92,17 @@ class ViT(nn.Module):
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
+        if self.stem_width and self.patch_size % 4:
+            raise ValueError(
+                f"patch_size {self.patch_size} is not a multiple of 4, by which the convolutions of "
+                f"stem_width {self.stem_width} shrink the image"
+            )
         return image
 
     def _embed(self, image: Float[Array, "b h w c"]) -> Float[Array, "b t d"]:
         if self.stem_width:
             image = self._stem(image)
-        patch = 1 if self.stem_width else self.patch_size
+        patch = self.patch_size // (4 if self.stem_width else 1)
         patches = patchify(image, patch)
         embed = Linear(self.width, axes=("patch", "embed"), name="patch_embedding")
         batch, count = patches.shape[:2]
@@ -116,24 +120,13 @@ class ViT(nn.Module):
         return ("class_token", "distillation_token") if self.distilled else ("class_token",)
 
     def _stem(self, image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Halves the image until one position is left for each patch."""
-        for i in range(_halvings(self.patch_size)):
+        for i in range(2):
+            width = self.stem_width * (i + 1)
             init = nn.with_logical_partitioning(
                 nn.initializers.he_normal(), (None, None, None, "embed")
             )
-            width = min(self.stem_width * 2**i, self.width)
             conv = nn.Conv(
                 width, (3, 3), strides=2, kernel_init=init, dtype=image.dtype, name=f"stem_{i}"
             )
-            image = gelu(LayerNorm(self.epsilon, name=f"stem_norm_{i}")(conv(image)))
+            image = gelu(conv(image))
         return image
-
-
-def _halvings(patch_size: int) -> int:
-    """Returns log2 of the patch size; another size is an error."""
-    halvings = patch_size.bit_length() - 1
-    if patch_size != 2**halvings:
-        raise ValueError(
-            f"vision_args.stem_width needs a patch_size that is a power of 2, not {patch_size}"
-        )
-    return halvings
