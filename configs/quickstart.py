@@ -5,26 +5,9 @@ import ml_collections
 
 def get_config(argument: str = "") -> ml_collections.ConfigDict:
     """Returns the experiment; "smoke" makes it run in seconds."""
-    width, heads = 128, 4
     config = ml_collections.ConfigDict()
     config.name = "quickstart"
-    block = dict(heads=heads, mlp_width=2 * width, dropout=0.0, attention_dropout=0.0)
-    config.model = dict(
-        vision="vit",
-        vision_args=dict(
-            patch_size=16, stem_width=32, width=width, layers=3, heads=heads, mlp_width=2 * width
-        ),
-        text="bert",
-        text_args=dict(width=width, layers=1, max_length=24, **block),
-        fusion="cross_attention",
-        fusion_args=dict(layers=2, **block),
-        pooler="mean",
-        # A mean over tokens, because in a short run [CLS] does not learn where to look.
-        heads=dict(
-            itc=dict(width=64, image_pool="mean", text_pool="mean"), itm={}, mlm={}, vqa={}
-        ),
-        init_std=0.05,
-    )
+    config.model = _model()
     config.data = dict(
         source="emoji_scenes::easy_vqa",
         weights=dict(emoji_scenes=3.0, easy_vqa=2.0),
@@ -65,14 +48,7 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     )
     config.evaluation = dict(
         batch_size=64,
-        tasks=dict(
-            retrieval=dict(split="test", limit=512, rerank=16, add_similarity=True),
-            novel=dict(kind="retrieval", split="novel", limit=256, rerank=16, add_similarity=True),
-            near_miss=dict(split="test", limit=512),
-            scene_vqa=dict(kind="vqa", source="emoji_scenes", limit=1024),
-            easy_vqa=dict(kind="vqa", source="easy_vqa", limit=None),
-            mlm=dict(split="test", limit=512),
-        ),
+        tasks=_tasks(),
     )
     if argument == "smoke":
         _shrink(config)
@@ -92,3 +68,37 @@ def _shrink(config: ml_collections.ConfigDict) -> None:
         task.limit = 16
     for part in ("vision_args", "text_args", "fusion_args"):
         config.model[part].update(layers=1)
+
+
+def _model() -> dict:
+    """ViT, BERT and cross-attention, small enough for two CPU cores."""
+    width, heads = 128, 4
+    block = dict(heads=heads, mlp_width=2 * width, dropout=0.0, attention_dropout=0.0)
+    return dict(
+        vision="vit",
+        vision_args=dict(
+            patch_size=16, stem_width=32, width=width, layers=3, heads=heads, mlp_width=2 * width
+        ),
+        text="bert",
+        text_args=dict(width=width, layers=1, max_length=24, **block),
+        fusion="cross_attention",
+        fusion_args=dict(layers=2, **block),
+        pooler="mean",
+        # A mean over tokens, because in a short run [CLS] does not learn where to look.
+        heads=dict(
+            itc=dict(width=64, image_pool="mean", text_pool="mean"), itm={}, mlm={}, vqa={}
+        ),
+        init_std=0.05,
+    )
+
+
+def _tasks() -> dict:
+    """What is measured at the end, on splits that training does not see."""
+    return dict(
+        retrieval=dict(split="test", limit=512, rerank=16, add_similarity=True),
+        novel=dict(kind="retrieval", split="novel", limit=256, rerank=16, add_similarity=True),
+        near_miss=dict(split="test", limit=512),
+        scene_vqa=dict(kind="vqa", source="emoji_scenes", limit=1024),
+        easy_vqa=dict(kind="vqa", source="easy_vqa", limit=None),
+        mlm=dict(split="test", limit=512),
+    )
