@@ -7,8 +7,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from vlp_jax.interchange.pickle_safety import Opaque
 from vlp_jax.interchange.torch_file import read_torch_file
+from vlp_jax.pickles.safety import Opaque
 
 from .torch_writer import (
     STORAGE_NAMES,

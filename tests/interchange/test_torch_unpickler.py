@@ -9,7 +9,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from vlp_jax.interchange.pickle_safety import Opaque
 from vlp_jax.interchange.torch_unpickler import (
     Storage,
     StorageClaim,
@@ -18,6 +17,7 @@ from vlp_jax.interchange.torch_unpickler import (
     parse_storage_id,
     unpickle,
 )
+from vlp_jax.pickles.safety import Opaque
 
 from .torch_writer import Call, Global, pickle_bytes
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.interchange.checkpoint_file import TORCH_LEGACY, TORCH_ZIP, map_file, recognise
-from vlp_jax.interchange.pickle_safety import Opaque
 from vlp_jax.interchange.torch_legacy import read_legacy
 from vlp_jax.interchange.torch_unpickler import TensorBuilder
 from vlp_jax.interchange.torch_zip import read_zip
+from vlp_jax.pickles.safety import Opaque
 
 READERS = {TORCH_ZIP: read_zip, TORCH_LEGACY: read_legacy}
 

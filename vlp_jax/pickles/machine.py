@@ -4,7 +4,7 @@ import pickletools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
-from vlp_jax.interchange.pickle_safety import Constructor, Opaque, check_depth, check_key
+from vlp_jax.pickles.safety import Constructor, Opaque, check_depth, check_key
 
 # One checkpoint key costs about 40 operations, so this is room for some 50 000 tensors.
 MAX_OPERATIONS = 2_000_000

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlp_jax.interchange.pickle_machine import OPERATIONS, PickleMachine
-from vlp_jax.interchange.pickle_safety import Constructor, Opaque, refuse_code_runners
-
-from .torch_writer import Call, Global, pickle_bytes
+from tests.interchange.torch_writer import Call, Global, pickle_bytes
+from vlp_jax.pickles.machine import OPERATIONS, PickleMachine
+from vlp_jax.pickles.safety import Constructor, Opaque, refuse_code_runners
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**500), 2**500) | st.floats(allow_nan=False)
