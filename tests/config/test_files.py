@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlp_jax.config import load_config, write_config
-from vlp_jax.config.files import parse_override, set_path
+from vlp_jax.config.files import parse_options, parse_override, set_path
 from vlp_jax.model import build_model
 from vlp_jax.training.experiment import build_objectives
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").rglob("*.py"))
+FILES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").rglob("*.py"))
+SHIPPED = [path for path in FILES if not path.startswith("configs/common/")]
 
 SMALL = """
 import ml_collections
@@ -254,3 +255,27 @@ def test_an_unknown_argument_of_a_shipped_config(path):
 
 def test_there_are_shipped_configs():
     assert "configs/quickstart.py" in SHIPPED
+
+
+def test_config_files_share_code(small, tmp_path):
+    (tmp_path / "deep").mkdir()
+    path = tmp_path / "deep" / "more.py"
+    path.write_text(
+        "from vlp_jax.config import import_beside\n"
+        'small = import_beside(__file__, "../small.py")\n'
+        "def get_config():\n"
+        '    return small.get_config("shared")\n'
+    )
+    assert load_config(str(path)).name == "shared"
+    path.write_text(path.read_text().replace("small.py", "smal.py"))
+    assert '"../smal.py", and there is no' in mistake(str(path), kind=FileNotFoundError)
+
+
+def test_options_are_name_and_value():
+    texts = ["labels=a=b.tsv", "max_boxes=36", "class_scores=false", "dimension=none", "empty="]
+    assert parse_options(texts) == {
+        "labels": "a=b.tsv", "max_boxes": 36, "class_scores": False, "dimension": None, "empty": ""
+    }  # fmt: skip
+    for text in ("max_boxes", "=3", ""):
+        with pytest.raises(ValueError, match="expected the form name=value"):
+            parse_options([text])

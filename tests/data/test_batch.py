@@ -6,17 +6,18 @@ import pytest
 from vlp_jax.data.batch import FIELDS, IGNORE, check_batch, stack
 
 
-def full_batch():
+def full_batch(several: int | None = None):
+    """Returns all fields; those of questions with an axis of `several`, or none."""
     sizes = {"B": 3, "H": 8, "W": 8, "L": 5, "Q": 4, "A": 7, "R": 2, "F": 6, "T": 2, "C": 9}
-    return {
-        name: np.zeros([d if isinstance(d, int) else sizes[d] for d in field.dims], field.dtypes[0])
-        for name, field in FIELDS.items()
-    }
+    sizes |= {"N": 2, "W": 3, "S": 6, "K?": several}
+    shape = lambda dims: [d if isinstance(d, int) else sizes[d] for d in dims if sizes.get(d, 1)]
+    return {name: np.zeros(shape(f.dims), f.dtypes[0]) for name, f in FIELDS.items()}
 
 
 def test_every_documented_field_together_passes():
     check_batch(full_batch())
     check_batch(full_batch() | {"image": np.zeros((3, 8, 8, 3), np.float32)})
+    check_batch(full_batch(several=2))
     assert IGNORE == -100
 
 
@@ -35,6 +36,12 @@ def test_every_documented_field_together_passes():
 def test_a_wrong_field_is_named(name, value, message):
     with pytest.raises(ValueError, match=message):
         check_batch(full_batch() | {name: value})
+
+
+def test_fields_of_questions_agree_in_their_number():
+    bad = full_batch(several=2) | {"answer_scores": np.zeros((3, 4, 7), np.float32)}
+    with pytest.raises(ValueError, match=r"expected \[B, K\?, A\] with K\? = 2"):
+        check_batch(bad)
 
 
 def test_an_empty_batch_is_refused():

@@ -1,6 +1,7 @@
 """Tests of batches: order, hosts, resumption, unusable records and evaluation."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 from tests.data.fakes import WORDS, FakeSource
 from vlp_jax.data.masking import Masking
+from vlp_jax.data.pairing import PAIRINGS
 from vlp_jax.data.pipeline import Pipeline, evaluation_batches
 from vlp_jax.data.processor import Processor
 from vlp_jax.data.records import SkippedRecords
+from vlp_jax.data.region_masking import RegionMasking
 from vlp_jax.data.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer.fit([" ".join(WORDS), "is there a dog"])
@@ -193,3 +196,38 @@ def test_evaluation_masks_unusable_records():
     assert np.flatnonzero(~masks).tolist() == sorted(BROKEN) and skipped.total == 4
     with pytest.raises(ValueError, match="no records"):
         next(evaluation_batches(FakeSource(0), PROCESSOR, 4))
+
+
+PAIRED = replace(
+    PROCESSOR,
+    region_pixels=2,
+    region_masking=RegionMasking(0.5, (0.2, 0.6, 0.2)),
+    pairing=PAIRINGS["caption"],
+)
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_wrong_pairs_and_hidden_regions_are_the_same_on_any_number_of_hosts(hosts):
+    alone = Pipeline(FakeSource(), PAIRED, 8, seed=3)
+    shares = [Pipeline(FakeSource(), PAIRED, 8, 3, host=h, hosts=hosts) for h in range(hosts)]
+    for step in (0, 7):
+        parts = [share.batch(step) for share in shares]
+        joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        assert same(joined, alone.batch(step))
+    labels = np.concatenate([alone.batch(step)["pair_labels"] for step in range(20)])
+    assert 50 < labels.sum() < 110
+
+
+def test_a_wrong_pair_shows_the_caption_of_another_image():
+    source = FakeSource(60)
+    pipeline = Pipeline(source, replace(PAIRED, mlm=None), 20)
+    for step in range(3):
+        batch = pipeline.batch(step)
+        for index, label, row in zip(ids(batch), batch["pair_labels"], batch["text_ids"]):
+            own = TOKENIZER.decode(row) in source[index]["captions"]
+            assert own == (label == 0)
+
+
+def test_evaluation_shows_every_image_whole_with_its_own_caption():
+    batch = next(evaluation_batches(FakeSource(8), replace(PAIRED, train=False), 8))
+    assert {"pair_labels", "region_hidden", "region_targets"}.isdisjoint(batch)

@@ -62,6 +62,12 @@ def test_tpu_pod_leaves_the_detection_to_jax():
     assert read_settings(NOTHING, {"TPU_WORKER_HOSTNAMES": "localhost"}) == NOTHING
 
 
+def test_automatic_detection_has_one_variable():
+    assert read_settings(NOTHING, {"COORDINATOR_ADDRESS": "auto"}) == ProcessSettings("auto")
+    with pytest.raises(ValueError, match="set COORDINATOR_ADDRESS=auto instead"):
+        read_settings(NOTHING, {"JAX_COORDINATOR_ADDRESS": "auto"})
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

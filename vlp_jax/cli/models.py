@@ -24,6 +24,7 @@ def _models():
 
 def _parts():
     from vlp_jax.data.augment import AUGMENTATIONS
+    from vlp_jax.data.regions import REGION_STORES
     from vlp_jax.data.sources import SOURCES
     from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
     from vlp_jax.evaluation import evaluate  # noqa: F401  (its tasks register themselves)
@@ -33,5 +34,5 @@ def _parts():
     from vlp_jax.objectives import OBJECTIVES
 
     registries = (VISION_ENCODERS, TEXT_ENCODERS, FUSIONS, POOLERS, HEADS, OBJECTIVES)
-    for registry in (*registries, SOURCES, AUGMENTATIONS, TASKS):
+    for registry in (*registries, SOURCES, REGION_STORES, AUGMENTATIONS, TASKS):
         yield f"{registry.kind + ':':18} {', '.join(sorted(registry))}"

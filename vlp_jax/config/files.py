@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_collections
@@ -40,6 +41,17 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ValueError(f'override "{text}": expected the form --config.group.field=value')
     path, _, value = text[len(PREFIX) :].partition("=")
     return path, _literal(value)
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Returns name → value of "name=value" texts; values read as in `parse_override`."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f'option "{text}": expected the form name=value')
+        options[name] = None if value.lower() == "none" else _literal(value)
+    return options
 
 
 def set_path(values: dict, path: str, value: Any) -> None:
@@ -97,10 +109,26 @@ def _resolved(path: Path, argument: str) -> Any:
         raise ValueError(f'"{path}" is no JSON: {error}') from None
 
 
+def import_beside(file: str, path: str) -> ModuleType:
+    """Returns the Python file at `path`, which starts from the folder of `file`, as a module.
+
+    With it config files share code: `scenes = import_beside(__file__, "../common/scenes.py")`.
+    """
+    found = Path(file).resolve().parent / path
+    if not found.is_file():
+        raise FileNotFoundError(f'"{file}" shares code with "{path}", and there is no "{found}"')
+    return _module(found)
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"vlp_jax_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _run(path: Path, argument: str) -> Any:
-    module_spec = importlib.util.spec_from_file_location(f"vlp_jax_config_{path.stem}", path)
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    module = _module(path)
     if not hasattr(module, "get_config"):
         raise ValueError(f'"{path}" has no function get_config(argument="")')
     if argument and not inspect.signature(module.get_config).parameters:

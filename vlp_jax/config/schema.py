@@ -30,7 +30,17 @@ class DataConfig:
     `source` is one name, or several joined by "::"; then each step draws its batch from one of
     them, in proportion to `weights` (by source name, 1 if not given). `source_args` holds each
     source's own options, by source name; entries of sources that are not in use are not read.
+    An entry with a `kind` is a name of your own for a source of that kind, which `source`, `weights`
+    and evaluation tasks may use: cc3m = {"kind": "webdataset", "path": ...}.
+    `questions` = k trains on k of an image's questions at once, where a source has several.
     `foils` adds false captions of the same words where a source has them, for the matching objective.
+    `pairing` shows another image's caption or tags in training ("caption", "oscar", "oscarplus",
+    "second_caption"); with `predict_wrong_pairs` off their masked words, and hidden regions beside
+    them, have no label. `regions` are kept of a picture, and before them, with `global_region`, one
+    for the whole. `region_pixels` = s makes s × s pixels of each box its feature. `region_masking`
+    hides features as "uniter", "lxmert" or "vilbert" do.
+    `answer_length` > 0 spells the answers of a question in so many tokens, [CLS] and [SEP] included,
+    for the objective vqa_generative: the `answers_per_question` of the highest score.
     `vocabulary` is "bert-base-uncased", "fit" (made from the training texts), or a path.
     """
 
@@ -42,6 +52,9 @@ class DataConfig:
     image_size: int = 64
     text_length: int = 25
     question_length: int = 25
+    questions: int = 1
+    answer_length: int = 0
+    answers_per_question: int = 10
     regions: int = 36
     vocabulary: str = "bert-base-uncased"
     add_sep: bool = False
@@ -49,6 +62,12 @@ class DataConfig:
     max_words: int = 30
     foils: bool = False
     tags: bool = False
+    pairing: str = "none"
+    predict_wrong_pairs: bool = True
+    region_pixels: int = 0
+    global_region: bool = False
+    region_masking: str = "none"
+    region_mask_probability: float = 0.15
     augment: str = "none"
     flip: bool = True
     mask_probability: float = 0.15
@@ -64,16 +83,31 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with warm-up and decay; parameter groups match by regular expression, first one wins."""
+    """AdamW with warm-up and decay; parameter groups match by regular expression, first one wins.
 
+    `name` = "muon" gives the weight matrices of encoders and fusion to Muon, with `muon_momentum`
+    and updates of root mean square `muon_rms` × learning rate, and the rest to AdamW.
+    Warm-up rises from `warmup_from` to `learning_rate`, in stairs of `warmup_stair` steps. With
+    `epoch_steps` the rate stays the same within epochs of so many steps, counted from the first
+    one; 0 lets it decay at every step after the warm-up. `bias_correction` off is BERT's own Adam,
+    whose first steps are larger.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
+    muon_momentum: float = 0.95
+    muon_rms: float = 0.2
     learning_rate: float = 1e-4
     end_learning_rate: float = 0.0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: int = 0
+    warmup_from: float = 0.0
+    warmup_stair: int = 1
+    epoch_steps: int = 0
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    bias_correction: bool = True
     clip_norm: float | None = None
     groups: tuple[Args, ...] = ()
 
@@ -86,9 +120,15 @@ class TrainingConfig:
     teacher's decay and `queue_size` its queue; distillation weights rise linearly over the first
     `distillation_warmup` steps. A step with a non-finite loss or gradient changes nothing; the run
     stops after `nan_patience` of them in a row.
+
+    `schedule` = "sampled" trains one task a step, drawn by the weights in `mix`, instead of the sum
+    of all objectives (UNITER). A key of `mix` is an objective, or several joined by "+"; an empty
+    `mix` gives each objective a task of its own, all of one weight.
     """
 
     steps: int = 1000
+    schedule: Literal["all", "sampled"] = "all"
+    mix: dict[str, float] = field(default_factory=dict)
     accumulate: int = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
     momentum: float | None = None
@@ -167,19 +207,29 @@ def _check_ranges(config: ExperimentConfig) -> None:
         "data.image_size": 1,
         "data.text_length": 2,
         "data.question_length": 2,
+        "data.questions": 1,
+        "data.answer_length": 0,
+        "data.answers_per_question": 1,
         "data.regions": 1,
+        "data.region_pixels": 0,
         "data.max_words": 1,
         "data.threads": 1,
         "data.prefetch": 1,
         "optimizer.warmup_steps": 0,
+        "optimizer.warmup_from": 0,
+        "optimizer.warmup_stair": 1,
+        "optimizer.epoch_steps": 0,
         "optimizer.learning_rate": 0,
+        "optimizer.muon_rms": 0,
         "optimizer.weight_decay": 0,
         "evaluation.batch_size": 1,
         "model.init_std": 0,
     }
     for path, low in at_least.items():
         _check(_get(config, path) >= low, config, path, f"at least {low}")
-    for path in ("optimizer.beta1", "optimizer.beta2", "data.mask_probability"):
+    shares = ("data.mask_probability", "data.region_mask_probability")
+    betas = ("beta1", "beta2", "muon_momentum")
+    for path in (*(f"optimizer.{beta}" for beta in betas), *shares):
         _check(0 <= _get(config, path) < 1, config, path, "in [0, 1)")
     momentum = config.training.momentum
     _check(momentum is None or 0 <= momentum <= 1, config, "training.momentum", "null or in [0, 1]")

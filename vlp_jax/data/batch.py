@@ -13,7 +13,10 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Field:
-    """One batch field: allowed dtypes, dimension names (an int is a fixed size) and meaning."""
+    """One batch field: allowed dtypes, dimension names (an int is a fixed size) and meaning.
+
+    A name with a question mark is an axis that may be missing.
+    """
 
     dtypes: tuple[str, ...]
     dims: tuple[str | int, ...]
@@ -30,9 +33,12 @@ FIELDS: dict[str, Field] = {
     "foil_mask": Field(("bool",), ("B", "L"), "True = real token"),
     "mlm_ids": Field(("int32",), ("B", "L"), "caption tokens with some of them masked"),
     "mlm_labels": Field(("int32",), ("B", "L"), f"masked tokens; {IGNORE} elsewhere"),
-    "question_ids": Field(("int32",), ("B", "Q"), "question tokens"),
-    "question_mask": Field(("bool",), ("B", "Q"), "True = real token"),
-    "answer_scores": Field(("float32",), ("B", "A"), "score 0..1 of every known answer"),
+    "question_ids": Field(("int32",), ("B", "K?", "Q"), "question tokens"),
+    "question_mask": Field(("bool",), ("B", "K?", "Q"), "True = real token"),
+    "answer_scores": Field(("float32",), ("B", "K?", "A"), "score 0..1 of every known answer"),
+    "answer_ids": Field(("int32",), ("B", "N", "S"), "tokens of a question's answers"),
+    "answer_mask": Field(("bool",), ("B", "N", "S"), "True = real token"),
+    "answer_weights": Field(("float32",), ("B", "N"), "what each counts; 0 = filling"),
     "region_features": Field(("float32",), ("B", "R", "F"), "detector features"),
     "region_boxes": Field(("float32",), ("B", "R", 4), "x1, y1, x2, y2 in the unit square"),
     "region_mask": Field(("bool",), ("B", "R"), "True = real region"),
@@ -85,6 +91,8 @@ def _check_shape(
 ) -> None:
     """Compares one shape with the dimensions seen so far and remembers the new ones."""
     expected = "[" + ", ".join(map(str, dims)) + "]"
+    if len(shape) < len(dims):
+        dims = tuple(dim for dim in dims if not str(dim).endswith("?"))
     if len(shape) != len(dims):
         raise ValueError(f'batch field "{name}" has shape {list(shape)}, expected {expected}')
     for dim, size in zip(dims, shape):

@@ -49,13 +49,40 @@ class SkippedRecords:
             return dict(self._reasons)
 
 
+class OtherRecords:
+    """Records that show another image than a given one, drawn from (seed, epoch, index)."""
+
+    def __init__(self, source: Source, image_id: int, key: tuple[int, int, int]):
+        self._source = source
+        self._image_id = image_id
+        self._key = key
+
+    def __call__(self, draw: int) -> dict[str, Any]:
+        """Returns the record of one draw; draws of different numbers are independent.
+
+        Records that can't be read are passed over. ValueError if 100 in a row are of no use.
+        """
+        rng = np.random.default_rng((*self._key, 2, draw))
+        for _ in range(_ATTEMPTS):
+            try:
+                record = self._source[int(rng.integers(len(self._source)))]
+            except _FAILURES:
+                continue
+            if record.get("image_id") != self._image_id:
+                return record
+        raise ValueError(
+            f"no record of another image was found in {_ATTEMPTS} draws: pairings and region "
+            "maskings that show one need a data set of several images"
+        )
+
+
 class RecordReader:
     """Makes examples from record indices, with random numbers from (seed, epoch, index)."""
 
     def __init__(
         self,
         source: Source,
-        processor: Callable[[dict[str, Any], np.random.Generator], Example],
+        processor: Callable[[dict[str, Any], np.random.Generator, OtherRecords], Example],
         seed: int,
         skipped: SkippedRecords,
     ):
@@ -68,11 +95,16 @@ class RecordReader:
 
     def read(self, index: int, epoch: int = 0) -> Example | None:
         """Returns the example of a record, or None (and files it) if it can't be used."""
-        rng = np.random.default_rng((self.seed, epoch, index))
+        key = (self.seed, epoch, index)
+        record: dict[str, Any] = {}
         try:
-            return self.processor(self.source[index], rng)
+            record = self.source[index]
+            others = OtherRecords(self.source, record.get("image_id"), key)
+            return self.processor(record, np.random.default_rng(key), others)
         except _FAILURES as error:
-            self.skipped.add(index, str(error) or type(error).__name__)
+            reason = str(error) or type(error).__name__
+            name = record.get("name", "")  # unknown while the source itself fails, which says it
+            self.skipped.add(index, f"{name}: {reason}" if name else reason)
             return None
 
     def read_or_replace(self, index: int, epoch: int = 0) -> Example:

@@ -29,7 +29,7 @@ def initialize_distributed(
     """Connects this process to the others of the run and returns how many there are.
 
     What is not given is read from the environment: JAX_COORDINATOR_ADDRESS or COORDINATOR_ADDRESS,
-    NUM_PROCESSES, PROCESS_ID; else SLURM's variables of a job step. The address "auto" leaves the
+    NUM_PROCESSES, PROCESS_ID; else SLURM's variables of a job step. COORDINATOR_ADDRESS=auto leaves the
     detection to JAX (Cloud TPU, Kubernetes, MPI); a TPU_WORKER_HOSTNAMES with several hosts means
     "auto" too. One process, or no settings at all: does nothing. Call it before anything that
     touches a device; a second call does nothing.
@@ -73,6 +73,11 @@ def _fill(first: ProcessSettings, second: ProcessSettings) -> ProcessSettings:
 
 
 def _from_plain_variables(environ: Mapping[str, str]) -> ProcessSettings:
+    if environ.get("JAX_COORDINATOR_ADDRESS") == AUTO:
+        raise ValueError(
+            'JAX_COORDINATOR_ADDRESS = "auto": JAX reads this variable itself and would look for a '
+            "host of that name; set COORDINATOR_ADDRESS=auto instead"
+        )
     address = environ.get("JAX_COORDINATOR_ADDRESS") or environ.get("COORDINATOR_ADDRESS")
     return ProcessSettings(
         address or None, _read_int(environ, "NUM_PROCESSES"), _read_int(environ, "PROCESS_ID")

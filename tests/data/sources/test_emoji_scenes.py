@@ -84,6 +84,22 @@ def test_every_caption_is_true(many):
             assert all(claims(record, caption)), (caption, record["labels"], record["boxes"])
 
 
+def test_region_labels_say_what_the_boxes_show(many):
+    source = EmojiScenes(size=1)
+    names, categories = source.region_classes(), source.region_attributes()
+    assert list(names) == sorted(CATEGORY_OF) and list(categories) == sorted(CATEGORIES)
+    for record in many[:200]:
+        labels = record["labels"]
+        assert [names[i] for i in record["region_labels"]] == labels
+        shown = [categories[i] for i in record["region_attributes"]]
+        assert shown == [CATEGORY_OF[name] for name in labels]
+        scores = record["region_class_scores"]
+        assert scores.shape == (len(labels), 121) and scores.sum() == len(labels)
+        assert (scores.argmax(1) == record["region_labels"] + 1).all()  # class 0 is the background
+        for kind in ("region_confidence", "region_attribute_confidence"):
+            assert record[kind].tolist() == [1.0] * len(labels)
+
+
 def test_every_near_miss_has_one_false_claim_and_nearly_the_same_words(many):
     for record in many:
         assert len(record["near_misses"]) == (4 if len(record["labels"]) == 4 else 2)
@@ -112,6 +128,10 @@ def answer_of(record):
     if match := re.fullmatch(r"where is the (.+) relative to the (.+)\?", question):
         sides = ("left", "right", "above", "below")
         return next(side for side in sides if holds(record, match[1], side, match[2]))
+    if match := re.fullmatch(r"where is the (.+)\?", question):
+        x, y = centre(record, match[1])
+        assert min(abs(x - 32), abs(y - 32)) >= 4  # a sixteenth of the canvas off the middle
+        return f"{'top' if y < 32 else 'bottom'} {'left' if x < 32 else 'right'}"
     if match := re.fullmatch(rf"is the (.+?) ({'|'.join(WORDS)}) the (.+)\?", question):
         return "yes" if holds(record, *match.groups()) else "no"
     if question == "what kind of thing is this?":
@@ -130,6 +150,7 @@ def test_every_answer_is_right(many):
 def test_a_blind_guess_is_weak(many):
     """Within one question text, no answer is much more frequent than chance."""
     chance = {"presence": 1 / 2, "count": 1 / 4, "category": 1 / 6, "background color": 1 / 8}
+    chance["place"] = 1 / 4
     for kind, expected in chance.items():
         given = Counter(next(iter(r["answers"])) for r in many if r["question_type"] == kind)
         total = sum(given.values())
@@ -226,7 +247,7 @@ def test_texts_spell_every_concept_and_answers_are_few():
     for concept in CONCEPTS:
         assert set(concept.name.split()) <= known
     assert {"where", "color", "background", "right", "below"} <= known
-    assert len(source.answers()) == 24 and list(source.answers()) == sorted(source.answers())
+    assert len(source.answers()) == 28 and list(source.answers()) == sorted(source.answers())
 
 
 def test_wrong_options():

@@ -55,13 +55,23 @@ def test_questions_and_answers(tmp_path):
         for k, answer in enumerate(answers)
     ]
     source = JsonPairs(path=write(tmp_path, content), validation_path=write(tmp_path, content))
-    assert source.provides == {"image", "question"}
+    assert source.provides == {"image", "question", "more_questions"}
     assert source.answers() == ("blue", "dark red", "navy", "red")
     assert [record["answers"] for record in records(source)] == [
         {"red": 1.0},
         {"red": 0.75, "dark red": 0.25},
         {"blue": 0.3, "navy": 1.0},
     ]
+
+
+def test_questions_about_one_image_know_each_other(tmp_path):
+    content = [
+        {"image": f"{k // 2}.jpg", "question": f"question {k}?", "answer": str(k)} for k in range(5)
+    ]
+    source = JsonPairs(path=write(tmp_path, content), validation_path=write(tmp_path, content))
+    others = [[q["question"] for q in record["more_questions"]] for record in records(source)]
+    assert others == [["question 1?"], ["question 0?"], ["question 3?"], ["question 2?"], []]
+    assert source[0]["more_questions"][0]["answers"] == {"1": 1.0}
 
 
 def test_image_ids_given_as_numbers_stay_and_texts_are_numbered(tmp_path):

@@ -1,6 +1,7 @@
 """What every data source offers, the registry of sources and the checks that sources share."""
 
 import hashlib
+import importlib
 import importlib.util
 import inspect
 from collections.abc import Iterable, Iterator
@@ -19,8 +20,10 @@ class Source(Protocol):
 
     A source is built as `SOURCES[name](split=..., path=..., seed=..., **options)`. `seed` matters
     to sources that draw their records; sources that read published data take it and ignore it.
-    `provides` names what each record holds: "image", "caption", "question", "regions".
-    A source that provides questions also has `answers()`, its sorted closed answer vocabulary.
+    `provides` names what each record holds: "image", "caption", "question", "regions", and others
+    that docs/data.md lists.
+    A source that provides questions also has `answers()`, its sorted closed answer vocabulary; one
+    that knows the names of its region classes has `region_classes()` and `region_attributes()`.
     """
 
     provides: frozenset[str]
@@ -79,9 +82,18 @@ def package_folder(package: str, *parts: str) -> Path:
     return folder
 
 
-def missing_package(package: str) -> str:
+def missing_package(package: str, extra: str = "quickstart") -> str:
     """Returns the sentence that says how to install an optional package."""
-    return f'This source needs the package "{package}": pip install "vlp_jax[quickstart]"'
+    return f'This source needs the package "{package}": pip install "vlp_jax[{extra}]"'
+
+
+def optional_module(name: str, extra: str) -> Any:
+    """Returns an imported optional module, or raises ValueError with the pip extra to install."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ValueError(f"{missing_package(package, extra)} ({error})") from None
 
 
 def existing_path(path: str | Path, what: str) -> Path:

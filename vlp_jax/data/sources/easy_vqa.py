@@ -34,7 +34,7 @@ class EasyVqa:
     seed: taken because every source takes one; nothing is drawn here.
     """
 
-    provides = frozenset({"image", "question"})
+    provides = frozenset({"image", "question", "more_questions"})
     attribution = (
         "easy-VQA by Victor Zhou, MIT licence, https://github.com/vzhou842/easy-VQA, "
         "from the pip package easy-vqa."
@@ -47,6 +47,7 @@ class EasyVqa:
         self._root = existing_path(root, "easy-VQA folder")
         self._images = self._root / ("test" if split == "test" else "train") / "images"
         self._questions = self._read(split)
+        self._by_image = _by_image(self._questions)
         answers_file = existing_path(self._root / "answers.txt", "easy-VQA answer file")
         self._answers = tuple(sorted(set(answers_file.read_text().split())))
 
@@ -60,6 +61,7 @@ class EasyVqa:
             "image_id": image_id,
             "question": question,
             "answers": {answer: 1.0},
+            "more_questions": [e for e in self._by_image[image_id] if e["question"] != question],
             "question_type": _question_type(question, answer),
         }
 
@@ -81,6 +83,14 @@ class EasyVqa:
         first_held_out = image_count - round(_VALIDATION_SHARE * image_count)
         held_out = split == "validation"
         return [entry for entry in questions if (entry[2] >= first_held_out) == held_out]
+
+
+def _by_image(questions: list[tuple[str, str, int]]) -> dict[int, list[Record]]:
+    """Returns all questions of each image with their answers."""
+    found: dict[int, list[Record]] = {}
+    for question, answer, image_id in questions:
+        found.setdefault(image_id, []).append({"question": question, "answers": {answer: 1.0}})
+    return found
 
 
 def _question_type(question: str, answer: str) -> str:

@@ -15,6 +15,7 @@ from vlp_jax.data.sources.base import (
     check_options,
 )
 from vlp_jax.data.sources.emoji_concepts import (
+    CATEGORIES,
     CONCEPTS,
     NOVEL_CONCEPTS,
     TRAINING_CONCEPTS,
@@ -27,6 +28,9 @@ DEFAULT_SIZES = {"train": 20_000, "validation": 1_024, "test": 1_024, "novel": 1
 _FEWEST_CONCEPTS = 12
 _MOST_DRAWS = 64
 _TEXT_SCENES = 2_000
+_MORE_QUESTIONS = 3
+_CLASSES = tuple(sorted(concept.name for concept in CONCEPTS))
+_ATTRIBUTES = tuple(sorted(CATEGORIES))
 
 
 @SOURCES.register("emoji_scenes")
@@ -43,7 +47,10 @@ class EmojiScenes:
     size: number of scenes. canvas: side of the picture in pixels. concepts: how many to use.
     """
 
-    provides = frozenset({"image", "caption", "question", "regions", "foils"})
+    provides = frozenset({"image", "caption", "question", "more_questions", "regions", "foils"}) | {
+        "region_classes",
+        "region_class_scores",
+    }
     attribution = emoji_sprites.ATTRIBUTION
 
     def __init__(
@@ -77,7 +84,7 @@ class EmojiScenes:
         index = check_index(index, self.size)
         scene, sprites, rng = self._scene(index, self._draw_of(index))
         question = scene_language.ask(scene, self.concepts, rng)
-        return {
+        record = {
             "image": self._render(scene, sprites),
             "image_id": index,
             "boxes": scene.boxes.astype(np.float32),
@@ -88,11 +95,23 @@ class EmojiScenes:
             "question": question.text,
             "answers": {question.answer: 1.0},
             "question_type": question.kind,
+            **_region_labels(scene.concepts),
         }
+        more = (scene_language.ask(scene, self.concepts, rng) for _ in range(_MORE_QUESTIONS))
+        record["more_questions"] = [{"question": q.text, "answers": {q.answer: 1.0}} for q in more]
+        return record
 
     def answers(self) -> tuple[str, ...]:
         """Returns the closed answer vocabulary, sorted."""
         return scene_language.answers()
+
+    def region_classes(self) -> tuple[str, ...]:
+        """Returns the names of all concepts, held-out ones included, sorted."""
+        return _CLASSES
+
+    def region_attributes(self) -> tuple[str, ...]:
+        """Returns the categories, sorted."""
+        return _ATTRIBUTES
 
     def texts(self) -> Iterator[str]:
         """Yields captions and questions of 2,000 training scenes and every concept's name.
@@ -158,6 +177,19 @@ class EmojiScenes:
         for box, sprite in zip(scene.boxes.tolist(), sprites, strict=True):
             emoji_sprites.paste(image, sprite, box[0], box[1])
         return image
+
+
+def _region_labels(concepts: tuple[Concept, ...]) -> dict[str, np.ndarray]:
+    """Returns what a detector that is always right and sure says of the objects."""
+    labels = np.array([_CLASSES.index(concept.name) for concept in concepts], np.int32)
+    sure = np.ones(len(concepts), np.float32)
+    return {
+        "region_labels": labels,
+        "region_confidence": sure,
+        "region_attributes": np.array([_ATTRIBUTES.index(c.category) for c in concepts], np.int32),
+        "region_attribute_confidence": sure,
+        "region_class_scores": np.eye(1 + len(_CLASSES), dtype=np.float32)[1 + labels],
+    }
 
 
 def _picture(folder: Path, concept: Concept) -> Path:

@@ -9,6 +9,7 @@ from vlp_jax.config import nearest
 from vlp_jax.data.sources.base import existing_path
 
 _KNOWN_KEYS = ("image", "caption", "image_id", "question", "answer")
+_OTHER_NAMES = {"answers": "answer", "label": "answer"}
 _MOST_INT32 = 2**31 - 1
 
 
@@ -16,7 +17,8 @@ class Entry(NamedTuple):
     """One validated entry: absolute image path, what identifies the image, and its texts.
 
     `written` identifies the image as the file does, so it stays when the folder moves.
-    `captions` is empty and `question` None where the file has no captions or no questions.
+    `captions` is empty and `question` None where the file has no captions or no questions. `key` is
+    the image as the file has it, which need not be a path for sources that look it up elsewhere.
     """
 
     image: str
@@ -25,6 +27,7 @@ class Entry(NamedTuple):
     captions: tuple[str, ...]
     question: str | None
     answers: dict[str, float]
+    key: str = ""
 
 
 def read_entries(paths: str, image_root: str | None) -> tuple[list[Entry], list[str]]:
@@ -40,6 +43,7 @@ def read_entries(paths: str, image_root: str | None) -> tuple[list[Entry], list[
         root = existing_path(image_root, "image_root") if image_root else file.parent
         for index, raw in enumerate(_read_list(file)):
             where = f"{file} entry {index}"
+            raw = _with_known_names(where, raw)
             required = required or _required_keys(where, raw)
             entry = _validate(where, raw, required, root.absolute())
             if "caption" in required and not entry.captions:
@@ -67,6 +71,17 @@ def _read_list(file: Path) -> list[Any]:
         kind = type(content).__name__
         raise ValueError(f'{file}: expected a list of {{"image", "caption"}} objects, found {kind}')
     return content
+
+
+def _with_known_names(where: str, raw: Any) -> Any:
+    """Calls "answers" and LXMERT's "label" what the others call "answer"."""
+    if not isinstance(raw, dict) or not _OTHER_NAMES.keys() & raw.keys():
+        return raw
+    renamed = {_OTHER_NAMES.get(key, key): value for key, value in raw.items()}
+    if len(renamed) < len(raw):
+        given = [key for key in raw if _OTHER_NAMES.get(key, key) == "answer"]
+        raise ValueError(f"{where}: {' and '.join(given)} mean the same; expected one of them")
+    return renamed
 
 
 def _required_keys(where: str, raw: Any) -> tuple[str, ...]:
@@ -98,6 +113,7 @@ def _validate(where: str, raw: Any, required: tuple[str, ...], root: Path) -> En
         captions=_captions(where, raw["caption"]) if "caption" in required else (),
         question=question,
         answers=_answers(where, raw["answer"]) if asked else {},
+        key=image,
     )
 
 

@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
@@ -13,8 +15,7 @@ from vlp_jax.data.sources.base import (
     stable_fraction,
 )
 from vlp_jax.data.sources.json_entries import Entry, read_entries
-
-SPLITS = ("train", "validation", "test")
+from vlp_jax.data.sources.splits import SPLITS, held_out_mask
 
 
 @SOURCES.register("json")
@@ -64,6 +65,7 @@ class JsonPairs:
                 f"{path}: split {split!r} is empty, because all entries show one image. "
                 "Give more images or `validation_path`"
             )
+        self._by_image = _questions_by_image(self._entries)
         self._image_ids = _number_images([*self._train, *held_out])
         self.provides = _provided(self._train[0] if self._train else held_out[0])
 
@@ -76,8 +78,14 @@ class JsonPairs:
         if entry.captions:
             record["captions"] = list(entry.captions)
         if entry.question is not None:
-            record |= {"question": entry.question, "answers": dict(entry.answers)}
+            record |= _question(entry)
+            others = self._by_image.get(entry.identity, ())
+            record["more_questions"] = [_question(e) for e in others if e is not entry]
         return record
+
+    def image_keys(self) -> list[str]:
+        """Returns the "image" of every record of this split, as the file has it."""
+        return [entry.key for entry in self._entries]
 
     def answers(self) -> tuple[str, ...]:
         """Returns the answers of the training entries, sorted."""
@@ -91,9 +99,22 @@ class JsonPairs:
                 yield entry.question
 
 
+def _question(entry: Entry) -> Record:
+    return {"question": entry.question, "answers": dict(entry.answers)}
+
+
+def _questions_by_image(entries: list[Entry]) -> dict[Any, list[Entry]]:
+    """Returns the entries with a question, by the image they show."""
+    found: dict[Any, list[Entry]] = {}
+    for entry in entries:
+        if entry.question is not None:
+            found.setdefault(entry.identity, []).append(entry)
+    return found
+
+
 def _provided(entry: Entry) -> frozenset[str]:
     captions = {"caption"} if entry.captions else set()
-    questions = {"question"} if entry.question is not None else set()
+    questions = {"question", "more_questions"} if entry.question is not None else set()
     return frozenset({"image"} | captions | questions)
 
 
@@ -102,13 +123,11 @@ def _split_by_image(entries: list[Entry], holdout: float) -> tuple[list[Entry], 
 
     Adding entries never moves an image from one set to the other, except for that guarantee.
     """
-    places = {entry.written: stable_fraction(entry.written) for entry in entries}
-    lowest, highest = min(places.values()), max(places.values())
-    limit = min(max(holdout, lowest), highest)
-    held_out = {key for key, place in places.items() if place <= limit and place < highest}
+    places = np.array([stable_fraction(entry.written) for entry in entries])
+    held_out = held_out_mask(places, holdout).tolist()
     return (
-        [entry for entry in entries if entry.written not in held_out],
-        [entry for entry in entries if entry.written in held_out],
+        [entry for entry, held in zip(entries, held_out) if not held],
+        [entry for entry, held in zip(entries, held_out) if held],
     )
 
 

@@ -4,13 +4,15 @@ American spelling, because the published questions that train beside these use i
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from vlp_jax.data.sources.emoji_concepts import CATEGORIES, Concept
-from vlp_jax.data.sources.scene_layout import OPPOSITES, corner, extremes, relation
+from vlp_jax.data.sources.scene_layout import OPPOSITES, corner, extremes, in_corner, relation
 
 NUMBERS = ("one", "two", "three", "four")
+PLACES = ("top left", "top right", "bottom left", "bottom right")
 PHRASES = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 BACKGROUNDS = {
     "white": (252, 252, 252),
@@ -108,9 +110,7 @@ def captions(scene: Scene, rng: np.random.Generator) -> list[str]:
 
 def ask(scene: Scene, pool: tuple[Concept, ...], rng: np.random.Generator) -> Question:
     """Returns one question; `pool` holds the concepts that absent objects are drawn from."""
-    # Counting must be as likely for each number of objects, or its answers would not balance.
-    weights = (0.3, 0.2, 0.0, 0.25) if len(scene.concepts) == 1 else (0.2, 0.2, 0.3, 0.15)
-    kind = int(np.searchsorted(np.cumsum(weights), rng.random(), side="right"))
+    kind = int(np.searchsorted(_kind_edges(len(scene.concepts)), rng.random(), side="right"))
     if kind == 0:
         return _ask_presence(scene, pool, rng)
     if kind == 1:
@@ -118,16 +118,30 @@ def ask(scene: Scene, pool: tuple[Concept, ...], rng: np.random.Generator) -> Qu
         return Question("how many things are there?", answer, "count")
     if kind == 2:
         return _ask_relation(scene, rng)
+    question = None
     if kind == 3:
         question = _ask_category(scene, rng)
-        if question is not None:
-            return question
-    return Question("what color is the background?", scene.background, "background color")
+    if kind == 4:
+        question = _ask_place(scene, rng)
+    return question or Question(
+        "what color is the background?", scene.background, "background color"
+    )
+
+
+@functools.cache
+def _kind_edges(count: int) -> np.ndarray:
+    """Returns the cumulated shares of presence, count, relation, category and place questions.
+
+    Counting must be as likely for each number of objects, or its answers would not balance; a
+    single object has no relation.
+    """
+    shares = (0.25, 0.15, 0.0, 0.2, 0.3) if count == 1 else (0.2, 0.15, 0.25, 0.1, 0.2)
+    return np.cumsum(shares)
 
 
 def answers() -> tuple[str, ...]:
     """Returns every answer that `ask` can give, sorted."""
-    return tuple(sorted({"yes", "no", *NUMBERS, *OPPOSITES, *CATEGORIES, *BACKGROUNDS}))
+    return tuple(sorted({"yes", "no", *NUMBERS, *OPPOSITES, *PLACES, *CATEGORIES, *BACKGROUNDS}))
 
 
 def _corner_caption(scene: Scene, vertical: str, horizontal: str) -> str:
@@ -167,6 +181,16 @@ def _ask_relation(scene: Scene, rng: np.random.Generator) -> Question:
         return Question(f"where is the {first} relative to the {second}?", word, "relation")
     said, answer = (word, "yes") if draw < 0.75 else (OPPOSITES[word], "no")
     return Question(f"is the {first} {PHRASES[said]} the {second}?", answer, "relation")
+
+
+def _ask_place(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Asks for the corner of one of the objects that clearly lie in one."""
+    clear = [i for i, box in enumerate(scene.boxes) if in_corner(box, scene.canvas)]
+    if not clear:
+        return None
+    i = clear[int(rng.integers(len(clear)))]
+    place = " ".join(corner(scene.boxes[i], scene.canvas))
+    return Question(f"where is the {scene.concepts[i].name}?", place, "place")
 
 
 def _ask_category(scene: Scene, rng: np.random.Generator) -> Question | None:

@@ -75,6 +75,12 @@ def corner(box: np.ndarray, canvas: int) -> tuple[str, str]:
     return "top" if y < canvas / 2 else "bottom", "left" if x < canvas / 2 else "right"
 
 
+def in_corner(box: np.ndarray, canvas: int) -> bool:
+    """Returns whether a box lies clearly in one corner: its centre is off both middle lines."""
+    off_middle = np.abs((box[:2] + box[2:]) / 2 - canvas / 2)
+    return bool((off_middle >= _CORNER_MARGIN * canvas).all())
+
+
 def extremes(boxes: np.ndarray, canvas: int) -> dict[str, int]:
     """Returns, for each direction in which one object lies clearly furthest, its index."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2

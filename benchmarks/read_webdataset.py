@@ -1,0 +1,119 @@
+"""Measures how fast WebDataset shards become resized pictures and batches, beside plain Pillow.
+
+Writes synthetic JPEG shards to a temporary folder and prints images per second of one core's time.
+Run it from the repository: `PYTHONPATH=. python benchmarks/read_webdataset.py --images 400`.
+"""
+
+import argparse
+import io
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from vlp_jax.data.images import decode, resize
+from vlp_jax.data.masking import Masking
+from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.processor import Processor
+from vlp_jax.data.sources import WebDataset
+from vlp_jax.data.sources.tar_index import build_index
+from vlp_jax.data.tokenizer import Tokenizer
+
+CAPTION = "a photograph of a brown dog that runs over wet grass towards a red ball"
+SHARD = 100  # samples
+
+
+def photograph(rng: np.random.Generator) -> np.ndarray:
+    """Returns a picture of 256 to 400 pixels a side, smooth with some grain, as photographs are."""
+    height, width = (int(side) for side in rng.integers(256, 401, 2))
+    coarse = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def write_shards(folder: Path, images: int, quality: int) -> float:
+    """Writes shards in the layout of img2dataset and returns the mean size of a JPEG in kB."""
+    rng, total = np.random.default_rng(0), 0
+    for start in range(0, images, SHARD):
+        with tarfile.open(folder / f"{start // SHARD:05d}.tar", "w") as tar:
+            for number in range(start, min(start + SHARD, images)):
+                options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+                jpeg = cv2.imencode(".jpg", photograph(rng), options)[1].tobytes()
+                total += len(jpeg)
+                for extension, data in (("jpg", jpeg), ("json", b"{}"), ("txt", CAPTION.encode())):
+                    info = tarfile.TarInfo(f"{number:09d}.{extension}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    return total / images / 1000
+
+
+def with_pillow(data: bytes, size: int) -> np.ndarray:
+    """Returns what torchvision's pipelines make of an encoded picture."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def rates(jobs: dict[str, Callable[[int], object]], count: int, rounds: int) -> dict[str, float]:
+    """Returns calls per second of one core's time, the median of rounds in which all take turns.
+
+    Time that other programs had the core for does not count.
+    """
+    found: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(rounds):
+        for name, job in jobs.items():
+            start = time.thread_time()
+            for index in range(count):
+                job(index)
+            found[name].append(count / (time.thread_time() - start))
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def batch_rate(source: WebDataset, size: int, batches: int) -> float:
+    """Returns images per second of one core's time of whole batches: tokens, masks and pixels."""
+    tokenizer = Tokenizer.bert_uncased()
+    processor = Processor(tokenizer, source.provides, image_size=size, mlm=Masking())
+    pipeline = Pipeline(source, processor, 32)
+    pipeline.batch(0)
+    start = time.thread_time()
+    for step in range(batches):
+        pipeline.batch(step)
+    return 32 * batches / (time.thread_time() - start)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEG files")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kilobytes = write_shards(folder, options.images, options.quality)
+        start = time.thread_time()
+        members = sum(len(build_index(shard).offset) for shard in folder.glob("*.tar"))
+        indexed = members / (time.thread_time() - start)
+        source = WebDataset(path=str(folder), holdout=0)
+        jobs = {
+            "read": lambda k: source[k],
+            "read, decode": lambda k: decode(source[k]["image"]),
+            "read, decode, resize": lambda k: resize(decode(source[k]["image"]), options.size),
+            "the same with Pillow": lambda k: with_pillow(source[k]["image"], options.size),
+        }
+        found = rates(jobs, options.images, options.rounds)
+        found["training batches"] = batch_rate(source, options.size, 4 * options.rounds)
+    print(f"{options.images} JPEGs of 256-400 px, {kilobytes:.0f} kB, to {options.size} px")
+    print(f"{'index':24s} {indexed:10,.0f} members/s/core")
+    for name, rate in found.items():
+        print(f"{name:24s} {rate:10,.0f} images/s/core")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""`vlp-jax data`: checking and converting region features from the shell."""
+
+import pytest
+
+from tests.data.regions.pictures import lxmert_line, oscar_line, random_pictures, write_lines
+from vlp_jax.cli.main import main
+from vlp_jax.data.regions import open_regions
+
+
+@pytest.fixture
+def pictures():
+    return random_pictures(4)
+
+
+@pytest.fixture
+def tsv(tmp_path, pictures):
+    return write_lines(tmp_path / "a.tsv", [lxmert_line(k, r) for k, r in pictures.items()])
+
+
+def test_check_prints_what_was_found(tsv, capsys):
+    assert main(["data", "check", "--store", "lxmert_tsv", "--features", str(tsv)]) == 0
+    printed = capsys.readouterr().out
+    assert "4 pictures with 5 to 5 regions, 5.0 on average" in printed
+    assert "features 8 wide; also attribute_confidence, attributes, confidence, labels" in printed
+
+
+def test_check_lists_what_is_wrong(tmp_path, pictures, capsys):
+    lines = [oscar_line(k, r) for k, r in pictures.items()]
+    path = write_lines(tmp_path / "b.tsv", [*lines[:3], lines[3][:-6]])
+    assert main(["data", "check", "--store", "oscar_tsv", "--features", str(path)]) == 1
+    printed = "".join(capsys.readouterr().out.split())
+    assert "3pictures" in printed and "1picturescan'tberead" in printed
+    assert f'picture"{list(pictures)[3]}":features' in printed
+
+
+def test_convert(tmp_path, tsv, pictures, capsys):
+    to = tmp_path / "out"
+    given = ["--store", "lxmert_tsv", "--features", str(tsv), "--to", str(to)]
+    assert main(["data", "convert", *given, "--half", "--option", "max_boxes=3"]) == 0
+    assert "4 pictures with 3 to 3 regions" in capsys.readouterr().out
+    store = open_regions("array_record", str(to))
+    assert store.keys() == list(pictures) and len(store[store.keys()[0]]) == 3
+    assert main(["data", "convert", *given]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_user_errors(tsv, capsys):
+    given = ["data", "check", "--features", str(tsv), "--store"]
+    assert main([*given, "lxmert"]) == 1
+    assert 'vlp-jax data: unknown region store "lxmert"' in capsys.readouterr().err
+    assert main([*given, "lxmert_tsv", "--option", "max_boxes"]) == 1
+    assert 'option "max_boxes": expected the form name=value' in capsys.readouterr().err
+    assert main([*given, "lxmert_tsv", "--option", "max_box=3"]) == 1
+    assert 'Did you mean "max_boxes"' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["data", "chek"])

@@ -1,0 +1,85 @@
+"""Tests of the source "joined": order, repeats, image ids and errors."""
+
+import json
+import pickle
+
+import pytest
+
+from tests.data.sources.tars import write_shards
+from vlp_jax.data.sources import Joined
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Three pairs in a JSON file, numbered 5 to 7, and four in a shard."""
+    entries = [{"image": f"{k}.jpg", "image_id": k, "caption": f"listed {k}"} for k in (5, 6, 7)]
+    (tmp_path / "pairs.json").write_text(json.dumps(entries))
+    held_out = [{"image": "v.jpg", "image_id": 9, "caption": "held out"}]
+    (tmp_path / "held_out.json").write_text(json.dumps(held_out))
+    shards = write_shards(tmp_path / "web", shards=1, size=4)
+    listed = {"path": str(tmp_path / "pairs.json")}
+    listed["validation_path"] = str(tmp_path / "held_out.json")
+    return {
+        "listed": {"kind": "json", **listed},
+        "web": {"kind": "webdataset", "path": str(shards), "holdout": 0},
+    }
+
+
+def test_records_follow_one_another_and_repeat(parts):
+    source = Joined(parts=parts, repeats={"listed": 2})
+    captions = [source[k]["captions"][0] for k in range(len(source))]
+    listed = ["listed 5", "listed 6", "listed 7"]
+    assert captions == [*listed, *listed, *(f"caption {k}" for k in range(4))]
+    assert [source[k]["image_id"] for k in range(len(source))] == [
+        *(10, 12, 14),
+        *(10, 12, 14),
+        *(1, 3, 5, 7),
+    ]
+    assert source.provides == {"image", "caption"} and source.attribution == "User-supplied data."
+    assert set(source.texts()) == set(captions)
+    assert pickle.loads(pickle.dumps(source))[8] == source[8]
+    with pytest.raises(IndexError, match="10 records"):
+        source[10]
+
+
+def test_only_what_all_parts_provide_is_promised():
+    questions = {"kind": "easy_vqa"}
+    scenes = {"kind": "emoji_scenes", "size": 20}
+    source = Joined(parts={"a": questions, "b": scenes})
+    assert {"image", "question"} <= source.provides  # easy_vqa has neither captions nor regions
+    assert not {"caption", "regions"} & source.provides
+    assert set(source.answers()) > {"yes"}
+    assert {source[0]["question"], source[len(source) - 1]["question"]} <= set(source.texts())
+
+
+def test_skipped_records_carry_the_name_of_their_part(parts, tmp_path):
+    entries = [{"image": "a.jpg", "caption": "a"}, {"image": "b.jpg", "caption": ""}]
+    (tmp_path / "pairs.json").write_text(json.dumps(entries))
+    source = Joined(parts=parts)
+    assert source.skipped == [f"listed: {tmp_path / 'pairs.json'} entry 1: empty caption"]
+
+
+def test_mistakes_say_what_is_expected(parts):
+    web = parts["web"]
+    for options, message in (
+        ({}, "needs `parts`"),
+        ({"path": "x", "parts": parts}, r"takes no path \(x\)"),
+        ({"parts": {"a": {"path": "x"}}}, 'part "a" of source joined: kind: unknown source "None"'),
+        ({"parts": {"a": {"kind": "webdatset"}}}, 'Did you mean "webdataset"'),
+        ({"parts": {"web": web | {"holdot": 1}}}, 'part "web" .*Did you mean "holdout"'),
+        ({"parts": parts, "split": "test"}, "split 'test' is empty"),
+        ({"parts": parts, "repeats": {"wep": 2}}, '"wep".*Did you mean "web"'),
+        ({"parts": parts, "repeats": {"web": 0.5}}, "repeats.web is 0.5; expected an integer"),
+        ({"parts": {"web": web, "sprites": {"kind": "easy_vqa"}}, "repeat": {}}, '"repeats"'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Joined(**options)
+    with pytest.raises(FileNotFoundError, match='part "web" of source joined: shard .*nowhere'):
+        Joined(parts={"web": {"kind": "webdataset", "path": "/nowhere.tar"}})
+
+
+def test_image_ids_that_do_not_fit_are_refused(parts, tmp_path):
+    entries = [{"image": "a.jpg", "image_id": 2**30, "caption": "a"}]
+    (tmp_path / "pairs.json").write_text(json.dumps(entries))
+    with pytest.raises(ValueError, match="1073741824 of part listed is too large to join 2 parts"):
+        Joined(parts=parts)[0]

@@ -1,0 +1,68 @@
+"""Arrays computed from a file once and kept beside it, or in a cache folder, until it changes."""
+
+import hashlib
+import logging
+import os
+import uuid
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+_LOG = logging.getLogger(__name__)
+
+
+def keep_arrays(file: Path, name: str, build: Callable[[Path], Arrays]) -> Arrays:
+    """Returns `build(file)`, or what an earlier call has kept if `file` is still the same.
+
+    Kept beside the file as `FILE.name.npz`, or where that can't be written in
+    `~/.cache/vlp_jax/name`. A file is the same if its size and time of change are.
+    """
+    status = file.stat()
+    stamp = np.array([status.st_size, status.st_mtime_ns], np.int64)
+    places = _places(file.absolute(), name)
+    for place in places:
+        if (arrays := _load(place, stamp)) is not None:
+            return arrays
+    _LOG.info("making the %s of %s", name, file)
+    arrays = build(file)
+    for place in places:
+        try:
+            _save(place, arrays | {"stamp": stamp})
+            return arrays
+        except OSError as error:
+            _LOG.debug("%s cannot be written: %s", place, error)
+    _LOG.warning("the %s of %s cannot be kept and is made at every start", name, file)
+    return arrays
+
+
+def _places(file: Path, name: str) -> list[Path]:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    # Files of different folders have the same names, so a common folder needs the whole path.
+    hashed = hashlib.blake2b(str(file).encode(), digest_size=8).hexdigest()
+    beside = file.with_name(f"{file.name}.{name}.npz")
+    return [beside, home / "vlp_jax" / name / f"{hashed}-{beside.name}"]
+
+
+def _load(place: Path, stamp: np.ndarray) -> Arrays | None:
+    """Returns kept arrays, or None if there are none, they are damaged or the file has changed."""
+    try:
+        with np.load(place, allow_pickle=False) as content:
+            arrays = {key: content[key] for key in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    return arrays if np.array_equal(arrays.pop("stamp", None), stamp) else None
+
+
+def _save(place: Path, arrays: Arrays) -> None:
+    """Writes atomically, so that readers on other hosts see a whole file or none."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = place.with_name(f"{place.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with unfinished.open("xb") as stream:
+            np.savez(stream, **arrays)
+        unfinished.replace(place)
+    finally:
+        unfinished.unlink(missing_ok=True)

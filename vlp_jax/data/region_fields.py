@@ -1,0 +1,155 @@
+"""The region fields of an example: features, boxes and classes, masked, padded to fixed shapes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.data.boxes import unit_boxes, visible_boxes
+from vlp_jax.data.entry import take
+from vlp_jax.data.region_masking import RegionMasking, global_feature, mask_regions
+from vlp_jax.data.region_pixels import crop_features
+
+CLASS_FIELDS = {
+    "region_classes": ("region_labels", "region_confidence"),
+    "region_class_scores": ("region_class_scores",),
+}
+"""What a source provides → the fields of its records, and of the batch, that hold it."""
+
+# Fields that a record with region classes may have as well.
+_ATTRIBUTE_FIELDS = ("region_attributes", "region_attribute_confidence")
+_INTEGERS = ("region_labels", "region_attributes")
+_WHOLE_IMAGE = np.array([0, 0, 1, 1], np.float32)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one picture before they are padded.
+
+    fields: batch field → array with one row a region.
+    kept: which of the record's regions these are, int [N].
+    """
+
+    fields: dict[str, np.ndarray]
+    kept: np.ndarray
+
+    @property
+    def features(self) -> np.ndarray | None:
+        """float32 [N, F], or None where the source gives none and no pixels are cut out."""
+        return self.fields.get("region_features")
+
+
+@dataclass(frozen=True)
+class RegionFields:
+    """Makes the region fields of an example.
+
+    slots: most regions of a picture; further ones, the least confident by convention, are dropped.
+    pixels: side to which each box of a picture is resized to be its feature; 0 makes none.
+    global_region: puts a region before the others whose feature is their mean and whose box is the
+        whole picture, so that an example has one region more (ViLBERT).
+    masking: how features are hidden, or None.
+    """
+
+    slots: int
+    pixels: int = 0
+    global_region: bool = False
+    masking: RegionMasking | None = None
+
+    def of_picture(
+        self, record: Mapping[str, Any], image: np.ndarray, boxes: np.ndarray, provides: frozenset
+    ) -> Regions:
+        """Returns the regions that are still visible in an augmented picture.
+
+        `image` is uint8 [H, W, 3], `boxes` [N, 4] lie in the unit square, moved along with it.
+        """
+        count = len(boxes)
+        boxes, visible = visible_boxes(boxes)
+        kept = np.flatnonzero(visible)[: self.slots]
+        fields = {"region_boxes": boxes[kept].astype(np.float32)}
+        if self.pixels:
+            fields["region_features"] = crop_features(image, fields["region_boxes"], self.pixels)
+            fields |= _classes(record, provides, kept, count)
+        return Regions(fields, kept)
+
+    def of_detector(self, record: Mapping[str, Any], provides: frozenset) -> Regions:
+        """Returns the regions that a detector found; ValueError if its fields misfit."""
+        boxes = unit_boxes(*(take(record, name) for name in ("boxes", "width", "height")))
+        kept = np.arange(min(len(boxes), self.slots))
+        features = _rows(record, "region_features", kept, len(boxes))
+        if features.ndim != 2 or not np.isfinite(features).all():
+            raise ValueError(
+                f"region_features are {list(features.shape)}, expected finite numbers [N, F]"
+            )
+        fields = {"region_boxes": boxes[kept], "region_features": features}
+        return Regions(fields | _classes(record, provides, kept, len(boxes)), kept)
+
+    def __call__(
+        self, regions: Regions, rng: np.random.Generator, other: Callable[[], np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Returns the fields, hidden where `masking` says so and padded.
+
+        `other` gives the features [M, F] of another picture.
+        """
+        fields = dict(regions.fields)
+        hidden = np.zeros(len(regions.kept), np.bool_)
+        if self.masking is not None and regions.features is not None:
+            fields["region_targets"] = regions.features
+            fields["region_features"], hidden = mask_regions(
+                regions.features, rng, self.masking, self.slots, other
+            )
+            fields["region_hidden"] = hidden
+        if self.global_region:
+            fields = self._with_global(fields, hidden)
+        count = len(fields["region_boxes"])
+        slots = self.slots + self.global_region
+        padded = {name: _padded(values, slots) for name, values in fields.items()}
+        return padded | {"region_mask": np.arange(slots) < count}
+
+    def _with_global(self, fields: dict[str, np.ndarray], hidden: np.ndarray) -> dict:
+        """Puts the whole picture's region first; it has no class and is never hidden."""
+        overlap = None if self.masking is None else self.masking.overlap
+        first = {"region_boxes": _WHOLE_IMAGE}
+        if "region_features" in fields:
+            first["region_features"] = global_feature(
+                fields["region_features"], fields["region_boxes"], hidden, overlap
+            )
+        if "region_targets" in fields:
+            first["region_targets"] = fields["region_targets"].sum(0) / max(len(hidden), 1)
+        return {
+            name: np.concatenate([_first_row(first.get(name), values), values])
+            for name, values in fields.items()
+        }
+
+
+def _first_row(value: np.ndarray | None, like: np.ndarray) -> np.ndarray:
+    row = np.zeros((1, *like.shape[1:]), like.dtype)
+    if value is not None:
+        row[0] = value
+    return row
+
+
+def _padded(values: np.ndarray, slots: int) -> np.ndarray:
+    padded = np.zeros((slots, *values.shape[1:]), values.dtype)
+    padded[: len(values)] = values
+    return padded
+
+
+def _classes(
+    record: Mapping[str, Any], provides: frozenset, kept: np.ndarray, count: int
+) -> dict[str, np.ndarray]:
+    """Returns the class fields that the source provides, of the regions kept."""
+    names = [name for entry in CLASS_FIELDS if entry in provides for name in CLASS_FIELDS[entry]]
+    if "region_classes" in provides:
+        names += [name for name in _ATTRIBUTE_FIELDS if record.get(name) is not None]
+    return {name: _rows(record, name, kept, count) for name in names}
+
+
+def _rows(record: Mapping[str, Any], name: str, kept: np.ndarray, count: int) -> np.ndarray:
+    """Returns the kept rows of a record's entry, which must have one for each of `count` boxes."""
+    values = np.asarray(take(record, name), np.int32 if name in _INTEGERS else np.float32)
+    if values.shape[:1] != (count,):
+        raise ValueError(
+            f'the record has {count} boxes, and "{name}" of shape {list(values.shape)}'
+        )
+    return values[kept]

@@ -1,0 +1,90 @@
+"""Store "array_record": what `vlp-jax data convert` writes, all formats as one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.data.regions.regions import PER_REGION, Regions
+from vlp_jax.data.regions.store import REGION_STORES, RegionStore
+from vlp_jax.data.sources.base import optional_module
+from vlp_jax.data.sources.record_bytes import decode_record, encode_record
+
+INDEX = "index.json"
+FORMAT = "vlp_jax regions 1"
+
+
+@REGION_STORES.register("array_record")
+class ArrayRecords(RegionStore):
+    """A folder of ArrayRecord files, with an index of all keys."""
+
+    def __init__(self, path: str | Path, **rules: Any):
+        super().__init__(path, rules)
+        shards = _read_index(self.path)
+        self._keys = [key for shard in shards.values() for key in shard]
+        self._records = _open_records([self.path / name for name in shards])
+        if len(self._records) != len(self._keys):
+            raise ValueError(
+                f"{self.path} holds {len(self._records)} records, but its {INDEX} lists "
+                f"{len(self._keys)}"
+            )
+        self._probe()
+
+    def _read(self, row: int) -> dict[str, Any]:
+        try:
+            record = self._records[row]
+        except (RuntimeError, IndexError) as error:
+            raise ValueError(f"the ArrayRecord file is damaged: {error}") from None
+        key, fields = unpack(record)
+        if key != self._keys[row]:
+            raise ValueError(f'{INDEX} does not fit the files: the record is "{key}"')
+        return fields
+
+
+def _open_records(files: list[Path]) -> Any:
+    module = optional_module("array_record.python.array_record_data_source", "regions")
+    try:
+        return module.ArrayRecordDataSource([str(file) for file in files])
+    except RuntimeError as error:
+        folder = files[0].parent
+        raise ValueError(f"{folder}: an ArrayRecord file is damaged: {error}") from None
+
+
+def pack(key: str, regions: Regions, half: bool = False) -> bytes:
+    """Returns one picture as bytes; `half` keeps floating numbers as float16."""
+    fields = {name: getattr(regions, name) for name in (*PER_REGION, "width", "height")}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if half:
+        fields |= {n: fields[n].astype(np.float16) for n in fields if _halved(n, fields[n])}
+    return encode_record({"key": key, **fields})
+
+
+def unpack(data: bytes) -> tuple[str, dict[str, Any]]:
+    """Returns the key and the fields of what `pack` has written."""
+    fields = decode_record(data)
+    return fields.pop("key", ""), fields
+
+
+def _halved(name: str, value: Any) -> bool:
+    """Boxes stay: half precision moves a corner by up to half a pixel."""
+    return name != "boxes" and isinstance(value, np.ndarray) and value.dtype == np.float32
+
+
+def _read_index(folder: Path) -> dict[str, list[str]]:
+    """Returns file name → keys of its records."""
+    file = folder / INDEX
+    if not file.is_file():
+        raise ValueError(f"{folder} holds no {INDEX}; `vlp-jax data convert` makes such folders")
+    try:
+        content = json.loads(file.read_bytes())
+        shards = {str(name): list(keys) for name, keys in content["shards"].items()}
+        kind = content["format"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged: {error!r}") from None
+    if kind != FORMAT:
+        raise ValueError(f'{file} has format "{kind}", expected "{FORMAT}"')
+    missing = [name for name in shards if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing[:3])} of its {len(shards)} files")
+    return shards

@@ -1,0 +1,129 @@
+"""Copies any region store into ArrayRecord files, checking every picture on the way."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlp_jax.data.regions.array_records import FORMAT, INDEX, pack
+from vlp_jax.data.regions.joined import JoinedStores
+from vlp_jax.data.regions.regions import Regions
+from vlp_jax.data.regions.store import RegionStore
+from vlp_jax.data.sources.base import optional_module
+
+# One record a group makes single records readable; float features hardly shrink.
+_OPTIONS = "group_size:1,uncompressed"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What going through a store has found.
+
+    pictures: how many could be read. regions: the least, mean and most of them in a picture.
+    problems: why the others could not be read.
+    """
+
+    pictures: int
+    regions: tuple[int, float, int]
+    problems: tuple[str, ...]
+
+
+def check(
+    store: RegionStore | JoinedStores,
+    use: Callable[[str, Regions], None] = lambda key, regions: None,
+    skip_bad: bool = True,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Check:
+    """Reads all pictures and hands each to `use`; the first bad one ends it if not `skip_bad`."""
+    counts: list[int] = []
+    problems: list[str] = []
+    for done, key in enumerate(store.keys(), 1):
+        try:
+            regions = store[key]
+        except (ValueError, OSError) as error:
+            if not skip_bad:
+                raise
+            problems.append(str(error))
+        else:
+            use(key, regions)
+            counts.append(len(regions))
+        progress(done)
+    spread = (min(counts), sum(counts) / len(counts), max(counts)) if counts else (0, 0.0, 0)
+    return Check(len(counts), spread, tuple(problems))
+
+
+def convert(
+    store: RegionStore | JoinedStores,
+    folder: Path,
+    half: bool = False,
+    pictures_per_file: int = 10_000,
+    skip_bad: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Check:
+    """Writes all pictures of a store into `folder`, which must not exist.
+
+    half: keep floating numbers as float16, half the size. The folder appears when it is whole.
+    """
+    if pictures_per_file < 1:
+        raise ValueError(f"pictures_per_file is {pictures_per_file}, expected at least 1")
+    if folder.exists():
+        raise ValueError(f"{folder} exists already; convert into a new folder")
+    with _whole_or_nothing(folder) as unfinished:
+        writer = _Writer(unfinished, pictures_per_file)
+        try:
+            found = check(
+                store,
+                lambda key, regions: writer.add(key, pack(key, regions, half)),
+                skip_bad,
+                progress,
+            )
+        finally:
+            writer.close()
+        if not found.pictures:
+            raise ValueError(f"no picture could be read: {found.problems[0]}")
+        index = {"format": FORMAT, "dimension": store.dimension, "shards": writer.shards}
+        (unfinished / INDEX).write_text(json.dumps(index))
+    return found
+
+
+class _Writer:
+    """Writes records into numbered files of one size and remembers their keys."""
+
+    def __init__(self, folder: Path, size: int):
+        module = optional_module("array_record.python.array_record_module", "regions")
+        self._make = module.ArrayRecordWriter
+        self._folder = folder
+        self._size = size
+        self._open = None
+        self.shards: dict[str, list[str]] = {}
+
+    def add(self, key: str, record: bytes) -> None:
+        name = next(reversed(self.shards), None)
+        if name is None or len(self.shards[name]) == self._size:
+            self.close()
+            name = f"regions-{len(self.shards):05d}.array_record"
+            self.shards[name] = []
+            self._open = self._make(str(self._folder / name), _OPTIONS)
+        self._open.write(record)
+        self.shards[name].append(key)
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `folder`, which becomes `folder` unless an error occurs."""
+    unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.tmp")
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

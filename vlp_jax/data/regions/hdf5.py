@@ -1,0 +1,103 @@
+"""Store "hdf5": one file, or a folder of them, with a group or a row for each picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.data.regions.build import MEANINGS, NAMES
+from vlp_jax.data.regions.reopened import Reopened
+from vlp_jax.data.regions.store import REGION_STORES, RegionStore
+from vlp_jax.data.sources.base import optional_module
+
+_KEYS = ("image_id", "image_ids", "img_id", "keys")
+_ENDINGS = (".h5", ".hdf5", ".hdf")
+
+
+@REGION_STORES.register("hdf5")
+class Hdf5(RegionStore):
+    """Either a group for each picture, named by its key, with fields as data sets or attributes.
+
+    Or one data set for each field, with a row for each of M pictures: `image_id` [M], features
+    [M, R, F], boxes [M, R, 4], width and height [M], and num_boxes [M] where rows are padded.
+    """
+
+    def __init__(self, path: str | Path, **rules: Any):
+        super().__init__(path, rules)
+        files = _files(self.path)
+        self._files = [Reopened(_open, file) for file in files]
+        self._places: list[tuple[int, int | str]] = []
+        keys: list[str] = []
+        for number, file in enumerate(self._files):
+            found = _list_pictures(files[number], file.get())
+            keys += [key for key, _ in found]
+            self._places += [(number, place) for _, place in found]
+        self._keys = keys
+        self._probe()
+
+    def _read(self, row: int) -> dict[str, Any]:
+        number, place = self._places[row]
+        file = self._files[number].get()
+        try:
+            if isinstance(place, str):
+                return self._fields_of_group(file[place])
+            return self._fields_of_row(file, place)
+        except (OSError, KeyError, IndexError, RuntimeError) as error:
+            raise ValueError(f"the file is damaged: {error}") from None
+
+    def _fields_of_group(self, group: Any) -> dict[str, Any]:
+        fields = dict(group.attrs)
+        fields |= {name: group[name][()] for name in group if self._wanted(name)}
+        return _with_texts(fields)
+
+    def _fields_of_row(self, file: Any, row: int) -> dict[str, Any]:
+        fields = {name: file[name][row] for name in file if self._wanted(name)}
+        count = next((fields[name] for name in NAMES["count"] if name in fields), None)
+        if count is not None:
+            fields = {name: v[:count] if np.ndim(v) else v for name, v in fields.items()}
+        return _with_texts(fields)
+
+    def _wanted(self, name: str) -> bool:
+        meaning = MEANINGS.get(name)
+        return meaning is not None and (self.rules.class_scores or meaning != "class_scores")
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(child for child in path.iterdir() if child.suffix in _ENDINGS)
+    if not found:
+        raise ValueError(f"{path} holds no file that ends in {', '.join(_ENDINGS)}")
+    return found
+
+
+def _open(path: Path) -> Any:
+    h5py = optional_module("h5py", "regions")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is no readable HDF5 file: {error}") from None
+
+
+def _list_pictures(path: Path, file: Any) -> list[tuple[str, int | str]]:
+    """Returns each picture's key, and its group's name or its row's number."""
+    h5py = optional_module("h5py", "regions")
+    listed = next((name for name in _KEYS if name in file), None)
+    if listed is not None:
+        return [(_text(key), row) for row, key in enumerate(file[listed][()])]
+    groups = [(name, name) for name in file if isinstance(file[name], h5py.Group)]
+    if not groups:
+        raise ValueError(
+            f"{path} has neither a group for each picture nor {' or '.join(_KEYS)}; it holds "
+            f"{', '.join(file) or 'nothing'}"
+        )
+    return groups
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _with_texts(fields: dict[str, Any]) -> dict[str, Any]:
+    """Decodes names, which HDF5 gives as bytes."""
+    return fields | {n: [_text(v) for v in fields[n]] for n in NAMES["names"] if n in fields}

@@ -1,0 +1,114 @@
+"""What a detector found in one picture, and the rules by which a reader accepts it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PER_REGION = (
+    "features",
+    "boxes",
+    "class_scores",
+    "labels",
+    "confidence",
+    "attributes",
+    "attribute_confidence",
+    "names",
+)
+"""The fields of `Regions` with one row for each region."""
+
+OPTIONAL = PER_REGION[2:]
+"""Those of them that a source may lack."""
+
+_RECORD_KEYS = {
+    "features": "region_features",
+    "boxes": "boxes",
+    "width": "width",
+    "height": "height",
+    "class_scores": "region_class_scores",
+    "labels": "region_labels",
+    "confidence": "region_confidence",
+    "attributes": "region_attributes",
+    "attribute_confidence": "region_attribute_confidence",
+}
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one picture: N of them, with features F wide and C detector classes.
+
+    features: float32 [N, F]. boxes: float32 [N, 4] x1, y1, x2, y2 in pixels of a picture of `width`
+    x `height`; where the source gives shares of the picture only, both are 1.
+    class_scores: float32 [N, C] distribution over classes, background first. labels, attributes:
+    int64 [N] detector classes, with confidence, attribute_confidence: float32 [N] from 0 to 1.
+    names: N texts. No row stands for the whole picture (ViLBERT's global region).
+    """
+
+    features: np.ndarray
+    boxes: np.ndarray
+    width: int
+    height: int
+    class_scores: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    attributes: np.ndarray | None = None
+    attribute_confidence: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def rows(self, rows: slice) -> "Regions":
+        """Returns the regions of a slice."""
+        kept = {name: getattr(self, name) for name in PER_REGION}
+        kept = {name: value[rows] for name, value in kept.items() if value is not None}
+        return dataclasses.replace(self, **kept)
+
+    def contents(self) -> frozenset[str]:
+        """Returns the names of the optional fields that are there."""
+        return frozenset(name for name in OPTIONAL if getattr(self, name) is not None)
+
+    def to_record(self) -> dict[str, Any]:
+        """Returns the entries of a source's record (docs/data.md)."""
+        record = {key: getattr(self, name) for name, key in _RECORD_KEYS.items()}
+        record["labels"] = None if self.names is None else list(self.names)
+        return {key: value for key, value in record.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a store expects of its pictures, and which of their regions it gives out.
+
+    dimension: width of the features; None takes that of the first picture.
+    global_token: "absent" refuses pictures whose row 0 stands for the whole picture; "first"
+        expects such a row and leaves it out (ViLBERT's model makes its own).
+    min_confidence, min_boxes, max_boxes: of the regions, as the file orders them, the first n stay;
+        n counts confidences above `min_confidence` (None: all), but at least `min_boxes` and at
+        most `max_boxes` (None: no limit). Source: UNITER `data/data.py`, compute_num_bb.
+    boxes: "none" gives every region the whole picture as its box, for files without boxes, which
+        VisualBERT does not look at.
+    class_scores: False leaves the class distributions out, most of the size of a UNITER picture.
+    """
+
+    dimension: int | None = None
+    global_token: str = "absent"
+    min_confidence: float | None = None
+    min_boxes: int = 1
+    max_boxes: int | None = None
+    boxes: str = "given"
+    class_scores: bool = True
+
+    def __post_init__(self):
+        if self.boxes not in ("given", "none"):
+            raise ValueError(f'boxes is "{self.boxes}", expected "given" or "none"')
+        if self.global_token not in ("absent", "first"):
+            raise ValueError(f'global_token is "{self.global_token}", expected "absent" or "first"')
+        for name in ("dimension", "min_boxes", "max_boxes"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} is {value!r}, expected a whole number from 1 on")
+        if self.max_boxes is not None and self.max_boxes < self.min_boxes:
+            raise ValueError(f"max_boxes is {self.max_boxes}, less than min_boxes {self.min_boxes}")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence is {self.min_confidence}, expected 0 to 1")

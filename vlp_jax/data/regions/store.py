@@ -1,0 +1,121 @@
+"""What every reader of region files offers: keys, random access, checks and clear errors."""
+
+import abc
+import bisect
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlp_jax.config import Registry, nearest
+from vlp_jax.data.regions.build import build_regions
+from vlp_jax.data.regions.regions import Regions, Rules
+from vlp_jax.data.sources.base import check_choice, existing_path
+
+REGION_STORES = Registry("region store")
+"""Maps a name to a `RegionStore` class."""
+
+_PROBES = 10  # first pictures of which one must be readable
+_NEIGHBOURS = 20
+_SEARCHED = 2_000  # more keys than this are not all compared for a hint
+
+
+class RegionStore(abc.ABC):
+    """Pictures' regions by key, from one file or folder; thread-safe and picklable.
+
+    Subclasses set `_keys` before they call `_probe`, and implement `_read`.
+    Attributes: path; rules; dimension, the width of all features; contents, the names of the
+    optional fields that every picture has.
+    """
+
+    def __init__(self, path: str | Path, rules: Mapping[str, Any]):
+        """Raises FileNotFoundError, or ValueError for a rule that does not exist."""
+        self.path = existing_path(path, "region features")
+        self.rules = self._make_rules(rules)
+        self.dimension: int | None = self.rules.dimension
+        self.contents: frozenset[str] = frozenset()
+        self._keys: Sequence[str] = ()
+        self._rows: dict[str, int] = {}
+
+    @abc.abstractmethod
+    def _read(self, row: int) -> Mapping[str, Any]:
+        """Returns the fields of picture number `row`, under any names that `build.NAMES` knows."""
+
+    def keys(self) -> list[str]:
+        """Returns the keys of all pictures, as the file orders them."""
+        return list(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
+
+    def __getitem__(self, key: str) -> Regions:
+        """Returns the regions of a picture; ValueError that names it and what is wrong."""
+        if key not in self._rows:
+            raise ValueError(
+                f'{self.path}: no regions of the picture "{key}".{nearest_key(key, self._keys)}'
+            )
+        try:
+            return self._checked(self._read(self._rows[key]))
+        except ValueError as error:
+            raise ValueError(f'{self.path}, picture "{key}": {error}') from None
+
+    def _checked(self, fields: Mapping[str, Any]) -> Regions:
+        regions = build_regions(fields, self.rules, self.dimension)
+        missing = self.contents - regions.contents()
+        if missing:
+            raise ValueError(f"there are no {' and no '.join(sorted(missing))}, as others have")
+        return regions
+
+    def _probe(self) -> None:
+        """Numbers the keys and learns from the first readable picture what all must be like."""
+        if not len(self._keys):
+            raise ValueError(f"{self.path} holds no pictures")
+        self._rows = {key: row for row, key in enumerate(self._keys)}
+        if len(self._rows) < len(self._keys):
+            row, key = next((r, k) for r, k in enumerate(self._keys) if self._rows[k] != r)
+            raise ValueError(
+                f'{self.path}: the key "{key}" occurs twice, as picture number {row} and '
+                f"{self._rows[key]}"
+            )
+        first = self._first_readable()
+        self.dimension = first.features.shape[1]
+        self.contents = first.contents()
+
+    def _first_readable(self) -> Regions:
+        problem = None
+        for key in itertools.islice(self._keys, _PROBES):
+            try:
+                return self[key]
+            except ValueError as error:
+                problem = problem or error
+        raise problem
+
+    @classmethod
+    def _make_rules(cls, rules: Mapping[str, Any]) -> Rules:
+        fields = [field.name for field in dataclasses.fields(Rules)]
+        own = [
+            parameter.name
+            for parameter in inspect.signature(cls.__init__).parameters.values()
+            if parameter.kind == parameter.KEYWORD_ONLY
+        ]
+        for name in rules:
+            if name not in fields:
+                check_choice(f"option of {cls.__name__}", name, [*own, *fields])
+        return Rules(**rules)
+
+
+def nearest_key(key: str, keys: Sequence[str]) -> str:
+    """Returns ' Did you mean "x"?' or ''; of very many keys only the likeliest are compared."""
+    if len(keys) > _SEARCHED:
+        ordered = sorted(keys)
+        place = bisect.bisect(ordered, key)
+        likely = ordered[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
+        stem = key.rpartition("/")[2].partition(".")[0].lower()
+        alike = (k for k in keys if stem and stem in k.lower())
+        keys = [*likely, *itertools.islice(alike, _NEIGHBOURS)]
+    return nearest(key, keys)

@@ -1,0 +1,119 @@
+"""Source "hf_datasets": a Hugging Face `datasets` directory, as `save_to_disk` writes it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.data.sources.base import (
+    SOURCES,
+    Record,
+    check_choice,
+    check_index,
+    check_options,
+    existing_path,
+    optional_module,
+    stable_fraction,
+)
+from vlp_jax.data.sources.columns import Columns
+from vlp_jax.data.sources.nested_texts import texts_at
+from vlp_jax.data.sources.splits import SPLITS, check_holdout, held_out_mask, split_name
+
+
+@SOURCES.register("hf_datasets")
+class HfDatasets:
+    """One record a row of a `Dataset` or `DatasetDict` directory; the network is not used.
+
+    path: the directory. image, captions, image_id: see `Columns`; pictures stay encoded.
+    splits: of a directory with several sets, which is which where names differ, as in
+    {"test": "validation"}. holdout: of a directory with one set, the share of rows kept for
+    "validation" and "test", which are one set, by a hash of the row's image id or number; 0
+    trains on all. seed: taken because every source takes one.
+    """
+
+    attribution = "User-supplied data."
+    provides = frozenset({"image", "caption"})
+
+    def __init__(
+        self,
+        split: str = "train",
+        path: str | None = None,
+        seed: int = 0,
+        image: str = "image",
+        captions: str = "caption",
+        image_id: str | None = None,
+        splits: dict[str, str] | None = None,
+        holdout: float = 0.05,
+        **unknown,
+    ):
+        check_options(self, unknown)
+        check_choice("split of source hf_datasets", split, SPLITS)
+        if not path:
+            raise ValueError("source hf_datasets needs `path`: a directory that save_to_disk wrote")
+        self._path = str(existing_path(path, "data set directory"))
+        self._columns = Columns(image, captions, image_id)
+        content = _load(self._path)
+        if isinstance(content, dict):  # a DatasetDict
+            self._data = content[_set_name(split, splits, content)]
+            self._train = content[_set_name("train", splits, content)]
+            self._rows, self._train_rows = range(len(self._data)), range(len(self._train))
+        else:
+            self._data = self._train = content
+            held_out = self._held_out(check_holdout(holdout))
+            self._train_rows = np.flatnonzero(~held_out)
+            self._rows = self._train_rows if split == "train" else np.flatnonzero(held_out)
+        for data in (self._data, self._train):
+            self._columns.check(data.column_names, self._path)
+        if not len(self._rows):
+            raise ValueError(f"{self._path}: split {split!r} is empty. Give more rows or `holdout`")
+        self._data = _keep_encoded(self._data, image)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Record:
+        row = int(self._rows[check_index(index, len(self))])
+        return self._columns.record(self._data[row], row, f"{self._path} row {row}")
+
+    def texts(self) -> Iterator[str]:
+        """Yields the captions of the training rows, without reading pictures."""
+        captions = self._columns.captions
+        texts = self._train.select_columns([captions.partition(".")[0]])
+        for row in self._train_rows:
+            yield from texts_at(texts[int(row)], captions)
+
+    def _held_out(self, holdout: float) -> np.ndarray:
+        """Returns bool [rows], from image ids where there are some, so that images stay whole."""
+        column = self._columns.image_id
+        if column is None or column not in self._data.column_names:
+            keys = range(len(self._data))
+        else:
+            keys = self._data.select_columns([column])[column]
+        places = np.array([stable_fraction(str(key)) for key in keys], np.float64)
+        return held_out_mask(places, holdout)
+
+
+def _load(path: str) -> Any:
+    datasets = optional_module("datasets", "datasets")
+    try:
+        content = datasets.load_from_disk(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a directory that `datasets` can load: {error}. Make one with "
+            'datasets.load_dataset(...).save_to_disk("DIRECTORY")'
+        ) from None
+    return content.with_format(None)  # saved data may ask for another format, such as torch
+
+
+def _set_name(split: str, splits: dict[str, str] | None, known: dict[str, Any]) -> str:
+    name = split_name(split, splits, known)
+    check_choice(f'set of rows for split "{split}"', name, known)
+    return name
+
+
+def _keep_encoded(data: Any, column: str) -> Any:
+    """Returns the data with pictures as encoded bytes, which the processor decodes faster."""
+    datasets = optional_module("datasets", "datasets")
+    if isinstance(data.features[column], datasets.Image):
+        return data.cast_column(column, datasets.Image(decode=False))
+    return data

@@ -1,0 +1,41 @@
+"""Finds texts in nested records, by paths such as `captions.text`."""
+
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.config import nearest
+
+
+def texts_at(value: Any, path: str) -> list[str]:
+    """Returns the non-empty texts at a dotted path of keys, without surrounding space.
+
+    Lists and arrays on the way, and at the end, are gone through: with {"captions": [{"text":
+    "a"}, {"text": "b"}]} and {"captions": {"text": ["a", "b"]}} `captions.text` is ["a", "b"].
+    Bytes are UTF-8; None counts as no text. ValueError for missing keys and other values.
+    """
+    return list(filter(None, _texts(value, path.split("."), path)))
+
+
+def _texts(value: Any, keys: list[str], path: str) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, list | tuple | np.ndarray):
+        return [text for item in value for text in _texts(item, keys, path)]
+    if keys:
+        return _texts(_entry(value, keys[0], path), keys[1:], path)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        raise ValueError(f'"{path}" is {value!r:.60}; expected text or a list of texts')
+    return [value.strip()]
+
+
+def _entry(value: Any, key: str, path: str) -> Any:
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise ValueError(f'"{path}": expected something with the key "{key}", found {kind}')
+    if key not in value:
+        known = ", ".join(map(str, value))
+        raise ValueError(f'"{path}": there is no "{key}".{nearest(key, value)} Known: {known}')
+    return value[key]

@@ -1,0 +1,146 @@
+"""Joins the indices of many WebDataset shards into one table of the samples that can be used."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vlp_jax.data.sources.nested_texts import texts_at
+from vlp_jax.data.sources.tar_index import TarIndex, open_indices
+
+Span = tuple[int, int, int]
+"""Shard number, byte offset, length."""
+
+
+@dataclass(frozen=True)
+class CaptionMember:
+    """Which file of a sample holds captions, and where in it they are.
+
+    keys: dotted path in a JSON file, or None for a text file. lines: one caption a line.
+    """
+
+    extension: str
+    keys: str | None
+    lines: bool
+
+    @classmethod
+    def parse(cls, text: str, lines: bool) -> "CaptionMember":
+        """Returns what `txt` or `json:alt.en` describes."""
+        extension, colon, keys = text.partition(":")
+        if not extension or bool(colon) != bool(keys):
+            raise ValueError(f'captions: "{text}" is not like "txt" or "json:caption"')
+        if extension == "json" and not keys:
+            raise ValueError('captions: "json" needs a key, as in "json:caption"')
+        return cls(extension.lower(), keys or None, lines)
+
+    def read(self, data: bytes, name: str) -> list[str]:
+        """Returns the non-empty captions in a file's content; ValueError names the sample."""
+        try:
+            text = data.decode("utf-8-sig")
+            if self.keys is not None:
+                return texts_at(json.loads(text), self.keys)
+        except (ValueError, RecursionError) as error:  # both decoders raise kinds of ValueError
+            raise ValueError(f"{name}: {self.extension} cannot be read: {error}") from None
+        captions = text.splitlines() if self.lines else [text]
+        return [caption.strip() for caption in captions if caption.strip()]
+
+
+@dataclass(frozen=True)
+class ShardTable:
+    """N samples of many shards: names, hashes and where their picture and captions are.
+
+    keys: bytes [N of the shard] each. starts: int64 [shards], row of each shard's first sample.
+    places: float64 [N]. images: int64 [N, 2] offset and length. captions: int64 [N, C, 2], -1 in
+    the place of files that a sample lacks.
+    """
+
+    paths: list[Path]
+    keys: list[np.ndarray]
+    starts: np.ndarray
+    places: np.ndarray
+    images: np.ndarray
+    captions: np.ndarray
+
+    def shard_of(self, row: int) -> int:
+        """Returns the number of the shard that holds a sample."""
+        return int(np.searchsorted(self.starts, row, side="right")) - 1
+
+    def shard_numbers(self) -> np.ndarray:
+        """Returns the shard number of every sample, int64 [N]."""
+        return np.repeat(np.arange(len(self.keys)), [len(keys) for keys in self.keys])
+
+    def name(self, row: int) -> str:
+        """Returns how messages call a sample: its shard and its key."""
+        shard = self.shard_of(row)
+        key = self.keys[shard][row - self.starts[shard]].decode("utf-8", "replace")
+        return f"{self.paths[shard]} sample {key}"
+
+    def image_span(self, row: int) -> Span:
+        """Returns where the picture of a sample is."""
+        return self.shard_of(row), *map(int, self.images[row])
+
+    def caption_spans(self, row: int) -> list[Span | None]:
+        """Returns where the caption files of a sample are, None for those it lacks."""
+        shard = self.shard_of(row)
+        spans = self.captions[row].tolist()
+        return [None if offset < 0 else (shard, offset, length) for offset, length in spans]
+
+
+def join_shards(
+    shards: list[Path], images: list[str], captions: list[str]
+) -> tuple[ShardTable, list[str]]:
+    """Returns the table of usable samples, and which samples and shards were left out and why.
+
+    images, captions: extensions of files; a sample needs one of either. ValueError if no sample
+    can be used.
+    """
+    skipped: list[str] = []
+    parts = []
+    indices = open_indices(shards)
+    for shard, index in zip(shards, indices, strict=True):
+        if str(index.problem):
+            skipped.append(f"{shard}: {index.problem}; {len(index.keys)} samples before are kept")
+        parts.append(_usable(shard, index, images, captions, skipped))
+    sizes = [len(keys) for keys, *_ in parts]
+    if not sum(sizes):
+        raise ValueError(_nothing_usable(shards, indices, images, captions, skipped))
+    keys, places, pictures, texts = zip(*parts)
+    starts = np.cumsum([0, *sizes[:-1]])
+    joined = map(np.concatenate, (places, pictures, texts))
+    return ShardTable(list(shards), list(keys), starts, *joined), skipped
+
+
+def _usable(
+    shard: Path, index: TarIndex, images: list[str], captions: list[str], skipped: list[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns keys, places and spans of the samples that have a picture and a caption file."""
+    pictures = np.full((len(index.keys), 2), -1, np.int64)
+    for extension in reversed(images):
+        spans = index.spans(extension.lower())
+        pictures = np.where(spans[:, :1] >= 0, spans, pictures)
+    texts = np.stack([index.spans(extension) for extension in captions], 1)
+    pictured, captioned = pictures[:, 0] >= 0, (texts[..., 0] >= 0).any(1)
+    for row in np.flatnonzero(~(pictured & captioned)).tolist():
+        lacks = f"caption file ({', '.join(captions)})"
+        if not pictured[row]:
+            lacks = f"image ({', '.join(images)})"
+        skipped.append(f"{shard} sample {index.keys[row].decode()}: no {lacks}")
+    rows = np.flatnonzero(pictured & captioned)
+    return index.keys[rows], index.places[rows], pictures[rows], texts[rows]
+
+
+def _nothing_usable(
+    shards: list[Path],
+    indices: list[TarIndex],
+    images: list[str],
+    captions: list[str],
+    skipped: list[str],
+) -> str:
+    found = sorted({str(name) for index in indices for name in index.extensions})
+    wanted = f"{' or '.join(images)} and {' or '.join(captions)}"
+    first = f" The first of {len(skipped)} reasons: {skipped[0]}" if skipped else ""
+    return (
+        f"none of the samples in {shards[0]} and {len(shards) - 1} more shards can be used: "
+        f"expected files {wanted}, found {', '.join(found) or 'none'}.{first}"
+    )

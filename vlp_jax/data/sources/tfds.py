@@ -1,0 +1,126 @@
+"""Source "tfds": a prepared TensorFlow Datasets directory in ArrayRecord, without TensorFlow."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vlp_jax.data.sources.base import (
+    SOURCES,
+    Record,
+    check_choice,
+    check_index,
+    check_options,
+    existing_path,
+    optional_module,
+)
+from vlp_jax.data.sources.columns import Columns
+from vlp_jax.data.sources.nested_texts import texts_at
+from vlp_jax.data.sources.splits import SPLITS, split_name
+
+_TRUSTED = "tensorflow_datasets.core.features."
+_CLASS_KEYS = ("pythonClassName", "python_class_name")  # protobuf reads both spellings
+
+
+@SOURCES.register("tfds")
+class Tfds:
+    """One record an example of a TFDS data set that was prepared with `file_format=array_record`.
+
+    path: the directory with `dataset_info.json`, such as `coco_captions/2014/1.1.0`.
+    image, captions, image_id: see `Columns`; the defaults fit `coco_captions`. splits: what the
+    data set calls "train", "validation" and "test" where it differs; the slices and sums of TFDS
+    work: {"train": "train+restval", "test": "test[:1000]"}.
+    seed: taken because every source takes one.
+    """
+
+    attribution = "User-supplied data."
+    provides = frozenset({"image", "caption"})
+
+    def __init__(
+        self,
+        split: str = "train",
+        path: str | None = None,
+        seed: int = 0,
+        image: str = "image",
+        captions: str = "captions.text",
+        image_id: str | None = "image/id",
+        splits: dict[str, str] | None = None,
+        **unknown,
+    ):
+        check_options(self, unknown)
+        check_choice("split of source tfds", split, SPLITS)
+        if not path:
+            raise ValueError("source tfds needs `path`: the directory with dataset_info.json")
+        self._path = existing_path(path, "TFDS directory")
+        self._columns = Columns(image, captions, image_id)
+        builder = _builder(self._path)
+        self._columns.check(list(builder.info.features), str(self._path))
+        name = split_name(split, splits, list(builder.info.splits))
+        self._examples = _examples(builder, name, image)
+        self._name = f"{self._path} {name}"
+        self._train_split = split_name("train", splits, list(builder.info.splits))
+        if not len(self._examples):
+            raise ValueError(f"{self._name}: the split is empty")
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Record:
+        index = check_index(index, len(self))
+        return self._columns.record(self._examples[index], index, f"{self._name} {index}")
+
+    def texts(self) -> Iterator[str]:
+        """Yields the captions of the training examples."""
+        train = _examples(_builder(self._path), self._train_split, self._columns.image)
+        for index in range(len(train)):
+            yield from texts_at(train[index], self._columns.captions)
+
+
+def _builder(path: Path) -> Any:
+    """Returns the read-only builder of a directory; ValueError for other directories."""
+    if not (path / "dataset_info.json").is_file():
+        found = sorted(str(file.parent) for file in path.glob("**/dataset_info.json"))
+        hint = f" Did you mean {' or '.join(found[:3])}?" if found else ""
+        raise ValueError(f"{path} has no dataset_info.json, so TFDS did not prepare it.{hint}")
+    _check_features(path)
+    tfds = optional_module("tensorflow_datasets", "tfds")
+    builder = tfds.builder_from_directory(str(path))
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        raise ValueError(
+            f"{path} is stored as {builder.info.file_format.value}, which only TensorFlow reads; "
+            "prepare it with `tfds build NAME --file_format=array_record`"
+        )
+    return builder
+
+
+def _check_features(path: Path) -> None:
+    """Raises ValueError for features of other packages: TFDS would import what the file names."""
+    classes: list[Any] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        classes.extend(value for key, value in pairs if key in _CLASS_KEYS)
+
+    file = existing_path(path / "features.json", "TFDS feature description")
+    try:
+        json.loads(file.read_text("utf-8"), object_pairs_hook=collect)
+    except ValueError as error:
+        raise ValueError(f"{file} is not valid JSON: {error}") from None
+    for name in classes:
+        if not isinstance(name, str) or not name.startswith(_TRUSTED):
+            raise ValueError(
+                f"{file} names the class {name!r}; only features of TFDS itself are read "
+                f"({_TRUSTED}*), because others would import code"
+            )
+
+
+def _examples(builder: Any, split: str, image: str) -> Any:
+    """Returns the random-access list of examples of a split, pictures still encoded."""
+    tfds = optional_module("tensorflow_datasets", "tfds")
+    optional_module("array_record", "array_record")
+    decoders = {image: tfds.decode.SkipDecoding()}
+    if not isinstance(builder.info.features[image], tfds.features.Image):
+        raise ValueError(f'column "{image}" of {builder.data_path} is not an image')
+    try:
+        return builder.as_data_source(split=split, decoders=decoders)
+    except ValueError as error:
+        raise ValueError(f'{builder.data_path}: split "{split}": {error}') from None

@@ -1,0 +1,116 @@
+"""Source "webdataset": picture-text pairs in tar shards, as img2dataset writes them."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+
+from vlp_jax.data.sources.base import SOURCES, Record, check_choice, check_index, check_options
+from vlp_jax.data.sources.shard_files import ShardFiles
+from vlp_jax.data.sources.shard_paths import expand_shards
+from vlp_jax.data.sources.shard_table import CaptionMember, join_shards
+from vlp_jax.data.sources.splits import SPLITS, check_holdout, held_out_mask
+
+_LOG = logging.getLogger(__name__)
+
+
+@SOURCES.register("webdataset")
+class WebDataset:
+    """One record a sample: the files of a tar shard that share a name up to the first dot.
+
+    Samples are read directly, in any order, by an index of each shard that is built when the
+    shard is first opened and kept beside it (see `tar_index`). Samples without a picture or
+    without a caption file, and the rest of damaged shards, are left out and listed in `skipped`;
+    a corrupt picture or an empty caption shows when the record is read.
+
+    path: shards, such as `cc3m/{00000..00331}.tar::sbu` (see `expand_shards`). images: the file
+    extensions of pictures, comma separated, the first one found counts. captions: where captions
+    are, comma separated; `txt` is the file with that extension, `json:alt.en` a key in the json
+    file; all those present are captions of the picture. caption_lines: every line of a text file
+    is a caption of its own. holdout: share of samples kept for "validation" and "test", which
+    are one set, chosen by a hash of the sample's name; 0 trains on all. validation_path: shards
+    to use as that set instead.
+    seed: taken because every source takes one.
+    """
+
+    attribution = "User-supplied data."
+    provides = frozenset({"image", "caption"})
+
+    def __init__(
+        self,
+        split: str = "train",
+        path: str | None = None,
+        seed: int = 0,
+        images: str = "jpg,jpeg,png,webp",
+        captions: str = "txt",
+        caption_lines: bool = False,
+        holdout: float = 0.01,
+        validation_path: str | None = None,
+        **unknown,
+    ):
+        check_options(self, unknown)
+        check_choice("split of source webdataset", split, SPLITS)
+        if not path:
+            raise ValueError('source webdataset needs `path`, such as "shards/{00000..00331}.tar"')
+        self._caption_members = [
+            CaptionMember.parse(text, caption_lines) for text in _listed("captions", captions)
+        ]
+        shards = expand_shards(path)
+        held_out_shards = expand_shards(validation_path) if validation_path else []
+        self._table, self.skipped = join_shards(
+            [*shards, *held_out_shards],
+            _listed("images", images),
+            [member.extension for member in self._caption_members],
+        )
+        self._files = ShardFiles(self._table.paths)
+        if validation_path:
+            held_out = self._table.shard_numbers() >= len(shards)
+        else:
+            held_out = held_out_mask(self._table.places, check_holdout(holdout))
+        self._train_rows = np.flatnonzero(~held_out)
+        self._rows = self._train_rows if split == "train" else np.flatnonzero(held_out)
+        if not len(self._rows):
+            raise ValueError(
+                f"{path}: split {split!r} is empty (of {len(held_out)} samples). "
+                "Give more samples, `holdout` or `validation_path`"
+            )
+        if self.skipped:
+            _LOG.warning("%s: %d left out, first %s", path, len(self.skipped), self.skipped[0])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Record:
+        row = int(self._rows[check_index(index, len(self))])
+        image = self._files.read(*self._table.image_span(row))
+        return {
+            "image": image,
+            "image_id": row,
+            "captions": self._captions(row),
+            "name": self._table.name(row),
+        }
+
+    def texts(self) -> Iterator[str]:
+        """Yields the captions of the training samples; samples without any are passed over."""
+        for row in self._train_rows.tolist():
+            try:
+                yield from self._captions(row)
+            except (ValueError, OSError):
+                continue  # training counts and lists it
+
+    def _captions(self, row: int) -> list[str]:
+        """Returns the captions of a sample; ValueError if none has words in it."""
+        captions = []
+        for member, span in zip(self._caption_members, self._table.caption_spans(row)):
+            if span is not None:
+                captions += member.read(self._files.read(*span), self._table.name(row))
+        if not captions:
+            raise ValueError(f"{self._table.name(row)}: the caption is empty")
+        return captions
+
+
+def _listed(option: str, value: str) -> list[str]:
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    if not all(parts) or not parts:
+        raise ValueError(f'{option} is {value!r}; expected names joined by commas, as in "txt"')
+    return parts
