@@ -42,14 +42,17 @@ def test_float_pixels_pass_as_they_are():
     np.testing.assert_array_equal(normalise_pixels(image, PIXEL_MEAN, PIXEL_STD), image)
 
 
-def test_the_whole_against_float64():
+@pytest.mark.parametrize("patch_norm", [False, True])
+def test_the_whole_against_float64(patch_norm):
     rng = np.random.default_rng()
-    module = ViT(**VISION["vit"])
+    module = ViT(**VISION["vit"], patch_norm=patch_norm)
     batch = {"image": rng.normal(size=(2, 8, 8, 3)).astype(np.float32)}
     variables = random_variables(module, rng, batch)
     tokens = jax.jit(module.apply)(variables, batch)
     p = variables["params"]
     patches = slow.linear(p["patch_embedding"], np.asarray(patchify(batch["image"], 4)))
+    if patch_norm:
+        patches = slow.layer_norm(p["patch_norm"], patches, 1e-6)
     first = np.broadcast_to(p["class_token"], (2, 1, 16))
     states = np.concatenate([first, patches], 1) + p["positions"]
     states = slow.vit_block(p["layer_0"], states, np.ones((2, 5, 5), bool))

@@ -62,3 +62,11 @@ def test_an_unknown_pooling():
         "config.model.heads.itc.image_pool = 'maen'. Did you mean \"mean\"? "
         "Allowed: 'first', 'mean'"
     )
+
+
+def test_a_bias_is_learned_only_where_it_is_given(rng):
+    tokens = random_tokens(rng, 1, 2, 2)
+    made = lambda **settings: ContrastiveHead(width=2, **settings).init(
+        jax.random.key(0), tokens, tokens
+    )["params"]
+    assert "bias" not in made() and made(bias=-10.0)["bias"] == -10.0

@@ -35,6 +35,7 @@ from vlp_jax.parallel import make_mesh, shardings_for, unbox
 COMBINATIONS = list(itertools.product(VISION_ENCODERS, TEXT_ENCODERS, FUSIONS))
 REGION_HEADS = {
     "answer_decoder": dict(vocab_size=9, layers=1, **BLOCK),
+    "answer": dict(vocab_size=9, layers=1, **BLOCK),
     "classifier": dict(classes=3),
     "pair_classifier": dict(classes=3),
     "paired_attention": dict(heads=2),
@@ -329,3 +330,14 @@ def test_widths_that_do_not_go_together():
         args = VISION["regions"] | {"feature_width": FEATURES + 1}
         model = tiny_model("regions", vision_args=args)
         jax.eval_shape(lambda: model.init(jax.random.key(0), batch))
+
+
+def test_the_bias_of_similarities():
+    rng = np.random.default_rng()
+    model = tiny_model(heads={"itc": {"width": 8, "bias": -3.0}})
+    params = random_params(model, rng)
+    params["heads_itc"]["bias"] = np.float32(-3)
+    assert model.apply({"params": params}, method="similarity_bias") == -3
+    without = tiny_model(heads={"itc": {"width": 8}})
+    with pytest.raises(ValueError, match="set config.model.heads.itc.bias .SigLIP: -10"):
+        without.apply({"params": random_params(without, rng)}, method="similarity_bias")

@@ -90,9 +90,21 @@ def random_batch(
     batch["mlm_labels"] = np.where(masked, batch["text_ids"], -100).astype(np.int32)
     scores = rng.random((size, ANSWERS)) * (rng.random((size, ANSWERS)) < 0.5)
     batch["answer_scores"] = scores.astype(np.float32)
+    batch |= _answers(rng, size)
     batch["image_id"] = (np.arange(size) % max(size - 1, 1)).astype(np.int32)
     batch["pair_labels"] = rng.integers(0, 2, size).astype(np.int32)
     return batch | (_regions(rng, size) if vision == "regions" else _pixels(rng, size))
+
+
+def _answers(rng: np.random.Generator, size: int, count: int = 2) -> dict[str, np.ndarray]:
+    """Returns answers of two or three tokens; the second one of every question is often filling."""
+    lengths = np.stack([rng.integers(2, 4, size), rng.choice([0, 3], size)], axis=1)
+    weights = rng.random((size, count)) * (lengths > 0)
+    return {
+        "answer_ids": rng.integers(1, VOCABULARY, (size, count, 3)).astype(np.int32),
+        "answer_mask": np.arange(3) < lengths[..., None],
+        "answer_weights": weights.astype(np.float32),
+    }
 
 
 def _pixels(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:

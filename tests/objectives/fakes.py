@@ -17,6 +17,7 @@ class FakeViews:
         image: Any = None,
         text: Any = None,
         temperature: float = 1.0,
+        bias: float = 0.0,
         states: Any = None,
         match_index: int = 1,
         **outputs: Any,
@@ -27,7 +28,7 @@ class FakeViews:
         head = SimpleNamespace(match_index=match_index)
         self.model = SimpleNamespace(word_logits=lambda states: states, heads={"itm": head})
         self._vectors = image, text
-        self._temperature = temperature
+        self._temperature, self._bias = temperature, bias
         self.pairs: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
@@ -38,7 +39,10 @@ class FakeViews:
         return tuple(jnp.asarray(x, jnp.float32) for x in self._vectors)
 
     def temperature(self):
-        return jnp.float32(self._temperature)
+        return jnp.asarray(self._temperature, jnp.float32)
+
+    def bias(self):
+        return jnp.asarray(self._bias, jnp.float32)
 
     def similarities(self):
         image, text = self.vectors()

@@ -64,6 +64,25 @@ def test_hard_negatives_follow_the_similarities_in_both_directions():
     assert texts[3:].tolist() == [1, 2, 0]
 
 
+@pytest.mark.parametrize(
+    "options, ramp, factor",
+    [
+        ({}, 0.25, 1.0),
+        (dict(hardness=0.3), 0.25, 0.3),
+        (dict(hardness=0.8, hardness_ramp=True), 0.25, 0.2),
+        (dict(hardness_ramp=True), 0.0, 0.0),
+    ],
+)
+def test_hardness_scales_the_log_weights_of_the_draw(options, ramp, factor):
+    rng = np.random.default_rng()
+    vectors = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    views = FakeViews({"image_id": np.arange(4)}, *vectors, temperature=0.5)
+    by_image, by_text = MatchingObjective(**options).draw_logits(views, None, jnp.asarray(ramp))
+    similarities = factor * vectors[0] @ vectors[1].T / 0.5
+    np.testing.assert_allclose(by_image, similarities, atol=1e-5)
+    np.testing.assert_allclose(by_text, similarities.T, atol=1e-5)
+
+
 def test_random_negatives_ignore_the_similarities():
     views = FakeViews(
         {"image_id": np.arange(64)}, match=np.zeros((64, 2)), mismatch=np.zeros((128, 2))
@@ -78,3 +97,37 @@ def test_random_negatives_ignore_the_similarities():
 def test_heads_it_needs():
     assert MatchingObjective().heads == ("itm", "itc")
     assert MatchingObjective(negatives="random").heads == ("itm",)
+
+
+def texts_with_foils(share):
+    """Returns the texts and images of the wrong pairs of 64 examples, each with a foil."""
+    size = 64
+    foils = {"foil_ids": np.zeros((size, 3)), "foil_mask": np.ones((size, 3), bool)}
+    views = FakeViews(
+        {"image_id": np.arange(size)} | foils,
+        match=np.zeros((size, 2)),
+        mismatch=np.zeros((2 * size, 2)),
+    )
+    result = MatchingObjective(negatives="random", foils=share)(views, None, None, ONE)
+    assert result.loss == pytest.approx(np.log(2), abs=1e-6)
+    return views.pairs
+
+
+def test_a_share_of_the_negative_texts_are_the_images_own_foils():
+    own = np.arange(64)
+    texts, images = texts_with_foils(0.5)
+    wrong_texts = texts[64:]
+    is_foil = wrong_texts >= 64
+    np.testing.assert_array_equal(wrong_texts[is_foil], 64 + own[is_foil])
+    assert 12 <= is_foil.sum() <= 52
+    # The other negatives are as without foils: another image's text, and another image.
+    assert (wrong_texts[~is_foil] != own[~is_foil]).all()
+    np.testing.assert_array_equal(texts[:64], own)
+    assert (images[:64] != own).all() and (images[:64] < 64).all()
+    np.testing.assert_array_equal(images[64:], own)
+
+
+def test_all_or_none_of_the_negative_texts_are_foils():
+    own = np.arange(64)
+    np.testing.assert_array_equal(texts_with_foils(1.0)[0][64:], 64 + own)
+    assert (texts_with_foils(0.0)[0][64:] < 64).all()

@@ -1,6 +1,7 @@
 """Tests of the views of a batch: each pass once, dropout, and chunks that change nothing."""
 
 from collections import Counter
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -12,6 +13,8 @@ from tests.model import tiny
 from tests.model.tiny import count_draws, fusion_args, random_batch, random_params, tiny_model
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
+from vlp_jax.objectives.generative_answers import GenerativeAnswerObjective
+from vlp_jax.objectives.masked_regions import region_output
 from vlp_jax.objectives.momentum import Queue
 from vlp_jax.objectives.views import Views, _stable_hash
 
@@ -21,6 +24,9 @@ FORMS = {
     "itc": ("itc", {}, False),
     "itc with teacher": ("itc", {"alpha": 0.4}, True),
     "itc online": ("itc", {"in_batch": "online", "queue_ramp": True}, True),
+    "itc ring": ("itc", {"in_batch": "online", "implementation": "ring"}, True),
+    "itc sigmoid": ("itc", {"form": "sigmoid"}, True),
+    "itc local": ("itc", {"local_batch": 4, "smoothing": 0.1}, True),
     "itm hard": ("itm", {"negatives": "hard"}, False),
     "itm random": ("itm", {"negatives": "random"}, False),
     "itm swapped": ("itm", {"negatives": "swapped"}, False),
@@ -30,6 +36,8 @@ FORMS = {
     "vqa ce": ("vqa", {"form": "ce"}, False),
     "vqa kl": ("vqa", {"form": "kl"}, False),
     "vqa kl unnormalised": ("vqa", {"form": "kl_unnormalised"}, False),
+    "vqa generative": ("vqa_generative", {}, False),
+    "vqa generative with teacher": ("vqa_generative", {"alpha": 0.4}, True),
     "pair": ("pair", {}, False),
     "contrastive tags": ("contrastive_tags", {}, False),
     "sentence image": ("sentence_image", {"text": "clean"}, False),
@@ -41,7 +49,10 @@ FORMS = {
     "region class ce": ("region_class", {"form": "ce"}, False),
     "region labels": ("region_labels", {}, False),
 }
+DECODER = {"vocab_size": tiny.VOCABULARY, "layers": 1, "max_length": 8, **tiny.BLOCK}
 HEADS = tiny.HEADS | {
+    "itc": {"width": 8, "bias": -1.0},
+    "answer": DECODER,
     "region_feature": {},
     "region_classifier": {"classes": tiny.CLASSES},
     "region_labels": {
@@ -159,11 +170,11 @@ def calls_in(function, *args):
 def test_each_pass_is_made_once(inputs):
     model, rest = inputs
     counts = calls_in(lambda *rest: losses(model, *rest), *rest)
-    # The teacher adds its image, its clean and masked text, and the fusion with the masked text.
+    # The teacher adds its image and three texts, and the fusion with the masked one and a question.
     assert counts["encode_image"] == 1 + 1
-    assert counts["encode_text"] == 3 + 2
+    assert counts["encode_text"] == 3 + 3
     # Each text with its image; wrong pairs for two forms of itm, and swapped ones for all together.
-    assert counts["fuse"] == 3 + 2 + 1 + 1
+    assert counts["fuse"] == 3 + 2 + 1 + 2
     assert counts["image_vector"] == counts["text_vector"] == 2
 
 
@@ -172,6 +183,23 @@ def test_nothing_is_made_before_it_is_asked_for(inputs):
     assert not calls_in(lambda: (Views(model, params, batch, key=key), jnp.zeros(()))[1])
     only = calls_in(lambda: Views(model, params, batch, key=key).vectors())
     assert only["fuse"] == 0 and only["encode_image"] == only["encode_text"] == 1
+
+
+def test_a_text_from_the_second_half_on_is_a_foil(inputs):
+    model, (params, _, batch, _, key) = inputs
+    rng = np.random.default_rng()
+    order = rng.permutation(SIZE)
+    foils = {"foil_ids": batch["text_ids"][order], "foil_mask": batch["text_mask"][order]}
+    texts = rng.integers(0, 2 * SIZE, SIZE)
+    meant = np.where(texts < SIZE, texts, order[texts % SIZE])
+
+    @jax.jit
+    def fused(batch, texts):
+        views = Views(model, params, batch, key=key)
+        return views.fused_pairs(texts, jnp.arange(SIZE)).text.states
+
+    with_foils, exact = fused(batch | foils, texts), fused(batch, meant)
+    np.testing.assert_allclose(with_foils, exact, atol=1e-5)
 
 
 def test_wrong_pairs_are_fusions_of_the_picked_tokens(inputs):
@@ -214,7 +242,14 @@ def leaky():
         fusion_args=fusion_args("cross_attention") | rate,
         pooler="product",
         pooler_args={"width": 16, "dropout": 0.3},
-        heads={"itc": {"width": 8}, "itm": {}, "mlm": {}, "vqa": {"classes": 5, "dropout": 0.3}},
+        heads={
+            "itc": {"width": 8},
+            "itm": {},
+            "mlm": {},
+            "vqa": {"classes": 5, "dropout": 0.3},
+            "answer": DECODER | rate,
+            "region_classifier": {"classes": 3, "dropout": 0.3},
+        },
     )
     rng = np.random.default_rng()
     batch = random_batch(rng, size=1)
@@ -232,7 +267,20 @@ PASSES = {
         lambda v: v.run(VisionLanguageModel.answer_logits, v.fused("question"), name="answer"),
         10,
     ),
+    "named classifier": (
+        lambda v: v.run(partial(_classify, head="vqa"), v.fused("question"), name="classes"),
+        10,
+    ),
+    "region head": (lambda v: region_output(v, "clean", "region_classifier", "object"), 9),
+    "decoder": (
+        lambda v: GenerativeAnswerObjective()(v, None, None, jnp.ones(())).loss,
+        8 + 4,
+    ),
 }
+
+
+def _classify(model, fused, *, head, deterministic=True):
+    return model.class_logits(head, fused, deterministic=deterministic)
 
 
 @pytest.mark.parametrize("name", PASSES)

@@ -8,7 +8,7 @@ from vlp_jax.encoders import VISION_ENCODERS
 from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import ViTBlock, gelu
 from vlp_jax.layers.normalisation import VIT_EPSILON, LayerNorm
-from vlp_jax.layers.projection import Linear, kernel_init
+from vlp_jax.layers.projection import INITIAL_STD, Linear, kernel_init
 from vlp_jax.layers.tokens import Tokens
 
 # The statistics of CLIP's training images (Radford et al. 2021), used by ALBEF as well.
@@ -37,6 +37,8 @@ class ViT(nn.Module):
 
     With `stem_width` > 0 two strided convolutions replace the linear patch embedding, which helps
     small models that train briefly (Xiao et al. 2021, "Early convolutions help transformers").
+    `patch_norm` normalises patch embeddings before positions are added to them, as Dual PatchNorm does
+    (Kumar et al. 2023), which keeps positions of deviation `position_std` in sight.
     `distilled` adds a second learned token after [CLS] (DeiT, Touvron et al. 2021, section 4).
     """
 
@@ -47,6 +49,8 @@ class ViT(nn.Module):
     heads: int = 12
     mlp_width: int = 3072
     stem_width: int = 0
+    patch_norm: bool = False
+    position_std: float = INITIAL_STD
     distilled: bool = False
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -110,9 +114,14 @@ class ViT(nn.Module):
         first = [self.param(name, init, (1, 1, self.width)) for name in names]
         first = jnp.concatenate(first, axis=1).astype(patches.dtype)
         first = jnp.broadcast_to(first, (batch, len(names), self.width))
-        states = jnp.concatenate([first, embed(patches)], axis=1)
+        embedded = embed(patches)
+        if self.patch_norm:
+            embedded = LayerNorm(self.epsilon, name="patch_norm")(embedded)
+        states = jnp.concatenate([first, embedded], axis=1)
         positions = self.param(
-            "positions", kernel_init(None, "length", "embed"), (1, count + len(names), self.width)
+            "positions",
+            kernel_init(None, "length", "embed", std=self.position_std),
+            (1, count + len(names), self.width),
         )
         return states + positions.astype(states.dtype)
 

@@ -15,11 +15,13 @@ from vlp_jax.layers.tokens import Tokens
 
 
 @HEADS.register("answer_decoder")
+@HEADS.register("answer")
 class AnswerDecoder(nn.Module):
     """Next-word logits [N, L, V] for answers, each decoded from its question.
 
     It has embeddings of its own, to which the output is tied, and is as wide as the question's
-    states. Every layer attends to the answer so far and to the question.
+    states. Every layer attends to the answer so far and to the question. Training fills in
+    `vocab_size` from the tokenizer.
     """
 
     vocab_size: int = 30522
@@ -94,6 +96,21 @@ def answer_log_likelihood(
     return jnp.where(counts, words, 0.0).sum(-1)
 
 
+def ranking_scores(
+    first_probabilities: Float[Array, "*b k"],
+    log_likelihoods: Float[Array, "*b k"],
+    count_first_word_twice: bool = True,
+) -> Float[Array, "*b k"]:
+    """Returns scores of answers, whose softmax is their probability.
+
+    ALBEF's `rank_answer` adds the first word's log probability to the log likelihood, which
+    contains it already; `count_first_word_twice=False` leaves that out.
+    """
+    if count_first_word_twice:
+        return log_likelihoods + jnp.log(first_probabilities)
+    return log_likelihoods
+
+
 def rank_answers(
     first_probabilities: Float[Array, "b a"],
     log_likelihoods: Float[Array, "b a"],
@@ -102,9 +119,8 @@ def rank_answers(
 ) -> tuple[Int[Array, "b k"], Float[Array, "b k"]]:
     """Returns the k best answers, best first, and their probabilities among those k.
 
-    The k answers with the likeliest first word are scored by their log likelihood. ALBEF's
-    `rank_answer` adds the first word's log probability to it, which the likelihood contains
-    already; `count_first_word_twice=False` leaves that out. Equal answers keep the list's order.
+    The k answers with the likeliest first word are scored by `ranking_scores`. Equal answers keep
+    the list's order.
 
     Args:
       first_probabilities: probability of each answer's first word after [CLS].
@@ -113,8 +129,7 @@ def rank_answers(
       count_first_word_twice: as published.
     """
     likely, kept = jax.lax.top_k(first_probabilities, k)
-    scores = jnp.take_along_axis(log_likelihoods, kept, axis=-1)
-    if count_first_word_twice:
-        scores = scores + jnp.log(likely)
+    likelihoods = jnp.take_along_axis(log_likelihoods, kept, axis=-1)
+    scores = ranking_scores(likely, likelihoods, count_first_word_twice)
     probabilities, order = jax.lax.top_k(jax.nn.softmax(scores), k)
     return jnp.take_along_axis(kept, order, axis=-1), probabilities

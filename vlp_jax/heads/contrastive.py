@@ -21,12 +21,15 @@ def l2_normalise(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
 class ContrastiveHead(nn.Module):
     """Unit vectors [B, width] of an image and of a text, and the learned temperature.
 
+    `bias`, where given, starts a learned bias of the logits (similarity / temperature + bias). The
+    sigmoid form of the objective needs it; SigLIP starts with -10 and a temperature of 0.1.
     `image_pool` and `text_pool` are "first" ([CLS]) or "mean" (over the real tokens: for regions,
     which have no [CLS], and for short runs, in which [CLS] does not learn where to look).
     """
 
     width: int = 256
     temperature: float = 0.07
+    bias: float | None = None
     image_pool: Literal["first", "mean"] = "first"
     text_pool: Literal["first", "mean"] = "first"
 
@@ -37,6 +40,8 @@ class ContrastiveHead(nn.Module):
         self.text_projection = Linear(self.width, axes=("embed", None))
         init = nn.initializers.constant(self.temperature)
         self.learned_temperature = self.param("temperature", init, ())
+        if self.bias is not None:
+            self.learned_bias = self.param("bias", nn.initializers.constant(self.bias), ())
 
     def __call__(self, text: Tokens, image: Tokens) -> tuple[Array, Array, Array]:
         return self.image(image), self.text(text), self.learned_temperature

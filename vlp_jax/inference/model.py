@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig
+from vlp_jax.data.answer_fields import encode_answers
 from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.data.text import TEXT_STYLES
 from vlp_jax.inference.images import image_batch, listed
@@ -80,9 +81,13 @@ class Model:
     def answer(self, images: Any, questions: str | Sequence[str], top: int = 1) -> list:
         """Returns the `top` answers, best first, for each image and question.
 
+        A model that writes its answers (ALBEF's decoder) ranks the known ones by how likely it is to
+        write them; all but the 128 with the likeliest first word have probability 0.
         One image and one question give a list of `Answer`; lists give a list of such lists.
         """
-        self._needs("vqa", "answer")
+        writes = "answer" in self.module.heads
+        if not writes:
+            self._needs("vqa", "answer")
         if not self.answers:
             raise ValueError("this model came without its list of answers: give `load` those")
         pixels, asked = self._pixels(images), listed(questions)
@@ -90,8 +95,14 @@ class Model:
         if {len(pixels), len(asked)} - {1, count}:
             raise ValueError(f"answer was given {len(pixels)} images and {len(asked)} questions")
         _, clean = TEXT_STYLES[self.config.data.text_style]
-        questions_in = _repeated(self._encode(asked, clean, "question_length"), count)
-        logits = self._bound.answer_logits(questions_in, _repeated(self._images(pixels), count))
+        encoded = (
+            _repeated(self._encode(asked, clean, "question_length"), count),
+            _repeated(self._images(pixels), count),
+        )
+        if writes:
+            logits = self._bound.answer_scores(*encoded, *self._spelt_answers)
+        else:
+            logits = self._bound.answer_logits(*encoded)
         found = [self._best(row, top) for row in np.asarray(jax.nn.softmax(logits))]
         single = isinstance(questions, str) and count == 1
         return found[0] if single else found
@@ -127,6 +138,11 @@ class Model:
     @cached_property
     def _bound(self) -> Bound:
         return Bound(self.module, self.params)
+
+    @cached_property
+    def _spelt_answers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and mask of the known answers, for the decoder."""
+        return encode_answers(self.tokenizer, self.answers)
 
     def _needs(self, head: str, verb: str) -> None:
         if head not in self.module.heads:

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 INITIAL_STD = 0.02
 
 
-def kernel_init(*axes: str | None):
+def kernel_init(*axes: str | None, std: float = INITIAL_STD):
     """Returns the normal initialiser annotated with one logical name per dimension."""
-    return nn.with_logical_partitioning(nn.initializers.normal(INITIAL_STD), axes)
+    return nn.with_logical_partitioning(nn.initializers.normal(std), axes)
 
 
 def zeros_init(*axes: str | None):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.layers.tokens import Tokens
+from vlp_jax.model.answer_ranking import ranked_answer_scores
 from vlp_jax.model.model import VisionLanguageModel as Model
 
 
@@ -23,9 +24,9 @@ class Bound:
         """Encodes the image or region fields of a batch."""
         return self._encode_image(self.params, {k: batch[k] for k in self.model.vision.reads})
 
-    def texts(self, ids: Array, mask: Array) -> Tokens:
-        """Encodes ids [B, L] under a boolean mask [B, L]."""
-        return self._encode_text(self.params, ids, mask)
+    def texts(self, ids: Array, mask: Array, segments: Array | None = None) -> Tokens:
+        """Encodes ids [B, L] under a boolean mask [B, L]; segments [B, L] default to zero."""
+        return self._encode_text(self.params, ids, mask, segments)
 
     def vectors(self, batch: dict[str, Array]) -> tuple[Float[Array, "b w"], Float[Array, "b w"]]:
         """Returns contrastive unit vectors of images and of texts."""
@@ -52,6 +53,15 @@ class Bound:
     def answer_logits(self, questions: Tokens, images: Tokens) -> Float[Array, "b a"]:
         """Returns the logits of all answers to each question about its image."""
         return self._answer(self.params, questions, images)
+
+    def answer_scores(
+        self, questions: Tokens, images: Tokens, ids: Array, mask: Array
+    ) -> Float[Array, "b a"]:
+        """Returns the decoder's scores of the answers `ids`, `mask` [A, L] to each question.
+
+        See `answer_ranking.ranked_answer_scores`; their softmax is the answers' probability.
+        """
+        return self._ranked(self.params, questions, images, ids, mask)
 
     def word_logits(self, texts: Tokens, images: Tokens) -> Float[Array, "b l v"]:
         """Returns word logits at every text position, given the image."""
@@ -89,6 +99,10 @@ class Bound:
     @cached_property
     def _answer(self):
         return self._jitted(lambda model, text, image: model.answer_logits(model.fuse(text, image)))
+
+    @cached_property
+    def _ranked(self):
+        return jax.jit(partial(ranked_answer_scores, self.model))
 
     @cached_property
     def _words(self):

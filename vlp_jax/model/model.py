@@ -1,6 +1,7 @@
 """VisionLanguageModel: any vision encoder × text encoder × fusion × heads, put together by name."""
 
 import dataclasses
+import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -84,6 +85,19 @@ class VisionLanguageModel(nn.Module):
         pooled = self.pool(fused, deterministic=deterministic)
         return self.head(head)(pooled, deterministic=deterministic)
 
+    def answer_words(
+        self, fused: Fused, ids: Array, mask: Array, *, deterministic: bool = True
+    ) -> Array:
+        """Returns next-word logits [B, K, L, V] of K answers to each question, from the decoder.
+
+        The text of `fused` is the question; `ids` and `mask` [B, K, L] are its answers.
+        """
+        size, count, length = ids.shape
+        question = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), fused.text)
+        flat = ids.reshape(size * count, length), mask.reshape(size * count, length)
+        logits = self.head("answer")(*flat, question, deterministic=deterministic)
+        return logits.reshape(size, count, length, -1)
+
     def word_logits(self, states: Array) -> Array:
         """Returns word logits [B, L, V] for fused text states [B, L, D]."""
         return self.head("mlm")(states, self.text.word_table())
@@ -100,13 +114,25 @@ class VisionLanguageModel(nn.Module):
         """Returns the learned temperature of the contrastive similarities."""
         return self.head("itc").learned_temperature
 
+    def similarity_bias(self) -> Array:
+        """Returns the learned bias of the contrastive logits; ValueError if the head has none."""
+        head = self.head("itc")
+        if head.bias is None:
+            raise ValueError(
+                "the sigmoid contrastive loss needs a learned bias: set "
+                "config.model.heads.itc.bias (SigLIP: -10, with a temperature of 0.1)"
+            )
+        return head.learned_bias
+
     def head(self, name: str) -> nn.Module:
         """Returns a head by name; one that the model lacks is a ValueError that lists the others."""
         if name not in self.heads:
             raise ValueError(f'the model has no head "{name}"; it has {", ".join(self.heads)}')
         return self.heads[name]
 
-    def run_head(self, name: str, text: Tokens, image: Tokens, fused: Fused) -> Any:
+    def run_head(
+        self, name: str, text: Tokens, image: Tokens, fused: Fused, *, deterministic: bool = True
+    ) -> Any:
         """Applies one head to what its class attribute `reads` names, by default "pooled"."""
         sources = {
             "text": lambda: text,
@@ -116,14 +142,17 @@ class VisionLanguageModel(nn.Module):
             "text_states": lambda: fused.text.states,
             "image_states": lambda: fused.image.states,
             "fused": lambda: fused,
-            "pooled": lambda: self.pool(fused),
+            "pooled": lambda: self.pool(fused, deterministic=deterministic),
             "word_table": self.text.word_table,
             "feature_table": lambda: self.vision.feature_table(),
             "blank_ids": lambda: jnp.zeros_like(fused.text.mask, jnp.int32),
             "text_mask": lambda: fused.text.mask,
         }
         head = self.heads[name]
-        return head(*(sources[source]() for source in getattr(head, "reads", ("pooled",))))
+        drops = "deterministic" in inspect.signature(type(head).__call__).parameters
+        options = {"deterministic": deterministic} if drops else {}
+        inputs = (sources[source]() for source in getattr(head, "reads", ("pooled",)))
+        return head(*inputs, **options)
 
 
 def build_model(config: ModelConfig, dtype: str = "float32") -> VisionLanguageModel:

@@ -8,12 +8,12 @@ from vlp_jax.objectives.base import cross_entropy, distilled_cross_entropy
 
 
 def answer_text_losses(
-    logits: Float[Array, "n l v"],
-    ids: Int[Array, "n l"],
-    mask: Bool[Array, "n l"],
-    teacher_logits: Float[Array, "n l v"] | None = None,
+    logits: Float[Array, "*b l v"],
+    ids: Int[Array, "*b l"],
+    mask: Bool[Array, "*b l"],
+    teacher_logits: Float[Array, "*b l v"] | None = None,
     alpha: Array | float = 0.0,
-) -> Float[Array, "n"]:
+) -> Float[Array, "*b"]:
     """Returns each answer's loss, SUMMED over its words after [CLS], with ALBEF's distillation."""
     own, words, counts = shifted(logits, ids, mask)
     if teacher_logits is None:
@@ -25,7 +25,7 @@ def answer_text_losses(
 
 
 def weighted_answer_loss(
-    losses: Float[Array, "n"], weights: Float[Array, "n"], questions: int
+    losses: Float[Array, "*b"], weights: Float[Array, "*b"], questions: int
 ) -> Float[Array, ""]:
     """Returns Σ weight · loss over all answers of a batch of `questions`, over their number.
 

@@ -1,115 +1,183 @@
 """Image-text contrastive learning with momentum queue and distillation (ALBEF section 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import flax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, soft_cross_entropy
+from vlp_jax.objectives.base import Result
+from vlp_jax.objectives.contrastive_forms import Form, SigmoidForm, SoftmaxForm
 from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.ring_contrastive import ring_accuracy, ring_loss
+from vlp_jax.objectives.similarity_blocks import Columns, Rows, Scale, compare
 from vlp_jax.objectives.views import Views
+from vlp_jax.parallel.ring import Axes, ring_axes, ring_size
+
+# Bytes of one similarity matrix on one device above which "auto" takes the ring: several of them
+# are kept for the backward pass. Below it memory is no concern, and plain has fewer operations.
+_LARGE = 64 * 2**20
+
+Both = tuple[Float[Array, "b w"], Float[Array, "b w"]]
+LossOf = Callable[[Rows, Columns, Columns | None], Float[Array, ""]]
 
 
-def positives(
-    ids: Int[Array, "b"], candidate_ids: Int[Array, "m"]
-) -> Float[Array, "b m"]:
-    """Returns rows of weights summing to one over the candidates that show the same image."""
-    same = (ids[:, None] == candidate_ids[None]).astype(jnp.float32)
-    return same / same.sum(-1, keepdims=True)
+@flax.struct.dataclass
+class Vectors:
+    """The (image, text) vectors of a batch: of the rows, of the columns, and the teacher's."""
+
+    own: Both
+    fresh: Both
+    taught: Both | None
+    ids: Int[Array, "b"]
 
 
-def contrastive_targets(
-    hard: Float[Array, "b m"], teacher_logits: Float[Array, "b m"] | None, alpha: Array
-) -> Float[Array, "b m"]:
-    """Mixes the one-hot (or shared) targets with the teacher's distribution (equation 6)."""
-    if teacher_logits is None:
-        return hard
-    return alpha * jax.nn.softmax(teacher_logits) + (1.0 - alpha) * hard
+def contrastive_loss(
+    loss_of: LossOf, vectors: Vectors, queue: Queue | None, queue_share: Array | float = 1.0
+) -> Float[Array, ""]:
+    """Returns the mean of `loss_of` images against texts and of texts against images."""
+    taught = vectors.taught or (None, None)
+    fresh = jnp.ones(len(vectors.ids))
+
+    def direction(row: int, column: int) -> Float[Array, ""]:
+        rows = Rows(vectors.own[row], taught[row], vectors.ids)
+        columns = Columns(vectors.fresh[column], taught[column], vectors.ids, fresh)
+        stored = None
+        if queue is not None:
+            others = (queue.image, queue.text)[column]
+            share = jnp.full(len(others), queue_share, jnp.float32)
+            soft = None if vectors.taught is None else others
+            stored = Columns(others, soft, queue.ids, share)
+        return loss_of(rows, columns, stored)
+
+    return (direction(0, 1) + direction(1, 0)) / 2
 
 
-def contrastive_logits(
-    vectors: tuple[Array, Array], columns: tuple[Array, Array], temperature: Array
-) -> tuple[Float[Array, "b m"], Float[Array, "b m"]]:
+def plain_loss(
+    form: Form, rows: Rows, columns: Columns, queue: Columns | None, scale: Scale, alpha: Array
+) -> Float[Array, ""]:
+    """Returns the mean loss of rows against all columns, from one matrix of similarities."""
+    return form.whole(compare(rows, columns.followed_by(queue), scale), alpha).mean()
+
+
+def contrastive_logits(vectors: Both, columns: Both, temperature: Array) -> tuple[Array, Array]:
     """Returns image→text and text→image similarities of (image, text) vectors, over temperature."""
-    (image, text), (images, texts) = vectors, columns
-    return image @ texts.T / temperature, text @ images.T / temperature
-
-
-def contrastive_loss(logits: Sequence[Array], targets: Sequence[Array]) -> Float[Array, ""]:
-    """Returns soft cross-entropy, the mean over rows and both directions; targets are fixed."""
-    fixed = jax.lax.stop_gradient(tuple(targets))
-    losses = [soft_cross_entropy(own, wanted).mean() for own, wanted in zip(logits, fixed)]
-    return sum(losses) / 2
-
-
-def with_queue(
-    vectors: tuple[Array, Array], ids: Array, queue: Queue | None
-) -> tuple[tuple[Array, Array], Array]:
-    """Returns (images, texts) and their ids, the queue's behind the batch's."""
-    if queue is None:
-        return vectors, ids
-    joined = zip(vectors, (queue.image, queue.text))
-    return tuple(jnp.concatenate(pair) for pair in joined), jnp.concatenate([ids, queue.ids])
+    scale, (image, text), (images, texts) = Scale(temperature, 0.0), vectors, columns
+    return scale.logits(image, texts), scale.logits(text, images)
 
 
 @OBJECTIVES.register("itc")
 @dataclass(frozen=True)
 class ContrastiveObjective:
-    """Soft cross-entropy of image→text and text→image similarities, averaged.
+    """Tells the text of an image from other texts by their similarity, and the image of a text.
+
+    `form` = "softmax" is soft cross-entropy over the columns (ALBEF); "sigmoid" is binary
+    cross-entropy of every pair (SigLIP), for which the head needs a `bias`. Both are means over
+    rows and over the two directions.
 
     Columns are the teacher's vectors of the whole (global) batch followed by the queue; without
     a teacher they are the batch's own vectors, with gradient. Captions of the same image, in the
-    batch or the queue, are positives together. `alpha` scales the teacher's part.
+    batch or the queue, are positives together. `alpha` scales the teacher's part, `smoothing` the
+    part of the other targets that all columns share (softmax alone).
     The temperature is clamped to `temperature_range` before each step, as ALBEF does in place.
 
     `in_batch` = "online" takes the batch's columns from the model itself, with gradient, and leaves
     the teacher the queue and the soft targets; a short run learns faster so.
 
+    `local_batch` = n compares a row with the n of its own part of the batch (and the queue) alone,
+    rows 0 to n - 1 being the first part. ALBEF's parts are the 64 rows of a device; here they do
+    not depend on the number of devices.
+
     With `queue_ramp` a queue column counts as a fraction of one that grows with the distillation
     ramp. In the first steps encoders change so fast that old vectors can be told from new ones by
     their age alone, and a short run would learn nothing else.
+
+    `implementation` = "plain" makes the whole matrix of similarities, "ring" a block of it at a
+    time while the columns go round the devices: the same numbers from a fraction of the memory.
+    "auto" takes the ring where a device's part of the matrix would exceed 64 MiB.
     """
 
     weight: float = 1.0
     alpha: float = 0.4
+    form: Literal["softmax", "sigmoid"] = "softmax"
+    smoothing: float = 0.0
     temperature_range: tuple[float, float] = (0.001, 0.5)
     in_batch: Literal["teacher", "online"] = "teacher"
+    local_batch: int | None = None
     queue_ramp: bool = False
+    implementation: Literal["auto", "plain", "ring"] = "auto"
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
     metrics = ("itc_accuracy", "temperature")
     heads = ("itc",)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing = {self.smoothing} of objective itc: must be in [0, 1)")
+        if self.smoothing and self.form == "sigmoid":
+            raise ValueError(
+                f"smoothing = {self.smoothing} of objective itc is for form = "
+                '"softmax"; the sigmoid form has no distribution to smooth: set it to 0'
+            )
+        if self.local_batch is not None and self.local_batch < 2:
+            raise ValueError(
+                f"local_batch = {self.local_batch} of objective itc: must be at least 2, or null "
+                "for the whole batch"
+            )
+
     def __call__(
         self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
     ) -> Result:
-        own = views.vectors()
-        ids = views.batch["image_id"]
-        taught = own if teacher is None else teacher.vectors()
-        fresh = own if self.in_batch == "online" else taught
-        columns, all_ids = with_queue(fresh, ids, queue)
-        soft_columns, _ = with_queue(taught, ids, queue)
-        hard = positives(ids, all_ids)
-        temperature = views.temperature()
-        counted = self._column_weights(len(ids), len(all_ids), ramp)
-        logits = [x + counted for x in contrastive_logits(own, columns, temperature)]
-        soft = [None, None]
-        if teacher is not None:
-            soft = [x + counted for x in contrastive_logits(taught, soft_columns, temperature)]
-        targets = [contrastive_targets(hard, x, ramp * self.alpha) for x in soft]
-        loss = contrastive_loss(logits, targets)
-        accuracy = _in_batch_accuracy(views.similarities(), ids)
-        enqueue = {} if teacher is None else dict(zip(("image", "text"), taught), ids=ids)
-        return Result(loss, {"itc_accuracy": accuracy, "temperature": temperature}, enqueue)
+        own, ids = views.vectors(), views.batch["image_id"]
+        taught = None if teacher is None else teacher.vectors()
+        fresh = own if taught is None or self.in_batch == "online" else taught
+        bias = views.bias() if self.form == "sigmoid" else jnp.zeros(())
+        scale, axes = Scale(views.temperature(), bias), ring_axes(len(ids))
+        rings = self._takes_ring(len(ids), queue, axes)
+        loss_of = self._loss_of(scale, ramp * self.alpha, axes if rings else None)
+        queue_share = jnp.maximum(ramp, 1e-9) if self.queue_ramp else 1.0
+        whole = partial(contrastive_loss, loss_of, queue=queue, queue_share=queue_share)
+        loss = _by_parts(whole, Vectors(own, fresh, taught, ids), self.local_batch)
+        if rings:
+            accuracy = ring_accuracy(*own, ids, axes)
+        else:
+            accuracy = _in_batch_accuracy(views.similarities(), ids)
+        metrics = {"itc_accuracy": accuracy, "temperature": scale.temperature}
+        enqueue = {} if taught is None else dict(zip(("image", "text"), taught), ids=ids)
+        return Result(loss, metrics, enqueue)
 
-    def _column_weights(self, fresh: int, columns: int, ramp: Array) -> Float[Array, "m"]:
-        """Returns what is added to each column's logits: 0, or the log of the queue's share."""
-        share = jnp.log(jnp.maximum(ramp, 1e-9)) if self.queue_ramp else 0.0
-        return jnp.where(jnp.arange(columns) < fresh, 0.0, share)
+    def _takes_ring(self, size: int, queue: Queue | None, axes: Axes) -> bool:
+        if self.implementation != "auto":
+            return self.implementation == "ring"
+        columns = (self.local_batch or size) + (0 if queue is None else len(queue.ids))
+        return 4 * size // ring_size(axes) * columns > _LARGE
+
+    def _loss_of(self, scale: Scale, alpha: Array, axes: Axes | None) -> LossOf:
+        """Returns the loss of rows, columns and queue; in one matrix unless ring axes are given."""
+        form = SigmoidForm() if self.form == "sigmoid" else SoftmaxForm(self.smoothing)
+        if axes is None:
+            return lambda *compared: plain_loss(form, *compared, scale, alpha)
+        axes = () if self.local_batch else axes  # the columns of a part stay where its rows are
+        return lambda *compared: ring_loss(form, axes, *compared, scale, alpha)
+
+
+def _by_parts(loss_of: Callable[[Vectors], Array], vectors: Vectors, local: int | None) -> Array:
+    """Returns the mean loss of all parts of `local` rows, or that of the whole batch for None."""
+    if local is None:
+        return loss_of(vectors)
+    size = len(vectors.ids)
+    if size % local:
+        raise ValueError(
+            f"a batch of {size} examples cannot be divided into parts of "
+            f"config.objectives.itc.local_batch = {local}"
+        )
+    parts = jax.tree.map(lambda x: x.reshape(size // local, local, *x.shape[1:]), vectors)
+    return jax.vmap(loss_of)(parts).mean()
 
 
 def _in_batch_accuracy(similarities: Float[Array, "b b"], ids: Int[Array, "b"]) -> Array:

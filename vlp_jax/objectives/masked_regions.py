@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -74,8 +74,10 @@ def region_output(views: Views, text: str, head: str, part: str) -> Float[Array,
     return output[part]
 
 
-def _run_head(model: VisionLanguageModel, fused: Fused, *, head: str) -> Any:
-    return model.run_head(head, fused.text, fused.image, fused)
+def _run_head(
+    model: VisionLanguageModel, fused: Fused, *, head: str, deterministic: bool = True
+) -> Any:
+    return model.run_head(head, fused.text, fused.image, fused, deterministic=deterministic)
 
 
 def hidden_regions(batch: dict[str, Array]) -> Bool[Array, "b r"]:
@@ -90,77 +92,85 @@ def check_width(predicted: Array, targets: Array, head: str, field: str) -> None
         raise ValueError(f"head {head} predicts {given} numbers a region, {field} holds {expected}")
 
 
-@OBJECTIVES.register("region_feature")
 @dataclass(frozen=True)
-class RegionFeatureObjective:
-    """Regress the features of hidden regions; mean over all hidden regions of the batch.
+class HiddenRegionObjective:
+    """What objectives on hidden regions have in common.
 
-    `form` is the loss, see `feature_losses`. `text` is what the regions see: the whole caption
-    (UNITER) or the masked one, in one pass with masked language modelling (ViLBERT). `head` is
-    "region_feature" or one that gives several outputs, such as ViLBERT's "regions". A batch without
-    a hidden region gives zero.
+    `text` is what the regions see: the "clean" caption (UNITER) or the "masked" one, in one pass
+    with masked language modelling (ViLBERT). `head` is the one that predicts, or one that gives
+    several outputs, such as ViLBERT's "regions". `part` names the output of the latter, `targets`
+    the batch field that it is compared with.
     """
 
     weight: float = 1.0
-    form: Literal["l2", "smooth_l1"] = "l2"
     text: Literal["clean", "masked"] = "clean"
-    head: str = "region_feature"
+    head: str = ""
 
-    metrics = ()
+    part: ClassVar[str]
+    targets: ClassVar[str]
 
     @property
     def reads(self) -> frozenset[str]:
-        """The text's fields, the hidden regions and their features."""
-        return frozenset(TEXTS[self.text]) | {"region_mask", "region_hidden", "region_targets"}
+        """The text's fields, the hidden regions and what is to be predicted of them."""
+        return frozenset(TEXTS[self.text]) | {"region_mask", "region_hidden", self.targets}
 
     @property
     def heads(self) -> tuple[str, ...]:
         """The one that predicts."""
         return (self.head,)
 
+    def predict(self, views: Views) -> tuple[Float[Array, "b r n"], Float[Array, "b r n"]]:
+        """Returns predictions and targets of all regions; ValueError if their widths differ."""
+        predicted = region_output(views, self.text, self.head, self.part)
+        targets = views.batch[self.targets]
+        check_width(predicted, targets, self.head, self.targets)
+        return predicted, targets
+
+
+@OBJECTIVES.register("region_feature")
+@dataclass(frozen=True)
+class RegionFeatureObjective(HiddenRegionObjective):
+    """Regress the features of hidden regions; mean over all hidden regions of the batch.
+
+    `form` is the loss, see `feature_losses`; `text` and `head` are as in `HiddenRegionObjective`. A
+    batch without a hidden region gives zero.
+    """
+
+    head: str = "region_feature"
+    form: Literal["l2", "smooth_l1"] = "l2"
+
+    part = "feature"
+    targets = "region_targets"
+    metrics = ()
+
     def __call__(
         self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
     ) -> Result:
-        predicted = region_output(views, self.text, self.head, "feature")
-        targets = views.batch["region_targets"]
-        check_width(predicted, targets, self.head, "region_targets")
-        losses = feature_losses(predicted, targets, self.form)
+        losses = feature_losses(*self.predict(views), self.form)
         return Result(masked_mean(losses, hidden_regions(views.batch)))
 
 
 @OBJECTIVES.register("region_class")
 @dataclass(frozen=True)
-class RegionClassObjective:
+class RegionClassObjective(HiddenRegionObjective):
     """Predict the detector's classes of hidden regions; mean over all hidden regions of the batch.
 
     `form` is the loss, see `class_losses`: "kl_mean" for UNITER, "kl_sum" for ViLBERT. `text` and
-    `head` are as in `RegionFeatureObjective`. A batch without a hidden region gives zero, where
+    `head` are as in `HiddenRegionObjective`. A batch without a hidden region gives zero, where
     ViLBERT gives 0/0.
     """
 
-    weight: float = 1.0
-    form: Literal["kl_mean", "kl_sum", "ce"] = "kl_mean"
-    text: Literal["clean", "masked"] = "clean"
     head: str = "region_classifier"
+    form: Literal["kl_mean", "kl_sum", "ce"] = "kl_mean"
 
+    part = "object"
+    targets = "region_class_scores"
     metrics = ("region_class_accuracy",)
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """The text's fields, the hidden regions and their class scores."""
-        return frozenset(TEXTS[self.text]) | {"region_mask", "region_hidden", "region_class_scores"}
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """The one that predicts."""
-        return (self.head,)
 
     def __call__(
         self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
     ) -> Result:
-        logits = region_output(views, self.text, self.head, "object")
-        scores = views.batch["region_class_scores"]
-        check_width(logits, scores, self.head, "region_class_scores")
+        logits, scores = self.predict(views)
         hidden = hidden_regions(views.batch)
         correct = (jnp.argmax(logits, -1) == best_class(scores)).astype(jnp.float32)
         loss = masked_mean(class_losses(logits, scores, self.form), hidden)

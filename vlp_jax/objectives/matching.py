@@ -26,7 +26,8 @@ class MatchingObjective:
     "random" as many, uniformly; "swapped" gives half of the B pairs another image (UNITER).
     `in_batch` = "teacher" measures similarity to the teacher's vectors, as ALBEF's code does,
     "online" to the model's own. `hardness` scales the log weights of the draw: 1 is ALBEF, smaller
-    values give easier negatives, from which a short run gets going. If the batch holds foils, that
+    values give easier negatives, from which a short run gets going; with `hardness_ramp` it grows from
+    0 with the distillation ramp. If the batch holds foils, that
     share of the negative texts are the image's own foil (Yuksekgonul et al. 2023, NegCLIP).
     """
 
@@ -34,6 +35,7 @@ class MatchingObjective:
     negatives: Literal["hard", "random", "swapped"] = "hard"
     in_batch: Literal["teacher", "online"] = "online"
     hardness: float = 1.0
+    hardness_ramp: bool = False
     foils: float = 0.5
 
     reads = frozenset({"text_ids", "text_mask", "image_id"})
@@ -50,7 +52,7 @@ class MatchingObjective:
         if self.negatives == "swapped":
             logits, labels = self._swapped(views)
         else:
-            logits, labels = self._joined(views, *self._draw(views, teacher))
+            logits, labels = self._joined(views, *self._draw(views, teacher, ramp))
         classes = match_classes(labels, views.model.heads["itm"].match_index)
         accuracy = (jnp.argmax(logits, -1) == classes).astype(jnp.float32).mean()
         return Result(cross_entropy(logits, classes).mean(), {"itm_accuracy": accuracy})
@@ -78,18 +80,19 @@ class MatchingObjective:
         labels = (jnp.arange(3 * views.size) >= views.size).astype(jnp.int32)
         return jnp.concatenate([match, mismatch]), labels
 
-    def _draw(self, views: Views, teacher: Views | None) -> tuple[Array, Array]:
+    def _draw(self, views: Views, teacher: Views | None, ramp: Array) -> tuple[Array, Array]:
         """Returns a negative image for each text, and a negative text for each image."""
         ids = views.batch["image_id"]
-        by_image, by_text = self.draw_logits(views, teacher)
+        by_image, by_text = self.draw_logits(views, teacher, ramp)
         for_text, for_image = jax.random.split(views.draw_key("negatives"))
         return sample_negatives(for_text, by_text, ids), sample_negatives(for_image, by_image, ids)
 
-    def draw_logits(self, views: Views, teacher: Views | None) -> tuple[Array, Array]:
+    def draw_logits(self, views: Views, teacher: Views | None, ramp: Array) -> tuple[Array, Array]:
         """Returns by what a text is drawn for each image, and an image for each text [B, B]."""
         if self.negatives != "hard":
             return (jnp.zeros((views.size, views.size)),) * 2
         own = views.vectors()
         columns = own if teacher is None or self.in_batch == "online" else teacher.vectors()
         logits = contrastive_logits(own, columns, views.temperature())
-        return jax.tree.map(lambda x: jax.lax.stop_gradient(self.hardness * x), logits)
+        hardness = self.hardness * ramp if self.hardness_ramp else self.hardness
+        return jax.tree.map(lambda x: jax.lax.stop_gradient(hardness * x), logits)

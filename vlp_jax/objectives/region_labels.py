@@ -23,7 +23,7 @@ LOSS_SCALE = 1 / 0.15
 Part = Literal["object", "attribute", "feature"]
 
 # The batch fields of each part: class and confidence, or the feature and which regions are hidden.
-_FIELDS = {
+PART_FIELDS = {
     "object": ("region_labels", "region_confidence"),
     "attribute": ("region_attributes", "region_attribute_confidence"),
     "feature": ("region_targets", "region_hidden"),
@@ -54,7 +54,7 @@ class RegionLabelsObjective:
     As published, objects and attributes count in every region, hidden or not, by the detector's
     confidence; the paper speaks of hidden ones, and `masked_only` leaves the others out. Features
     (smooth L1) count in hidden regions. Each of the `parts` is a mean over all regions, times
-    `scale`. `text` and `head` are as in `RegionFeatureObjective`.
+    `scale`. `text` and `head` are as in `HiddenRegionObjective`.
     """
 
     weight: float = 1.0
@@ -67,7 +67,7 @@ class RegionLabelsObjective:
     @property
     def reads(self) -> frozenset[str]:
         """The text's fields, and class with confidence or feature for each part."""
-        needed = {field for part in self.parts for field in _FIELDS[part]} | {"region_mask"}
+        needed = {field for part in self.parts for field in PART_FIELDS[part]} | {"region_mask"}
         hidden = {"region_hidden"} if self.masked_only else set()
         return frozenset(TEXTS[self.text]) | needed | hidden
 
@@ -95,7 +95,7 @@ class RegionLabelsObjective:
             losses = feature_losses(predicted, batch["region_targets"], "smooth_l1")
             weights = hidden_regions(batch).astype(jnp.float32)
         else:
-            labels, confidence = (batch[field] for field in _FIELDS[part])
+            labels, confidence = (batch[field] for field in PART_FIELDS[part])
             losses = cross_entropy(predicted, labels)
             weights = confidence * hidden_regions(batch) if self.masked_only else confidence
         return weighted_region_loss(losses, weights, batch["region_mask"], self.scale)

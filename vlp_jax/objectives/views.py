@@ -1,5 +1,6 @@
 """Views of a batch: each forward pass that objectives ask for, made once per step."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -92,6 +93,10 @@ class Views:
         """The learned temperature of the contrastive similarities."""
         return self._apply(self.params, method=VisionLanguageModel.temperature)
 
+    def bias(self) -> Array:
+        """The learned bias of the contrastive logits, for the sigmoid loss."""
+        return self._apply(self.params, method=VisionLanguageModel.similarity_bias)
+
     def similarities(self) -> Float[Array, "b b"]:
         """In-batch image-text similarities over temperature: rows are images."""
         image, text = self.vectors()
@@ -104,7 +109,7 @@ class Views:
     def run(self, method: Callable, *inputs: Any, name: str) -> Any:
         """Applies a function of (model, *inputs) to batch-leading inputs, in micro-batches.
 
-        `name` sets the dropout stream.
+        `name` sets the dropout stream; a function that takes `deterministic` trains with dropout.
         """
         call = partial(self._apply, method=method)
         key = None if self.key is None else self.draw_key(name)
@@ -124,7 +129,7 @@ class Views:
         return jax.tree.map(_from_chunks, outputs)
 
     def _apply(self, params: Any, *inputs: Any, method: Callable, key: Array | None = None) -> Any:
-        trains = key is not None and method in _WITH_DROPOUT
+        trains = key is not None and "deterministic" in inspect.signature(method).parameters
         options = {"deterministic": False} if trains else {}
         rngs = {} if key is None else {"dropout": key}
         return self.model.apply({"params": params}, *inputs, method=method, rngs=rngs, **options)
@@ -137,16 +142,6 @@ class Views:
     def _vision_fields(self) -> tuple[str, ...]:
         optional = ("region_hidden", "region_types", "region_alignment")
         return self.model.vision.reads + tuple(n for n in optional if n in self.batch)
-
-
-_WITH_DROPOUT = {
-    VisionLanguageModel.encode_image,
-    VisionLanguageModel.encode_text,
-    VisionLanguageModel.fuse,
-    VisionLanguageModel.pool,
-    VisionLanguageModel.match_logits,
-    VisionLanguageModel.answer_logits,
-}
 
 
 def _to_chunks(chunks: int, x: Array) -> Array:

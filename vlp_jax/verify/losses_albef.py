@@ -8,16 +8,11 @@ from jaxtyping import Array, Int
 from vlp_jax.heads.contrastive import l2_normalise
 from vlp_jax.objectives.answer_text import answer_text_losses, weighted_answer_loss
 from vlp_jax.objectives.base import distilled_cross_entropy, labelled_mean, masked_mean
-from vlp_jax.objectives.contrastive import (
-    ContrastiveObjective,
-    contrastive_logits,
-    contrastive_loss,
-    contrastive_targets,
-    positives,
-    with_queue,
-)
+from vlp_jax.objectives.contrastive import ContrastiveObjective, Vectors, contrastive_loss
+from vlp_jax.objectives.contrastive_forms import SoftmaxForm, positives
 from vlp_jax.objectives.momentum import Queue, update_teacher
 from vlp_jax.objectives.sampling import negative_weights
+from vlp_jax.objectives.similarity_blocks import Columns, Rows, Scale, compare
 from vlp_jax.verify.losses import LOSS_FUNCTIONS, Inputs
 
 Outputs = dict[str, Array]
@@ -74,17 +69,20 @@ def _contrast(
 ) -> Outputs:
     own = l2_normalise(inputs["image"]), l2_normalise(inputs["text"])
     taught = l2_normalise(inputs["image_momentum"]), l2_normalise(inputs["text_momentum"])
-    columns, all_ids = with_queue(taught, ids, queue)
-    hard = positives(ids, all_ids)
-    logits = contrastive_logits(own, columns, temperature)
-    soft = contrastive_logits(taught, columns, temperature) if distil else (None, None)
-    targets = [contrastive_targets(hard, x, inputs["alpha"]) for x in soft]
+    vectors = Vectors(own, taught, taught if distil else None, ids)
+    form, scale, alpha = SoftmaxForm(), Scale(temperature, jnp.zeros(())), inputs["alpha"]
+    blocks = []
+
+    def loss_of(rows: Rows, columns: Columns, stored: Columns) -> Array:
+        blocks.append(compare(rows, columns.followed_by(stored), scale))
+        return form.whole(blocks[-1], alpha).mean()
+
     pushed = queue.push(*taught, ids)
     return {
-        "loss": contrastive_loss(logits, targets),
-        **dict(zip(("sim_i2t", "sim_t2i"), logits)),
-        **dict(zip(("targets_i2t", "targets_t2i"), targets)),
-        "hard_targets": hard,
+        "loss": contrastive_loss(loss_of, vectors, queue),
+        **dict(zip(("sim_i2t", "sim_t2i"), (block.logits for block in blocks))),
+        **dict(zip(("targets_i2t", "targets_t2i"), (form.targets(x, alpha) for x in blocks))),
+        "hard_targets": positives(blocks[0].same),
         "idx_queue": pushed.ids[None],
         **_queue_outputs(pushed),
     }

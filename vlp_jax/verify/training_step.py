@@ -42,11 +42,11 @@ class GivenNegatives(MatchingObjective):
         self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
     ) -> Result:
         result = super().__call__(views, teacher, queue, ramp)
-        ids, logits = views.batch["image_id"], self.draw_logits(views, teacher)
+        ids, logits = views.batch["image_id"], self.draw_logits(views, teacher, ramp)
         weights = {name: negative_weights(x, ids) for name, x in zip(WEIGHTS, logits)}
         return result.replace(metrics={**result.metrics, **weights})
 
-    def _draw(self, views: Views, teacher: Views | None) -> tuple[Array, Array]:
+    def _draw(self, views: Views, teacher: Views | None, ramp: Array) -> tuple[Array, Array]:
         return views.batch["negative_image"], views.batch["negative_text"]
 
 
