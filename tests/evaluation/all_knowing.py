@@ -32,7 +32,7 @@ class AllKnowing:
         states = np.repeat(np.asarray(batch["image_id"], np.float64)[:, None, None], 5, axis=1)
         return Tokens(states, np.ones(states.shape[:2], bool))
 
-    def texts(self, ids, mask):
+    def texts(self, ids, mask, segments=None):
         return Tokens(np.asarray(ids, np.float64)[..., None], np.asarray(mask))
 
     def image_vectors(self, images):

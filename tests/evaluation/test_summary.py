@@ -9,6 +9,7 @@ from vlp_jax.evaluation.summary import (
     TableRow,
     clean_summary,
     figure,
+    in_groups,
     table_row,
     twin,
     write_summary,
@@ -82,3 +83,9 @@ def test_cells_as_text():
     assert TableRow("m", 1.0, unit="number").text(1234.5) == "1,234.5"
     with pytest.raises(ValueError, match='unit is "share"'):
         TableRow("m", 1.0, unit="share")
+
+
+def test_rows_stand_in_groups_whatever_ran_first():
+    given = [("d", "Language"), ("m", "Mine"), ("b", "Retrieval"), ("a", "Retrieval"), ("x", "A")]
+    rows = in_groups([TableRow(name, 0.5, group=group) for name, group in given])
+    assert [row.metric for row in rows] == ["b", "a", "d", "x", "m"]

@@ -3,14 +3,18 @@
 import dataclasses
 import json
 import logging
+from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.evaluation.all_knowing import AllKnowing, context_of
 from tests.training.tiny import tiny, write_pairs
 from vlp_jax.evaluation.context import Context, Outcome
-from vlp_jax.evaluation.evaluate import build_tasks, evaluate
+from vlp_jax.evaluation.evaluate import _cannot_run, build_tasks, evaluate
+from vlp_jax.evaluation.matching_task import MatchingTask
 from vlp_jax.evaluation.report import write_report
 from vlp_jax.evaluation.retrieval_task import RetrievalTask
 from vlp_jax.evaluation.run_report import learning_curves, make_report
@@ -66,7 +70,7 @@ def test_the_contrastive_logit_can_be_added_to_the_match(experiment, right):
     bound.match = lambda texts, images: np.zeros(len(texts.mask))
     context = dataclasses.replace(right, bound=bound)
     alone = figures(RetrievalTask(limit=16), context, "retrieval")
-    added = figures(RetrievalTask(limit=16, add_similarity=True), context, "retrieval")
+    added = figures(RetrievalTask(limit=16, similarity_weight=1.0), context, "retrieval")
     assert alone["i2t_r1_itm"] == pytest.approx(1 / 16)  # all tied
     assert added["i2t_r1_itm"] == added["t2i_r1_itm"] == 1.0
 
@@ -160,6 +164,22 @@ def test_near_misses_of_a_source_without_them(right):
     records = [{k: v for k, v in r.items() if k != "near_misses"} for r in right.bound.records]
     context = reading(right, Listed(records, right.bound.records.provides))
     assert NearMissTask(limit=8)(context, "near_miss") == Outcome()
+
+
+def test_answer_examples_show_pictures_given_as_files(right, tmp_path):
+    records = []
+    for number in range(16):
+        record = dict(right.bound.records[number])
+        record["image"] = write_picture(tmp_path / f"{number}.png", record["image"])
+        records.append(record)
+    context = reading(right, Listed(records, right.bound.records.provides))
+    found = AnswerTask(limit=16, baseline_records=16)(context, "scene_vqa").answers
+    assert len(found) == 6 and all(e.image.shape == (32, 32, 3) for e in found)
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> str:
+    cv2.imwrite(str(path), pixels[..., ::-1])
+    return str(path)
 
 
 def test_answers(right, wrong):
@@ -331,3 +351,21 @@ def test_the_report_of_a_run(experiment, right, tmp_path):
     for text in ("Image → text R@1, re-ranked (test)", "mlm was nan", "Twemoji", "0.5 M param"):
         assert text in page
     assert "http://" not in page.replace("http://www.w3.org", "")  # nothing is fetched
+
+
+def test_matching_ranks_all_pairs_by_the_matching_head(right, wrong):
+    best, worst = (figures(MatchingTask(limit=16), c, "matching") for c in (right, wrong))
+    for direction in ("i2t", "t2i"):
+        assert best[f"matching_{direction}_r1"] == best[f"matching_{direction}_r10"] == 1.0
+        assert best[f"matching_{direction}_r5_chance"] == pytest.approx(5 / 16)
+        assert worst[f"matching_{direction}_r10"] == 0.0
+
+
+def test_a_task_about_regions_needs_a_picture_or_features(right):
+    lacking = SimpleNamespace(provides=frozenset({"caption", "question"}))
+    context = dataclasses.replace(right, _opened={("emoji_scenes", "test"): lacking})
+    assert _cannot_run(context, MatchingTask()) == "its source gives no image or region_features"
+    lacking.provides |= {"region_features"}
+    for task in (MatchingTask(), AnswerTask(), MaskedTextTask()):
+        assert _cannot_run(context, task) is None
+    assert _cannot_run(context, RetrievalTask()) == "its source gives no image"

@@ -108,6 +108,18 @@ MISFITS = {
         dict(optimizer__groups=({"pattern": "audio"},)),
         r'groups\[0\].pattern = "audio" matches no parameter',
     ),
+    "pairing": (
+        dict(data__pairing="captions"),
+        r'config.data.pairing: unknown pairing "captions". Did you mean "caption"\?',
+    ),
+    "region masking": (
+        dict(data__region_masking="unitr"),
+        r'config.data.region_masking: unknown region masking .* Did you mean "uniter"\?',
+    ),
+    "mix": (
+        dict(training__mix={"vqaa": 1.0}),
+        r'config.training.mix: there is no config.objectives.vqaa. Did you mean "vqa"\?',
+    ),
     "vocabulary file": (dict(data__vocabulary="fot"), r'vocabulary = "fot": expected .*"fit"'),
 }
 
@@ -116,6 +128,16 @@ MISFITS = {
 def test_a_misfit_is_said_before_anything_is_computed(overrides, message, devices8):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         assemble(tiny("light", **overrides))
+
+
+def test_a_dropped_objective_leaves_the_mix_as_well(pairs):
+    mix = {"itc": 1.0, "itm+vqa": 2.0, "mlm": 1.0}
+    sampled = dict(training__schedule="sampled", training__mix=mix)
+    experiment = assemble(tiny(**pairs, **sampled))
+    assert experiment.config.training.mix == {"itc": 1.0, "itm": 2.0, "mlm": 1.0}
+    assert experiment.schedule.every_task == (("itc",), ("itm",), ("mlm",))
+    again = assemble(experiment.config, experiment.vocabulary)
+    assert (again.config, again.schedule) == (experiment.config, experiment.schedule)
 
 
 def test_an_objective_can_be_there_twice():

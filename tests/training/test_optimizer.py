@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from vlp_jax.config import OptimizerConfig
 from vlp_jax.training.optimizer import (
     ParameterGroup,
+    Setting,
     make_optimizer,
     make_schedule,
     match_groups,
+    parameter_settings,
     path_name,
 )
 
@@ -185,3 +187,59 @@ def test_shapes_suffice_to_match_groups():
 def test_bad_groups_are_named(groups, message):
     with pytest.raises(ValueError, match=r"config.optimizer.*" + message):
         make_optimizer(constant(groups=groups), 10, PARAMS)
+
+
+def test_warm_up_in_stairs_and_decay_by_epochs_as_albef_has_them():
+    """20 stairs of 100 iterations from 1e-5, then flat to the end of epoch 0, then a step an epoch.
+
+    `scheduler.step(epoch + 20)` of ALBEF gives cos(π · epoch / epochs).
+    """
+    config = OptimizerConfig(
+        learning_rate=1e-4,
+        end_learning_rate=1e-5,
+        warmup_steps=2000,
+        warmup_from=1e-5,
+        warmup_stair=100,
+        epoch_steps=10_000,
+    )
+    schedule = make_schedule(config, 300_000)
+    cosine = lambda epoch: 1e-5 + 4.5e-5 * (1 + np.cos(np.pi * epoch / 30))
+    wanted = {
+        0: 1e-5,
+        99: 1e-5,
+        100: 1.45e-5,
+        1999: 9.55e-5,
+        2000: 1e-4,
+        9999: 1e-4,
+        10_000: cosine(1),
+        19_999: cosine(1),
+        299_999: cosine(29),
+    }
+    assert {step: pytest.approx(float(schedule(step)), rel=1e-5) for step in wanted} == wanted
+
+
+def test_adam_without_bias_correction_as_bert_has_it():
+    config = constant(bias_correction=False, beta1=0.9, beta2=0.99, epsilon=1e-6)
+    params = {"kernel": jnp.asarray([1.0, 1.0])}
+    optimizer = make_optimizer(config, 10, params)
+    state = optimizer.init(params)
+    mean = square = np.zeros(2)
+    for gradient in np.random.default_rng().normal(size=(3, 2)):
+        updates, state = optimizer.update({"kernel": jnp.asarray(gradient)}, state, params)
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.99 * square + 0.01 * gradient**2
+        wanted = -0.1 * mean / (np.sqrt(square) + 1e-6)
+        np.testing.assert_allclose(updates["kernel"], wanted, rtol=1e-5)
+
+
+def test_settings_of_every_parameter():
+    groups = (
+        dict(pattern="norm/scale", decay_all=True, learning_rate=0.5),
+        dict(pattern="vision", frozen=True),
+    )
+    settings = parameter_settings(OptimizerConfig(weight_decay=0.25, groups=groups), PARAMS)
+    assert settings["text"]["norm"]["scale"] == Setting(0.5, 0.25)
+    assert settings["text"]["norm"]["bias"] == Setting(1.0, 0.0)
+    assert settings["text"]["layer_0"]["dense"]["kernel"] == Setting(1.0, 0.25)
+    assert settings["vision"]["stem"]["kernel"].learning_rate == 0.0
+    assert settings["vision"]["stem"]["mean"].weight_decay == 0.0

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.training.tiny import plain, tiny
 from vlp_jax.parallel import make_mesh
@@ -50,6 +51,16 @@ def test_drawn_weights_take_the_configured_deviation():
             assert (value == 1).all(), name
         if name.endswith("['bias']"):
             assert (value == 0).all(), name
+
+
+def test_stems_and_positions_keep_deviations_of_their_own():
+    vision = dict(model__vision_args__stem_width=32, model__vision_args__position_std=0.4)
+    experiment = assemble(tiny("light", model__init_std=0.05, **vision))
+    init = make_init(experiment.config, experiment.model, experiment.optimizer, ())
+    params = jax.jit(lambda key: init(key).params)(jax.random.key(2))["vision"]
+    assert 0.3 < np.std(params["positions"]) < 0.5
+    fan_in = np.prod(params["stem_1"]["kernel"].shape[:3])
+    assert np.std(params["stem_1"]["kernel"]) == pytest.approx(np.sqrt(2 / fan_in), rel=0.05)
 
 
 def test_only_parameters_moments_and_teacher_are_split(experiment, devices8):

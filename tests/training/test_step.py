@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.tiny import Stepper, differing, plain, tiny
-from vlp_jax.training.experiment import assemble
+from vlp_jax.training.experiment import assemble, build_objectives
 from vlp_jax.training.state import Meter
-from vlp_jax.training.step import NON_FINITE_SHARE, clamp_temperature, update_meters
+from vlp_jax.training.step import (
+    NON_FINITE_SHARE,
+    clamp_temperature,
+    update_meters,
+    without_needless_masks,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,15 @@ def test_the_temperature_is_clamped_before_a_step(experiment):
     assert float(clamped["heads_itc"]["temperature"]) == 0.5
     assert (clamped["heads_itc"]["other"], clamped["text"]) == (1, 2)
     assert clamp_temperature(params, {"vqa": objectives["vqa"]}) is params
+
+
+def test_regions_are_all_shown_where_none_is_to_be_predicted():
+    batch = {"region_features": 0, "region_targets": 1, "region_hidden": 2, "text_ids": 3}
+    objectives = build_objectives({"mlm": {}, "region_feature": {}})
+    assert without_needless_masks(batch, objectives) is batch
+    words = {"mlm": objectives["mlm"]}
+    assert without_needless_masks(batch, words) == {"region_features": 1, "text_ids": 3}
+    assert without_needless_masks({"image": 5}, words) == {"image": 5}
 
 
 def test_dropout_draws_anew_in_each_step():

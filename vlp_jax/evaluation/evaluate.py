@@ -4,8 +4,16 @@ import logging
 
 from vlp_jax.config import ExperimentConfig, checked_fields
 from vlp_jax.data.assemble import Vocabulary
-from vlp_jax.evaluation import retrieval_task, text_tasks  # noqa: F401  (they register themselves)
+
+# They register themselves.
+from vlp_jax.evaluation import (  # noqa: F401
+    generative_vqa,
+    matching_task,
+    retrieval_task,
+    text_tasks,
+)
 from vlp_jax.evaluation.context import TASKS, Context, Outcome
+from vlp_jax.evaluation.summary import in_groups
 from vlp_jax.model.bound import Bound
 
 logger = logging.getLogger(__name__)
@@ -27,28 +35,33 @@ def evaluate(
             logger.warning("evaluation task %s is left out: %s", name, reason)
         else:
             outcome.merge(task(context, name))
+    outcome.rows = in_groups(outcome.rows)
     outcome.figures["skipped_records"] = context.skipped_total
     return outcome
 
 
 def build_tasks(config: ExperimentConfig, names: tuple[str, ...] = ()) -> dict:
-    """Returns the tasks as frozen dataclasses, by name, kinds in the order of their registry."""
+    """Returns the tasks as frozen dataclasses, by name."""
     tasks = {}
     for name in names or config.evaluation.tasks:
         path = f"config.evaluation.tasks.{name}"
         args = dict(config.evaluation.tasks.get(name, {}))
         cls = TASKS.get_known(args.pop("kind", name), path)
         tasks[name] = cls(**checked_fields(cls, args, path))
-    kinds = list(TASKS.values())
-    return dict(sorted(tasks.items(), key=lambda item: kinds.index(type(item[1]))))
+    return tasks
 
 
 def _cannot_run(context: Context, task) -> str | None:
-    sources = context.config.data.sources
-    if task.source and task.source not in sources:
-        return f'its source "{task.source}" is not in config.data.source = {"::".join(sources)}'
+    data = context.config.data
+    named = [name for name, args in data.source_args.items() if "kind" in args]
+    if task.source and task.source not in (*data.sources, *named):
+        return (
+            f'its source "{task.source}" is not in config.data.source = "{data.source}", nor a '
+            "name of config.data.source_args that gives a kind"
+        )
     missing = [h for h in task.heads if h not in context.bound.model.heads]
     if missing:
         return f"the model has no head {', '.join(missing)}"
-    lacks = set(task.needs) - context.source(task.source, task.split).provides
-    return f"its source gives no {', '.join(sorted(lacks))}" if lacks else None
+    given = context.source(task.source, task.split).provides
+    lacks = sorted(need for need in task.needs if not given & set(need.split("|")))
+    return f"its source gives no {', '.join(lacks).replace('|', ' or ')}" if lacks else None

@@ -1,6 +1,7 @@
 """Evaluates retrieval both ways: contrastive scores first, then re-ranking by the matching head."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,16 +33,16 @@ class RetrievalTask:
     """Image→text and text→image recall at 1, 5 and 10 on the first `limit` records.
 
     The `rerank` best candidates of each query are scored again by the matching head (ALBEF,
-    section 4). With `add_similarity` the contrastive logit is added to that score (as LAVIS does):
-    the head learns against negatives drawn in proportion to that logit, so what it says is what
-    the logit has not said yet. `examples` queries and heat maps go into the report.
+    section 4). `similarity_weight` times the contrastive logit is added to that score (LAVIS adds it
+    once): the head learns against negatives drawn in proportion to that logit, so what it says is
+    what the logit has not said yet. `examples` queries and heat maps go into the report.
     """
 
     source: str = ""
     split: str = "test"
     limit: int = 512
     rerank: int = 16
-    add_similarity: bool = False
+    similarity_weight: float = 0.0
     examples: int = 3
 
     needs = ("image", "caption")
@@ -54,12 +55,12 @@ class RetrievalTask:
         figures = self._figures(gallery, similarities, similarities.T, "")
         final = similarities, similarities.T
         if "itm" in context.bound.model.heads and self.rerank:
-            temperature = context.bound.temperature() if self.add_similarity else np.inf
             k = min(self.rerank, len(gallery.ids))
-            final = rescore(context, gallery, similarities, k, similarities / temperature)
+            added = self.similarity_weight * similarities / context.bound.temperature()
+            final = rescore(context, gallery, similarities, k, added)
             figures |= self._figures(gallery, *final, "_itm")
         outcome = Outcome(figures={f"{prefix}{k}": v for k, v in figures.items()})
-        outcome.rows = _rows(figures, self.split, len(gallery.ids), not prefix)
+        outcome.rows = retrieval_rows(figures, self.split, len(gallery.ids), not prefix)
         if not prefix:
             outcome.retrieval = _examples(gallery, *final, self.examples)
             outcome.heat_maps = _heat_maps(context, gallery, self.examples)
@@ -107,9 +108,12 @@ def rescore(
 
 
 def match_scores(
-    context: Context, gallery: Gallery, images: np.ndarray, texts: np.ndarray
+    context: Context, gallery: Any, images: np.ndarray, texts: np.ndarray
 ) -> np.ndarray:
-    """Returns the match log odds of image i with text j for index arrays [N]."""
+    """Returns the match log odds of image i with text j for index arrays [N].
+
+    `gallery.images` and `gallery.texts` are tokens of encoded images and texts.
+    """
     size = 8 * context.config.evaluation.batch_size
     scores = []
     for start in range(0, len(images), size):
@@ -123,7 +127,8 @@ def _padded(x: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
 
 
-def _rows(figures: dict, split: str, count: int, headline: bool) -> list[TableRow]:
+def retrieval_rows(figures: dict, split: str, count: int, headline: bool) -> list[TableRow]:
+    """Returns the rows of the figures of `retrieval_report`; a headline shows re-ranked R@1."""
     rows = []
     for direction, words in (("i2t", "Image → text"), ("t2i", "Text → image")):
         for suffix, how in (("", ""), ("_itm", ", re-ranked")):

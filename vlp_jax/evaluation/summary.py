@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from vlp_jax.config import nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TWINS = ("chance", "blind")
+_GROUPS = ("Retrieval", "Composition", "Question answering", "Language")
 Value = float | int | str | bool | None
 
 
@@ -47,6 +48,16 @@ class TableRow:
         if self.unit == "number":
             return f"{value:,.1f}"
         return f"{100 * value:.2f} %" if 0 < value < 0.01 else f"{100 * value:.1f} %"
+
+
+def in_groups(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Returns the rows group by group: ours in the order of a report, then the others by name."""
+
+    def place(row: TableRow) -> tuple[int, str]:
+        known = row.group in _GROUPS
+        return (_GROUPS.index(row.group), "") if known else (len(_GROUPS), row.group)
+
+    return sorted(rows, key=place)
 
 
 def twin(name: str, kind: str) -> str:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
 from vlp_jax.data.batch import IGNORE
+from vlp_jax.data.images import decode
 from vlp_jax.data.text import TEXT_STYLES
 from vlp_jax.evaluation.baselines import best_blind_vqa
 from vlp_jax.evaluation.classification import pairwise_accuracy
@@ -14,6 +16,7 @@ from vlp_jax.evaluation.report_content import AnswerExample, Failure, PairExampl
 from vlp_jax.evaluation.summary import TableRow, figure
 from vlp_jax.evaluation.text_baselines import ContextMLM, best_blind_near_miss
 from vlp_jax.evaluation.vqa import accuracy_by_type, soft_scores
+from vlp_jax.layers.tokens import Tokens
 
 
 @TASKS.register("near_miss")
@@ -57,7 +60,7 @@ class NearMissTask:
         wrong = np.nonzero(true_scores <= foil_scores)[0][:3]
         examples = [
             PairExample(
-                records[owners[i]]["image"],
+                decode(records[owners[i]]["image"]),
                 truths[owners[i]],
                 foils[i],
                 float(true_scores[i]),
@@ -107,7 +110,7 @@ class AnswerTask:
     baseline_records: int = 8000
     examples: int = 6
 
-    needs = ("image", "question")
+    needs = ("image|region_features", "question")
     heads = ("vqa",)
 
     def __call__(self, context: Context, name: str) -> Outcome:
@@ -150,10 +153,14 @@ class AnswerTask:
         for batch in context.batches(source, self.limit):
             questions = context.bound.texts(batch["question_ids"], batch["question_mask"])
             images = context.bound.images(batch)
-            logits.append(np.asarray(context.bound.answer_logits(questions, images)))
+            logits.append(np.asarray(self.score(context, questions, images)))
             scores.append(batch["answer_scores"])
             keep.append(batch["example_mask"])
         return tuple(np.concatenate(x) for x in (logits, scores, keep))
+
+    def score(self, context: Context, questions: Tokens, images: Tokens) -> Float[Array, "b a"]:
+        """Returns a score for every known answer to each question; the highest is the answer."""
+        return context.bound.answer_logits(questions, images)
 
     def _blind(self, context: Context, records: list[dict]) -> tuple[float, str]:
         train = context.source(self.source, "train")
@@ -169,14 +176,14 @@ class AnswerTask:
         chosen = [*order[:half], *order[-half:]] if len(order) > half else order
         return [
             AnswerExample(
-                records[i]["image"],
+                decode(records[i]["image"]),
                 records[i]["question"],
                 max(records[i]["answers"], key=records[i]["answers"].get),
                 predicted[i],
                 float(right[i]),
             )
             for i in chosen
-            if isinstance(records[i]["image"], np.ndarray)
+            if "image" in records[i]
         ]
 
 
@@ -190,13 +197,15 @@ class MaskedTextTask:
     limit: int = 512
     baseline_records: int = 4000
 
-    needs = ("image", "caption")
+    needs = ("image|region_features", "caption")
     heads = ("mlm",)
 
     def __call__(self, context: Context, name: str) -> Outcome:
         hits, total, seen = 0, 0, []
         for batch in context.batches(context.source(self.source, self.split), self.limit):
-            texts = context.bound.texts(batch["mlm_ids"], batch["text_mask"])
+            texts = context.bound.texts(
+                batch["mlm_ids"], batch["text_mask"], batch.get("text_segments")
+            )
             logits = np.asarray(context.bound.word_logits(texts, context.bound.images(batch)))
             masked = (batch["mlm_labels"] != IGNORE) & batch["example_mask"][:, None]
             hits += (logits.argmax(-1) == batch["mlm_labels"])[masked].sum()

@@ -19,6 +19,8 @@ from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.base import Objective
 from vlp_jax.parallel import batch_sharding, make_mesh, unbox
 from vlp_jax.training.optimizer import make_optimizer
+from vlp_jax.training.schedule import Schedule, Task, check_mix, cut_mix, make_schedule
+from vlp_jax.training.sizes import Batches, fill_sizes
 from vlp_jax.training.state import TrainState, make_init, state_shardings
 from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
 
@@ -27,13 +29,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Experiment:
-    """All parts of a run. `objectives` are by source: those whose inputs its batches hold."""
+    """All parts of a run.
+
+    `objectives` are by source: those whose inputs its batches hold. `schedule` says which of them
+    a step trains.
+    """
 
     config: ExperimentConfig
     vocabulary: Vocabulary
     mixture: Mixture
     model: VisionLanguageModel
     objectives: Mapping[str, Mapping[str, Objective]]
+    schedule: Schedule
     optimizer: optax.GradientTransformation
     mesh: Mesh
 
@@ -58,20 +65,25 @@ class Experiment:
         with_sharding = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
         return jax.tree.map(with_sharding, shapes, shardings)
 
-    def compiled_steps(self, shardings: TrainState) -> dict[str, Any]:
-        """One jitted step for each source; the state is donated, batches are split over the mesh."""
+    def compiled_steps(self, shardings: TrainState) -> dict[Task, Any]:
+        """One jitted step for each task; the state is donated, batches are split over the mesh.
+
+        Sources that feed the same task share its step, and its compiled program where their batches
+        have the same fields and shapes.
+        """
         return {
-            source: jax.jit(
-                self._step(source),
+            task: jax.jit(
+                self._step(task),
                 in_shardings=(shardings, batch_sharding(self.mesh)),
                 out_shardings=(shardings, None),
                 donate_argnums=0,
             )
-            for source in self.objectives
+            for task in self.schedule.every_task
         }
 
-    def _step(self, source: str):
-        objectives = self.objectives[source]
+    def _step(self, task: Task):
+        known = {name: o for chosen in self.objectives.values() for name, o in chosen.items()}
+        objectives = {name: known[name] for name in task}
         return make_train_step(self.model, objectives, self.optimizer, self.config.training)
 
 
@@ -84,25 +96,29 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     mesh = make_mesh(**dataclasses.asdict(config.mesh))
     hosts = jax.process_count()
     mixture = make_mixture(config.data, vocabulary, config.seed, jax.process_index(), hosts)
-    fields = {name: frozenset(mixture[name].batch(0)) for name in config.data.sources}
-    config, objectives = resolve(config, vocabulary, fields)
+    batches = {name: mixture[name].batch(0) for name in config.data.sources}
+    config, objectives = resolve(config, vocabulary, batches)
+    schedule = make_schedule(config.training, objectives, config.seed)
     model = build_model(config.model, config.training.dtype)
     _check_heads(model, objectives)
-    _check_fields(model, fields)
+    _check_fields(model, batches)
     params = unbox(abstract_params(model))
     optimizer = make_optimizer(config.optimizer, config.training.steps, params)
-    return Experiment(config, vocabulary, mixture, model, objectives, optimizer, mesh)
+    return Experiment(config, vocabulary, mixture, model, objectives, schedule, optimizer, mesh)
 
 
 def resolve(
-    config: ExperimentConfig, vocabulary: Vocabulary, fields: Mapping[str, frozenset[str]]
+    config: ExperimentConfig, vocabulary: Vocabulary, batches: Batches
 ) -> tuple[ExperimentConfig, dict[str, dict[str, Objective]]]:
     """Fills in what follows from the data, and gives each source the objectives it can feed.
 
+    `batches` hold one batch of each source.
     An objective that no source feeds is dropped with a warning, and with it a head whose size
     nothing determines.
     """
     built = build_objectives(config.objectives)
+    check_mix(config.training, tuple(built))
+    fields = {source: frozenset(batch) for source, batch in batches.items()}
     by_source = {
         source: {n: o for n, o in built.items() if o.reads <= have} for source, have in fields.items()
     }
@@ -123,7 +139,9 @@ def resolve(
         )
     objectives = {n: args for n, args in config.objectives.items() if n in fed}
     config = replace(config, "objectives", objectives)
-    return _fill_sizes(config, vocabulary), by_source
+    config = replace(config, "training.mix", cut_mix(config.training.mix, fed))
+    used = {name: built[name] for name in objectives}
+    return fill_sizes(config, vocabulary, batches, used), by_source
 
 
 def build_objectives(settings: Mapping[str, Mapping]) -> dict[str, Objective]:
@@ -139,34 +157,6 @@ def build_objectives(settings: Mapping[str, Mapping]) -> dict[str, Objective]:
     return built
 
 
-def _fill_sizes(config: ExperimentConfig, vocabulary: Vocabulary) -> ExperimentConfig:
-    """Sets what the data determines: vocabulary size, image size and number of answers."""
-    model = config.model
-    text = _filled(model.text_args, "vocab_size", vocabulary.tokenizer.size, "model.text_args")
-    vision = model.vision_args
-    if model.vision == "vit":
-        vision = _filled(vision, "image_size", config.data.image_size, "model.vision_args")
-    heads = dict(model.heads)
-    if "vqa" in heads and vocabulary.answers:
-        count = len(vocabulary.answers)
-        heads["vqa"] = _filled(heads["vqa"], "classes", count, "model.heads.vqa")
-    elif "vqa" in heads and not heads["vqa"].get("classes"):
-        logger.warning("head vqa is off: the data has no answers")
-        del heads["vqa"]
-    model = dataclasses.replace(model, text_args=text, vision_args=vision, heads=heads)
-    return dataclasses.replace(config, model=model)
-
-
-def _filled(args: Mapping, name: str, value: int, path: str) -> dict:
-    given = args.get(name) or value
-    if given != value:
-        raise ValueError(
-            f"config.{path}.{name} = {given}, but the data has {value}: leave the field out, "
-            "or change config.data"
-        )
-    return {**args, name: value}
-
-
 def _check_heads(model: VisionLanguageModel, objectives: Mapping[str, Mapping]) -> None:
     for name, objective in {n: o for chosen in objectives.values() for n, o in chosen.items()}.items():
         for head in objective.heads:
@@ -177,8 +167,8 @@ def _check_heads(model: VisionLanguageModel, objectives: Mapping[str, Mapping]) 
                 )
 
 
-def _check_fields(model: VisionLanguageModel, fields: Mapping[str, frozenset[str]]) -> None:
-    for source, have in fields.items():
+def _check_fields(model: VisionLanguageModel, batches: Batches) -> None:
+    for source, have in batches.items():
         missing = [name for name in model.vision.reads if name not in have]
         if missing:
             raise ValueError(

@@ -22,6 +22,7 @@ from vlp_jax.training.interruption import Interruption
 from vlp_jax.training.metrics import MetricsWriter
 from vlp_jax.training.optimizer import make_schedule
 from vlp_jax.training.progress import Progress
+from vlp_jax.training.schedule import Task
 from vlp_jax.training.state import TrainState, create_state, state_shardings
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class _Run:
         self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
         shardings = jax.tree.map(lambda x: x.sharding, self.state)
         self.steps = experiment.compiled_steps(shardings)
-        self._compiled: set[str] = set()
+        self._compiled: set[tuple[str, Task]] = set()
         self._last_log = (self.start, time.perf_counter())
 
     def until_done(self, interruption: Interruption) -> RunResult:
@@ -167,11 +168,12 @@ class _Run:
         source = self.experiment.mixture.choice(step)
         with self.clock.measure("data"):
             batch = put_batch(next(batches), self.experiment.mesh)
-        with self.clock.measure("step" if source in self._compiled else "compile"):
-            self.state, _ = self.steps[source](self.state, batch)
+        task = self.experiment.schedule.task(step, source)
+        with self.clock.measure("step" if (source, task) in self._compiled else "compile"):
+            self.state, _ = self.steps[task](self.state, batch)
             # Waiting here keeps the data time honest; the next batch is already being made.
             jax.block_until_ready(self.state.step)
-        self._compiled.add(source)
+        self._compiled.add((source, task))
 
     def _after(self, step: int) -> None:
         training = self.training

@@ -1,4 +1,4 @@
-"""AdamW with warm-up, decay and parameter groups, from an `OptimizerConfig`."""
+"""AdamW or Muon with warm-up, decay and parameter groups, from an `OptimizerConfig`."""
 
 import re
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from vlp_jax.config import OptimizerConfig, checked_fields
+from vlp_jax.training.muon import scale_by_muon_or_adam
 
 # Biases and the scales of normalisations are not decayed unless a group says so.
 UNDECAYED = ("bias", "scale")
@@ -32,9 +33,22 @@ class ParameterGroup:
     frozen: bool = False
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What the optimizer does to one parameter: the factor of its learning rate, and its decay."""
+
+    learning_rate: float
+    weight_decay: float
+
+
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Returns the learning rate by step: linear warm-up, then cosine, linear or no decay."""
-    rest = max(steps - config.warmup_steps, 1)
+    """Returns the learning rate by step: linear warm-up, then cosine, linear or no decay.
+
+    With `epoch_steps` the decay is over all steps and goes by whole epochs, so that the rate stays
+    at its peak from the end of the warm-up to that of the first epoch (ALBEF `Pretrain.py`).
+    """
+    by_epoch = config.epoch_steps > 0
+    rest = steps if by_epoch else max(steps - config.warmup_steps, 1)
     ratio = config.end_learning_rate / config.learning_rate if config.learning_rate else 0.0
     decay = {
         "cosine": lambda: optax.cosine_decay_schedule(config.learning_rate, rest, alpha=ratio),
@@ -43,30 +57,70 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
         ),
         "constant": lambda: optax.constant_schedule(config.learning_rate),
     }[config.schedule]()
-    warmup = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
-    return optax.join_schedules([warmup, decay], [config.warmup_steps])
+    if by_epoch:
+        whole = _in_stairs(decay, config.epoch_steps)
+        decay = lambda step: whole(step + config.warmup_steps)
+    warmup = optax.linear_schedule(config.warmup_from, config.learning_rate, config.warmup_steps)
+    stairs = _in_stairs(warmup, config.warmup_stair)
+    return optax.join_schedules([stairs, decay], [config.warmup_steps])
+
+
+def _in_stairs(schedule: optax.Schedule, size: int) -> optax.Schedule:
+    """Returns the schedule held for `size` steps at a time, at the value of the first."""
+    return schedule if size == 1 else lambda step: schedule(step // size * size)
 
 
 def make_optimizer(config: OptimizerConfig, steps: int, params: Any) -> optax.GradientTransformation:
-    """Returns clip → Adam → decoupled weight decay → group factors → learning rate.
+    """Returns clip → Adam or Muon → decoupled weight decay → group factors → learning rate.
 
     `params` (shapes suffice) give the paths that groups match. Raises ValueError for a group with
     an unknown field, an invalid pattern, or one that matches nothing.
     """
-    groups = match_groups(config.groups, params)
-    decays = jax.tree_util.tree_map_with_path(
-        lambda path, group: _decay(config, path, group), groups, is_leaf=_is_group
-    )
-    factors = jax.tree.map(
-        lambda g: 0.0 if g.frozen else g.learning_rate, groups, is_leaf=_is_group
-    )
+    settings = parameter_settings(config, params)
+    is_setting = lambda x: isinstance(x, Setting)
+    decays = jax.tree.map(lambda s: s.weight_decay, settings, is_leaf=is_setting)
+    factors = jax.tree.map(lambda s: s.learning_rate, settings, is_leaf=is_setting)
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     return optax.chain(
         *clip,
-        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
+        _direction(config, params),
         _add_decayed(decays),
         _scale_by(factors),
         optax.scale_by_learning_rate(make_schedule(config, steps)),
+    )
+
+
+def _direction(config: OptimizerConfig, params: Any) -> optax.GradientTransformation:
+    """Returns what turns gradients into directions, before decay and learning rate."""
+    adam = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
+    if not config.bias_correction:
+        adam = _uncorrected(adam, config.epsilon)
+    if config.name == "adamw":
+        return adam
+    return scale_by_muon_or_adam(params, config.muon_momentum, config.muon_rms, adam)
+
+
+def _uncorrected(
+    adam: optax.GradientTransformation, epsilon: float
+) -> optax.GradientTransformation:
+    """Returns Adam whose moments are used as they are (`BertAdam` of pytorch-pretrained-BERT)."""
+
+    def update(updates, state, params=None):
+        _, state = adam.update(updates, state, params)
+        direction = lambda mean, square: mean / (jnp.sqrt(square) + epsilon)
+        return jax.tree.map(direction, state.mu, state.nu), state
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+def parameter_settings(config: OptimizerConfig, params: Any) -> Any:
+    """Returns the `Setting` of every parameter; see `make_optimizer` for what it raises."""
+    groups = match_groups(config.groups, params)
+    rate = lambda group: 0.0 if group.frozen else group.learning_rate
+    return jax.tree_util.tree_map_with_path(
+        lambda path, group: Setting(rate(group), _decay(config, path, group)),
+        groups,
+        is_leaf=lambda x: isinstance(x, ParameterGroup),
     )
 
 
@@ -109,10 +163,6 @@ def _compiled(pattern: str, index: int) -> re.Pattern:
         raise ValueError(
             f'config.optimizer.groups[{index}].pattern = "{pattern}" is no regular expression: {error}'
         ) from None
-
-
-def _is_group(x: Any) -> bool:
-    return isinstance(x, ParameterGroup)
 
 
 def _decay(config: OptimizerConfig, path: tuple, group: ParameterGroup) -> float:

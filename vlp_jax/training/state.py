@@ -125,9 +125,17 @@ def state_shardings(
 
 
 def _rescaled(params: Any, std: float) -> Any:
-    """Rescales freshly drawn weights from the published deviation to the configured one."""
+    """Rescales freshly drawn weights from the published deviation to the configured one.
+
+    Convolutions of a stem and position embeddings of pictures have deviations of their own.
+    """
     factor = std / INITIAL_STD
-    is_drawn = lambda path: str(path[-1].key) in ("kernel", "table", "positions", "class_token")
+
+    def is_drawn(path: tuple) -> bool:
+        names = [str(key.key) for key in path]
+        in_stem = any(name.startswith("stem_") for name in names)
+        return names[-1] in ("kernel", "table", "class_token") and not in_stem
+
     return jax.tree_util.tree_map_with_path(
         lambda path, x: x * factor if factor != 1 and is_drawn(path) else x, params
     )

@@ -35,6 +35,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
         params = clamp_temperature(state.params, objectives)
+        batch = without_needless_masks(batch, objectives)
         teacher = state.teacher
         if teacher is not None:
             teacher = update_teacher(teacher, params, training.momentum)
@@ -62,6 +63,18 @@ def make_train_step(
         )
 
     return train_step
+
+
+def without_needless_masks(batch: Batch, objectives: Mapping[str, Objective]) -> Batch:
+    """Shows all regions where no objective predicts hidden ones.
+
+    So the tasks of a sampled schedule that are about words or pairs see the whole image (UNITER).
+    """
+    predicted = any("region_hidden" in objective.reads for objective in objectives.values())
+    if predicted or "region_hidden" not in batch:
+        return batch
+    rest = {k: v for k, v in batch.items() if k not in ("region_hidden", "region_targets")}
+    return rest | {"region_features": batch["region_targets"]}
 
 
 def total_loss(
