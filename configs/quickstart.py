@@ -11,27 +11,33 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
     config.data = dict(
         source="emoji_scenes::easy_vqa",
         weights=dict(emoji_scenes=3.0, easy_vqa=2.0),
-        source_args=dict(emoji_scenes=dict(concepts=60)),
-        batch_size=64,
+        source_args=dict(emoji_scenes=dict(concepts=24)),
+        batch_size=32,
         image_size=64,
-        text_length=24,
+        text_length=20,
         question_length=14,
+        questions=4,
         vocabulary="fit",
+        # In a short run more words to guess are worth more than the context they take away.
+        mask_probability=0.4,
+        foils=True,
         flip=False,
         threads=1,
         prefetch=8,
     )
     config.objectives = dict(
-        itc=dict(weight=2.0, alpha=0.2, in_batch="online", queue_ramp=True),
-        itm=dict(weight=1.0, hardness=0.3),
-        mlm=dict(weight=0.5, alpha=0.0),
-        vqa=dict(weight=1.0, form="ce"),
+        itc=dict(weight=1.0, alpha=0.2, in_batch="online", queue_ramp=True),
+        itm=dict(weight=2.0, hardness=0.3, foils=0.3),
+        mlm=dict(weight=1.0, alpha=0.0),
+        vqa=dict(weight=2.0, form="ce"),
     )
     config.optimizer = dict(
-        learning_rate=1.5e-3,
+        name="muon",
+        muon_rms=1.2,
+        learning_rate=1e-3,
         end_learning_rate=1e-5,
         schedule="cosine",
-        warmup_steps=50,
+        warmup_steps=30,
         weight_decay=0.02,
         beta2=0.98,
         clip_norm=1.0,
@@ -39,12 +45,12 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         groups=(dict(pattern="temperature", learning_rate=0.05, weight_decay=0.0),),
     )
     config.training = dict(
-        steps=560,
+        steps=700,
         momentum=0.9,
         queue_size=256,
         distillation_warmup=1000,
         log_every=20,
-        checkpoint_every=280,
+        checkpoint_every=350,
     )
     config.evaluation = dict(
         batch_size=64,
@@ -77,7 +83,14 @@ def _model() -> dict:
     return dict(
         vision="vit",
         vision_args=dict(
-            patch_size=16, stem_width=32, width=width, layers=3, heads=heads, mlp_width=2 * width
+            patch_size=16,
+            stem_width=32,
+            patch_norm=True,
+            position_std=0.5,
+            width=width,
+            layers=3,
+            heads=heads,
+            mlp_width=2 * width,
         ),
         text="bert",
         text_args=dict(width=width, layers=1, max_length=24, **block),
@@ -95,8 +108,8 @@ def _model() -> dict:
 def _tasks() -> dict:
     """What is measured at the end, on splits that training does not see."""
     return dict(
-        retrieval=dict(split="test", limit=512, rerank=16, add_similarity=True),
-        novel=dict(kind="retrieval", split="novel", limit=256, rerank=16, add_similarity=True),
+        retrieval=dict(split="test", limit=512, rerank=16, similarity_weight=3.0),
+        novel=dict(kind="retrieval", split="novel", limit=256, rerank=16, similarity_weight=3.0),
         near_miss=dict(split="test", limit=512),
         scene_vqa=dict(kind="vqa", source="emoji_scenes", limit=1024),
         easy_vqa=dict(kind="vqa", source="easy_vqa", limit=None),

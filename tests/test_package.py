@@ -12,7 +12,7 @@ from vlp_jax.cli.main import main
 from vlp_jax.config import ExperimentConfig, load_config
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "common")
 HEAVY = ("torch", "tensorflow", "orbax", "jax", "flax", "grain", "cv2", "transformers")
 MEASURE = "import time; t = time.perf_counter(); import vlp_jax; print(time.perf_counter() - t)"
 RECALLS = {f"{way}_r{k}{how}" for way in ("i2t", "t2i") for k in (1, 5, 10) for how in ("", "_itm")}

@@ -1,0 +1,118 @@
+"""What published recipes share: the model of a preset, arguments, and a cut down to seconds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vlp_jax.config import nearest, to_plain
+from vlp_jax.zoo import ZOO
+
+# Sizes of model parts, by the name of their argument.
+_SIZES = {
+    "width": 32,
+    "heads": 2,
+    "mlp_width": 64,
+    "layers": 1,
+    "connection_heads": 2,
+    "image_heads": 2,
+    "image_mlp_width": 64,
+    "image_layers": (1,),
+    "text_layers": (1,),
+    "hidden": 32,
+}
+
+# Arguments that follow from the data.
+_FROM_DATA = ("vocab_size", "feature_width", "image_size", "objects", "attributes", "features")
+
+_BATCH, _SIDE, _REGIONS, _REGION_PIXELS = 8, 32, 4, 4
+
+
+def published(preset: str) -> dict[str, Any]:
+    """Returns the fields of `config.model` of a published model, see `vlp-jax models`."""
+    return to_plain(ZOO.get_known(preset).config)
+
+
+# The originals train on all pairs; of each source a thousandth is kept here to measure on.
+HOLDOUT = dict(holdout=0.001)
+
+
+def tasks(*names: str) -> dict[str, Any]:
+    """Returns the fields of `config.evaluation` that measure on what is held out."""
+    return dict(tasks={name: dict(split="validation") for name in names})
+
+
+def check_argument(argument: str, *variants: str) -> None:
+    """Raises ValueError unless the argument of a config is empty, "smoke" or one of `variants`."""
+    known = (*variants, "smoke")
+    if argument not in ("", *known):
+        raise ValueError(
+            f'unknown argument "{argument}" of this config.{nearest(argument, known)} '
+            f"Known: {', '.join(known)}"
+        )
+
+
+def smoke(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the experiment `config` in a small size, on a few emoji scenes.
+
+    What stays is what makes the recipe: parts, conventions, objectives, masking, pairing, task
+    sampling, optimizer groups. What goes is size and what is given from outside: data, weights,
+    vocabulary.
+    """
+    return config | dict(
+        model=_model(config["model"]),
+        data=_data(config["data"], config["model"]["vision"] == "regions"),
+        objectives={name: _objective(args) for name, args in config["objectives"].items()},
+        optimizer=config["optimizer"] | dict(warmup_steps=1, warmup_stair=1),
+        training=_training(config["training"]),
+        evaluation=_evaluation(config.get("evaluation", {})),
+        init_from=(),
+    )
+
+
+def _model(model: dict[str, Any]) -> dict[str, Any]:
+    parts = ("vision_args", "text_args", "fusion_args", "pooler_args")
+    heads = {name: _small(args) for name, args in model["heads"].items()}
+    for name in {"vqa", "region_classifier"} & heads.keys():
+        heads[name].pop("classes", None)
+    return model | {part: _small(model[part]) for part in parts} | {"heads": heads}
+
+
+def _small(args: Mapping[str, Any]) -> dict[str, Any]:
+    # A part without layers of its own, such as UNITER's text encoder, still has none.
+    kept = {name: value for name, value in args.items() if name not in _FROM_DATA}
+    return {name: _SIZES.get(name, value) if value else value for name, value in kept.items()}
+
+
+def _data(data: dict[str, Any], has_regions: bool) -> dict[str, Any]:
+    return data | {
+        "source": "emoji_scenes",
+        "source_args": {"emoji_scenes": {"concepts": 12, "size": 64, "canvas": _SIDE}},
+        "path": None,
+        "weights": {},
+        "vocabulary": "fit",
+        "batch_size": _BATCH,
+        "image_size": _SIDE,
+        "regions": _REGIONS,
+        "region_pixels": _REGION_PIXELS if has_regions else 0,
+        "threads": 1,
+    }
+
+
+def _objective(args: Mapping[str, Any]) -> dict[str, Any]:
+    return {**args, "local_batch": _BATCH // 2} if "local_batch" in args else dict(args)
+
+
+def _training(training: dict[str, Any]) -> dict[str, Any]:
+    small = {"steps": 4, "log_every": 2, "checkpoint_every": 2}
+    if training.get("queue_size"):
+        small["queue_size"] = 2 * _BATCH
+    if training.get("accumulate", 1) > 1:
+        small["accumulate"] = 2
+    return training | small
+
+
+def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
+    tasks = {
+        name: {**args, "source": "", "split": "test", "limit": 2 * _BATCH}
+        for name, args in evaluation.get("tasks", {}).items()
+    }
+    return evaluation | {"batch_size": _BATCH, "tasks": tasks}

@@ -1,0 +1,107 @@
+"""What eight models have in common when they are compared on emoji scenes: data, budget, tasks."""
+
+from typing import Any
+
+WIDTH = 128
+TEXT_LENGTH, QUESTION_LENGTH = 24, 14
+
+# One Transformer layer of every model: with `WIDTH` it has 198,000 parameters.
+BLOCK = dict(heads=4, mlp_width=4 * WIDTH, dropout=0.0, attention_dropout=0.0)
+VISION_BLOCK = dict(heads=4, mlp_width=4 * WIDTH)
+
+# A region is what its box shows, at 16 × 16 pixels; the boxes are exact.
+REGIONS = dict(regions=4, region_pixels=16)
+
+
+def experiment(
+    argument: str,
+    *,
+    name: str,
+    model: dict[str, Any],
+    objectives: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    matches: bool = True,
+    optimizer: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the experiment of one model; "smoke" makes it run in seconds.
+
+    `objectives` are the model's own; answering questions is added to all. `matches` says that the
+    matching head tells a caption from another image's, so that it can be asked to rank.
+    """
+    if argument not in ("", "smoke"):
+        raise ValueError(f'unknown argument "{argument}" of this config; known: smoke')
+    values = dict(
+        name=name,
+        model=dict(init_std=0.05) | model,
+        data=_data() | (data or {}),
+        objectives=objectives | dict(vqa=dict(form="ce")),
+        optimizer=_optimizer() | (optimizer or {}),
+        training=dict(steps=160, log_every=40, checkpoint_every=160) | (training or {}),
+        evaluation=dict(batch_size=64, tasks=_tasks(matches)),
+    )
+    return _small(values) if argument else values
+
+
+def text(layers: int, **others: Any) -> dict[str, Any]:
+    """Returns the arguments of a text encoder of so many layers."""
+    return dict(width=WIDTH, layers=layers, max_length=2 * TEXT_LENGTH) | BLOCK | others
+
+
+def regions(boxes: str, **others: Any) -> dict[str, Any]:
+    """Returns the arguments of a region encoder with a published box encoding."""
+    return dict(width=WIDTH, boxes=boxes) | BLOCK | others
+
+
+def _data() -> dict[str, Any]:
+    return dict(
+        source="emoji_scenes",
+        source_args=dict(emoji_scenes=dict(concepts=24)),
+        batch_size=32,
+        image_size=64,
+        text_length=TEXT_LENGTH,
+        question_length=QUESTION_LENGTH,
+        questions=4,
+        vocabulary="fit",
+        add_sep=True,
+        flip=False,  # captions say left and right
+        mask_probability=0.4,  # in a short run more words to guess are worth more than context
+        prefetch=8,
+    )
+
+
+def _optimizer() -> dict[str, Any]:
+    return dict(
+        name="muon",
+        muon_rms=1.2,
+        learning_rate=1.5e-3,
+        end_learning_rate=1e-5,
+        schedule="cosine",
+        warmup_steps=30,
+        weight_decay=0.02,
+        beta2=0.98,
+        clip_norm=1.0,
+    )
+
+
+def _tasks(matches: bool) -> dict[str, Any]:
+    """Returns what is measured at the end, on splits that training does not see."""
+    every = dict(
+        scene_vqa=dict(kind="vqa", split="test", limit=1024), mlm=dict(split="test", limit=512)
+    )
+    pairs = dict(matching=dict(split="test", limit=64), near_miss=dict(split="test", limit=512))
+    return every | (pairs if matches else {})
+
+
+def _small(values: dict[str, Any]) -> dict[str, Any]:
+    """Cuts an experiment down to seconds; the model keeps its shape."""
+    source_args = dict(emoji_scenes=dict(concepts=12, size=256))
+    values["data"] |= dict(batch_size=8, source_args=source_args)
+    values["training"] |= dict(steps=4, log_every=2, checkpoint_every=2)
+    if "queue_size" in values["training"]:
+        values["training"]["queue_size"] = 16
+    values["optimizer"] |= dict(warmup_steps=1)
+    values["evaluation"]["batch_size"] = 8
+    for task in values["evaluation"]["tasks"].values():
+        task["limit"] = 16
+    return values
