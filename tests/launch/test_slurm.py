@@ -1,0 +1,67 @@
+"""Tests of launch/slurm.sbatch with stand-ins for srun and scontrol."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.launch.fake_commands import Commands
+from tests.launch.variables import asked_for
+from tests.training.tiny import ROOT
+
+SCRIPT = ROOT / "launch" / "slurm.sbatch"
+
+
+@pytest.fixture
+def commands(tmp_path) -> Commands:
+    commands = Commands(tmp_path)
+    commands.add("scontrol")
+    return commands
+
+
+def submit(commands: Commands, *arguments: str) -> subprocess.CompletedProcess:
+    environment = commands.environment | {"SLURM_JOB_ID": "77", "PYTHON": "py"}
+    return subprocess.run(
+        ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("form", ["--workdir {}", "--workdir={}"])
+def test_a_run_that_is_done_ends_the_job(tmp_path, commands, form):
+    workdir = tmp_path / "run"
+    commands.add("srun", f"mkdir {workdir} && touch {workdir}/summary.json")
+    words = form.format(workdir).split()
+    assert submit(commands, "--config", "a.py", *words, "--config.seed=3").returncode == 0
+    run = f"--config a.py {' '.join(words)} --config.seed=3"
+    assert commands.calls == [f"srun --kill-on-bad-exit=1 py -m vlp_jax train --report {run}"]
+
+
+def test_an_interrupted_run_is_queued_again(tmp_path, commands):
+    commands.add("srun")
+    assert submit(commands, "--config", "a.py", "--workdir", str(tmp_path / "run")).returncode == 0
+    assert commands.calls[-1] == "scontrol requeue 77"
+
+
+def test_a_failed_run_is_not_queued_again(tmp_path, commands):
+    commands.add("srun", "exit 3")
+    assert submit(commands, "--config", "a.py", "--workdir", str(tmp_path)).returncode == 3
+    assert len(commands.calls) == 1
+
+
+def test_without_a_workdir_nothing_starts(commands):
+    result = submit(commands, "--config", "a.py")
+    assert result.returncode == 2 and "usage: sbatch launch/slurm.sbatch" in result.stderr
+    assert commands.calls == []
+
+
+def test_the_variables_it_speaks_of_are_read():
+    named = set(re.findall(r"SLURM_\w+", SCRIPT.read_text()))
+    asked = {name for name in asked_for({"SLURM_STEP_NODELIST": "a,b"}) if "SLURM" in name}
+    assert named == asked - {"SLURM_NTASKS"}  # what SLURM_STEP_NUM_TASKS falls back to
+
+
+def test_one_process_a_node():
+    """A process takes all accelerators that it sees; a second one on the node would have none."""
+    directives = re.findall(r"^#SBATCH --(\S+)", SCRIPT.read_text(), re.MULTILINE)
+    assert "ntasks-per-node=1" in directives
+    assert "signal=TERM@300" in directives  # to the processes of the step, not to the script
