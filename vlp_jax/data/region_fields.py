@@ -130,6 +130,8 @@ def _first_row(value: np.ndarray | None, like: np.ndarray) -> np.ndarray:
 
 
 def _padded(values: np.ndarray, slots: int) -> np.ndarray:
+    if len(values) == slots:
+        return values
     padded = np.zeros((slots, *values.shape[1:]), values.dtype)
     padded[: len(values)] = values
     return padded
@@ -152,4 +154,4 @@ def _rows(record: Mapping[str, Any], name: str, kept: np.ndarray, count: int) ->
         raise ValueError(
             f'the record has {count} boxes, and "{name}" of shape {list(values.shape)}'
         )
-    return values[kept]
+    return values if len(kept) == count else values[kept]
