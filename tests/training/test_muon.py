@@ -11,7 +11,10 @@ from vlp_jax.training.optimizer import make_optimizer
 
 SHAPES = {
     "text": {"layer_0": {
-        "attention": {"query": {"kernel": (6, 2, 3), "bias": (2, 3)}, "output": {"kernel": (2, 3, 6)}},
+        "attention": {
+            "query": {"kernel": (6, 2, 3), "bias": (2, 3)},
+            "output": {"kernel": (2, 3, 6)},
+        },
         "expand": {"kernel": (6, 12)},
     }},
     "vision": {"stem_0": {"kernel": (3, 3, 2, 4)}, "positions": (1, 5, 6)},

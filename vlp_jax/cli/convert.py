@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--model", required=True, help="a name that `vlp-jax models` lists")
     parser.add_argument("--weights", required=True, help="torch file, safetensors or directory")
-    parser.add_argument("--sizes", help="JSON with the published config, if sizes are not published")
+    parser.add_argument(
+        "--sizes", help="JSON with the published config, if sizes are not published"
+    )
     parser.add_argument("--to", required=True, help="file or directory to write")
     parser.add_argument("--format", choices=("safetensors", "huggingface"), default="safetensors")
 

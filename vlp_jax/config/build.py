@@ -1,4 +1,4 @@
-"""Builds frozen dataclasses from nested mappings; every mistake names the full path and the cure."""
+"""Builds frozen dataclasses from nested mappings; every error names the full path and the cure."""
 
 import dataclasses
 import types
@@ -24,7 +24,7 @@ def build(cls: type, values: Any, path: str) -> Any:
 
 
 def checked_fields(cls: type, values: Mapping, path: str) -> dict[str, Any]:
-    """Returns `values` coerced to the field types of the dataclass `cls`; unknown names are errors."""
+    """Returns `values` coerced to the field types of dataclass `cls`; unknown names are errors."""
     hints = _field_types(cls)
     for key in values:
         if key not in hints:

@@ -93,7 +93,9 @@ def _read(spec: str) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'no config file "{file}".{_nearest_file(path)}')
     if path.suffix not in (".py", ".json"):
-        raise ValueError(f'config file "{file}": expected a .py file or the .json of an earlier run')
+        raise ValueError(
+            f'config file "{file}": expected a .py file or the .json of an earlier run'
+        )
     values = _plain(_run(path, argument) if path.suffix == ".py" else _resolved(path, argument))
     if not isinstance(values, dict):
         raise ValueError(f'"{file}" gives {values!r}: expected a group of fields')
@@ -102,7 +104,9 @@ def _read(spec: str) -> dict:
 
 def _resolved(path: Path, argument: str) -> Any:
     if argument:
-        raise ValueError(f'"{path}" takes no argument, got "{argument}": a .json is resolved already')
+        raise ValueError(
+            f'"{path}" takes no argument, got "{argument}": a .json is resolved already'
+        )
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -30,17 +30,17 @@ class DataConfig:
     `source` is one name, or several joined by "::"; then each step draws its batch from one of
     them, in proportion to `weights` (by source name, 1 if not given). `source_args` holds each
     source's own options, by source name; entries of sources that are not in use are not read.
-    An entry with a `kind` is a name of your own for a source of that kind, which `source`, `weights`
-    and evaluation tasks may use: cc3m = {"kind": "webdataset", "path": ...}.
+    An entry with a `kind` is a name of your own for a source of that kind, which `source`,
+    `weights` and evaluation tasks may use: cc3m = {"kind": "webdataset", "path": ...}.
     `questions` = k trains on k of an image's questions at once, where a source has several.
-    `foils` adds false captions of the same words where a source has them, for the matching objective.
+    `foils` adds false captions of the same words if a source has them, for the matching objective.
     `pairing` shows another image's caption or tags in training ("caption", "oscar", "oscarplus",
     "second_caption"); with `predict_wrong_pairs` off their masked words, and hidden regions beside
     them, have no label. `regions` are kept of a picture, and before them, with `global_region`, one
     for the whole. `region_pixels` = s makes s × s pixels of each box its feature. `region_masking`
     hides features as "uniter", "lxmert" or "vilbert" do.
-    `answer_length` > 0 spells the answers of a question in so many tokens, [CLS] and [SEP] included,
-    for the objective vqa_generative: the `answers_per_question` of the highest score.
+    `answer_length` > 0 spells the answers of a question in so many tokens, [CLS] and [SEP]
+    included, for the objective vqa_generative: the `answers_per_question` of the highest score.
     `vocabulary` is "bert-base-uncased", "fit" (made from the training texts), or a path.
     """
 
@@ -152,7 +152,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Which tasks run, by name with their arguments; `best` names the figure to keep the best of."""
+    """Which tasks run, by name with arguments; `best` names the figure to keep the best of."""
 
     tasks: dict[str, Args] = field(default_factory=dict)
     best: str | None = None
@@ -185,7 +185,7 @@ class ExperimentConfig:
 
 
 def replace(config: Any, path: str, value: Any) -> Any:
-    """Returns a copy of the dataclass `config` with the field at the dotted `path` set to `value`."""
+    """Returns a copy of dataclass `config` with the field at the dotted `path` set to `value`."""
     head, _, rest = path.partition(".")
     current = getattr(config, head)
     return dataclasses.replace(config, **{head: replace(current, rest, value) if rest else value})
@@ -251,13 +251,13 @@ def _check_combinations(config: ExperimentConfig) -> None:
         )
     if training.queue_size and "itc" not in config.model.heads:
         raise ValueError(
-            f"config.training.queue_size = {training.queue_size} keeps vectors of the head itc, which "
-            "the model lacks: add config.model.heads.itc or set queue_size = 0"
+            f"config.training.queue_size = {training.queue_size} keeps vectors of the head itc, "
+            "which the model lacks: add config.model.heads.itc or set queue_size = 0"
         )
     if config.evaluation.best is not None and not training.evaluate_every:
         raise ValueError(
-            f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations during "
-            "training: set config.training.evaluate_every, or best = null"
+            f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations "
+            "during training: set config.training.evaluate_every, or best = null"
         )
     if config.optimizer.warmup_steps > training.steps:
         raise ValueError(

@@ -41,8 +41,8 @@ class QuestionFields:
             raise ValueError(f"questions is {self.count}, expected at least 1")
         if self.count > 1 and self.answer_texts:
             raise ValueError(
-                f"questions = {self.count} and answers as texts do not go together: set questions = 1 "
-                "or answer_length = 0"
+                f"questions = {self.count} and answers as texts do not go together: set "
+                "questions = 1 or answer_length = 0"
             )
 
     def __call__(self, record: Mapping[str, Any], rng: np.random.Generator) -> Example:
@@ -62,7 +62,11 @@ class QuestionFields:
             raise ValueError(f"the question has no words in it: {entry['question']!r}")
         ids, mask = self.tokenizer.encode(question, self.length, self.add_sep)
         answers = take(entry, "answers")
-        fields = {"question_ids": ids, "question_mask": mask, "answer_scores": self._scores(answers)}
+        fields = {
+            "question_ids": ids,
+            "question_mask": mask,
+            "answer_scores": self._scores(answers),
+        }
         return fields | (self.answer_texts(answers) if self.answer_texts else {})
 
     def _scores(self, answers: Mapping[str, float]) -> np.ndarray:

@@ -92,7 +92,9 @@ class BertEncoder(nn.Module):
                 "text encoder (config.model.text_args.max_length)"
             )
         segments = jnp.zeros_like(ids) if segments is None else segments
-        states = self.word(ids) + self.position(jnp.arange(ids.shape[1])[None]) + self.type(segments)
+        states = (
+            self.word(ids) + self.position(jnp.arange(ids.shape[1])[None]) + self.type(segments)
+        )
         if self.tasks:
             states = self._with_task_token(states, tasks)
         if self.embedding_norm:

@@ -60,7 +60,7 @@ def corners_size_area(boxes: Array) -> Array:
 
 
 def encode_boxes(boxes: Float[Array, "b r k"], name: str) -> Float[Array, "b r e"]:
-    """Encodes unit-square boxes [B, R, 4]; boxes that have the encoding's width pass as they are."""
+    """Encodes unit-square boxes [B, R, 4]; boxes of the encoding's width pass as they are."""
     width, function = BOX_ENCODINGS.get_known(name, "config.model.vision_args.boxes")
     if boxes.shape[-1] == width:
         return boxes
@@ -96,16 +96,16 @@ class RegionEncoder(nn.Module):
     """Embeds `region_features` [B, R, F] and `region_boxes` [B, R, 4] under `region_mask` [B, R].
 
     * `boxes`: how a box is encoded ("none", "corners", "corners_area", "corners_size", …).
-    * `boxes_joined`: append the encoded box to the feature (OSCAR) instead of adding its projection.
+    * `boxes_joined`: append the encoded box to the feature (OSCAR) rather than add its projection.
     * `feature_norm`, `box_norm`, `output_norm`: where layer normalisation stands.
     * `average`: the mean of both projections (LXMERT) instead of their sum.
-    * `types`, `positions`: own tables (VisualBERT). Without `region_types` [B, R] in the batch every
-      region has type `default_type`; every region has position 0, to which `region_alignment`
+    * `types`, `positions`: own tables (VisualBERT). Without `region_types` [B, R] in the batch
+      every region has type `default_type`; every region has position 0, to which `region_alignment`
       [B, R, A] adds the mean position of the words it names (text positions, -1 = unused).
     * `text_type`: the row of the text encoder's type table that is added (UNITER), where the batch
       has no `region_types` [B, R] that name it; -1 for none.
-    * `mask_embedding`: row 1 of a learned table is added to the features of regions that are True in
-      `region_hidden` [B, R]; as published, row 0, of the others, is never read (UNITER).
+    * `mask_embedding`: row 1 of a learned table is added to the features of regions that are True
+      in `region_hidden` [B, R]; as published, row 0, of the others, is never read (UNITER).
     * `layers`: Transformer layers over the regions alone (LXMERT has 5).
     * `embedding_dropout`: by default that of the layers, `dropout`.
     """
@@ -145,7 +145,9 @@ class RegionEncoder(nn.Module):
         states = self._embed(batch, text_encoder)
         if self.output_norm:
             states = LayerNorm(self.epsilon, name="norm")(states)
-        drop = nn.Dropout(self.dropout if self.embedding_dropout is None else self.embedding_dropout)
+        drop = nn.Dropout(
+            self.dropout if self.embedding_dropout is None else self.embedding_dropout
+        )
         states = drop(states, deterministic=deterministic).astype(self.dtype)
         self.sow("intermediates", "embedding", states)
         mask = batch["region_mask"]

@@ -157,8 +157,8 @@ class ResNet(nn.Module):
     def _checked(self, image: Array) -> Array:
         if len(self.widths) != len(self.depths):
             raise ValueError(
-                f"vision_args.widths = {self.widths} and depths = {self.depths}: expected one entry "
-                "each for every stage"
+                f"vision_args.widths = {self.widths} and depths = {self.depths}: expected one "
+                "entry each for every stage"
             )
         if image.shape[1:3] != (self.image_size, self.image_size):
             raise ValueError(

@@ -33,9 +33,9 @@ class RetrievalTask:
     """Image→text and text→image recall at 1, 5 and 10 on the first `limit` records.
 
     The `rerank` best candidates of each query are scored again by the matching head (ALBEF,
-    section 4). `similarity_weight` times the contrastive logit is added to that score (LAVIS adds it
-    once): the head learns against negatives drawn in proportion to that logit, so what it says is
-    what the logit has not said yet. `examples` queries and heat maps go into the report.
+    section 4). `similarity_weight` times the contrastive logit is added to that score (LAVIS adds
+    it once): the head learns against negatives drawn in proportion to that logit, so what it says
+    is what the logit has not said yet. `examples` queries and heat maps go into the report.
     """
 
     source: str = ""

@@ -42,7 +42,8 @@ def make_report(
         facts["Records skipped"] = str(outcome.figures["skipped_records"])
     return Report(
         title=f"Run “{config.name}”",
-        intro="What this model learned, beside chance and beside the best guess that sees no image.",
+        intro="What this model learned, beside chance "
+        "and beside the best guess that sees no image.",
         facts=facts,
         rows=outcome.rows,
         curves=learning_curves(workdir),

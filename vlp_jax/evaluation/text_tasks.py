@@ -210,7 +210,8 @@ class MaskedTextTask:
             masked = (batch["mlm_labels"] != IGNORE) & batch["example_mask"][:, None]
             hits += (logits.argmax(-1) == batch["mlm_labels"])[masked].sum()
             total += masked.sum()
-            seen.append((batch["mlm_ids"], np.where(masked, batch["mlm_labels"], IGNORE), batch["text_mask"]))
+            labels = np.where(masked, batch["mlm_labels"], IGNORE)
+            seen.append((batch["mlm_ids"], labels, batch["text_mask"]))
         accuracy = float(hits / total) if total else float("nan")
         blind = self._blind(context, *(np.concatenate(x) for x in zip(*seen)))
         chance = 1.0 / context.vocabulary.tokenizer.size
@@ -230,6 +231,7 @@ class MaskedTextTask:
         )
         cut = config.text_length - 1
         model = ContextMLM.fit(
-            [tokenizer.cls_id, *tokenizer.piece_ids(clean(t, config.max_words))[:cut]] for t in texts
+            [tokenizer.cls_id, *tokenizer.piece_ids(clean(t, config.max_words))[:cut]]
+            for t in texts
         )
         return model.accuracy(ids, labels, mask)

@@ -12,7 +12,7 @@ from vlp_jax.layers.projection import Linear, kernel_init, zeros_init
 
 @HEADS.register("mlm")
 class MaskedTextHead(nn.Module):
-    """Word logits [B, L, V] in float32 from text states [B, L, D] (Devlin et al. 2019, section 3.1).
+    """Float32 word logits [B, L, V] from text states [B, L, D] (Devlin et al. 2019, section 3.1).
 
     With `tied` off the output layer is a matrix of its own, of the word table's size (OSCAR's
     captioning).

@@ -1,4 +1,4 @@
-"""A classifier with weight normalisation (Salimans and Kingma 2016), as ViLBERT's first release has."""
+"""A weight-normalised classifier (Salimans and Kingma 2016), as ViLBERT's first release has."""
 
 import flax.linen as nn
 import jax

@@ -81,8 +81,8 @@ class Model:
     def answer(self, images: Any, questions: str | Sequence[str], top: int = 1) -> list:
         """Returns the `top` answers, best first, for each image and question.
 
-        A model that writes its answers (ALBEF's decoder) ranks the known ones by how likely it is to
-        write them; all but the 128 with the likeliest first word have probability 0.
+        A model that writes its answers (ALBEF's decoder) ranks the known ones by how likely it is
+        to write them; all but the 128 with the likeliest first word have probability 0.
         One image and one question give a list of `Answer`; lists give a list of such lists.
         """
         writes = "answer" in self.module.heads

@@ -1,7 +1,7 @@
 """Affine maps whose kernels keep their natural rank, so that logical axis names fit them.
 
 `flax.linen.DenseGeneral` flattens its kernel before it applies the sharding constraint, which fails
-for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural shape has no such step.
+for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural shape lacks that step.
 """
 
 import flax.linen as nn

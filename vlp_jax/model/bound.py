@@ -14,7 +14,7 @@ from vlp_jax.model.model import VisionLanguageModel as Model
 
 
 class Bound:
-    """Forward passes of `model` with fixed `params`, without dropout, each compiled once a shape."""
+    """Forward passes of `model` with fixed `params` and no dropout, each compiled once a shape."""
 
     def __init__(self, model: Model, params: Any):
         self.model = model

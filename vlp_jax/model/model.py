@@ -125,7 +125,7 @@ class VisionLanguageModel(nn.Module):
         return head.learned_bias
 
     def head(self, name: str) -> nn.Module:
-        """Returns a head by name; one that the model lacks is a ValueError that lists the others."""
+        """Returns a head by name; one the model lacks is a ValueError that lists the others."""
         if name not in self.heads:
             raise ValueError(f'the model has no head "{name}"; it has {", ".join(self.heads)}')
         return self.heads[name]
@@ -201,7 +201,9 @@ def _part(registry: Registry, name: str, args: Mapping, path: str, **fixed: Any)
     cls = registry.get_known(name, f"config.model.{path}")
     args = _for_this_kind(registry, name, args, f"config.model.{path}_args")
     for key in fixed.keys() & args.keys():
-        raise ValueError(f"config.model.{path}_args.{key}: set config.training.{key}, for all parts")
+        raise ValueError(
+            f"config.model.{path}_args.{key}: set config.training.{key}, for all parts"
+        )
     return cls(**checked_fields(cls, args, f"config.model.{path}_args"), **fixed)
 
 

@@ -14,7 +14,7 @@ from vlp_jax.objectives.views import Views
 
 
 def token_losses(model: VisionLanguageModel, states: Array, labels: Array) -> tuple[Array, Array]:
-    """Returns cross-entropy and correctness of every position [B, L]; unlabelled ones count for 0."""
+    """Returns cross-entropy and correctness per position [B, L]; unlabelled ones count for 0."""
     logits = model.word_logits(states)
     losses = cross_entropy(logits, jnp.maximum(labels, 0))
     return losses, jnp.argmax(logits, -1) == labels

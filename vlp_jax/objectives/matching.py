@@ -1,4 +1,4 @@
-"""Image-text matching: hard negatives from contrastive similarities (ALBEF section 3.2), or others."""
+"""Image-text matching: hard negatives by contrastive similarity (ALBEF section 3.2), or others."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,9 +26,9 @@ class MatchingObjective:
     "random" as many, uniformly; "swapped" gives half of the B pairs another image (UNITER).
     `in_batch` = "teacher" measures similarity to the teacher's vectors, as ALBEF's code does,
     "online" to the model's own. `hardness` scales the log weights of the draw: 1 is ALBEF, smaller
-    values give easier negatives, from which a short run gets going; with `hardness_ramp` it grows from
-    0 with the distillation ramp. If the batch holds foils, that
-    share of the negative texts are the image's own foil (Yuksekgonul et al. 2023, NegCLIP).
+    values give easier negatives, from which a short run gets going; with `hardness_ramp` it grows
+    from 0 with the distillation ramp. If the batch holds foils, that share of the negative texts
+    are the image's own foil (Yuksekgonul et al. 2023, NegCLIP).
     """
 
     weight: float = 1.0

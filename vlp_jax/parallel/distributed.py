@@ -29,9 +29,9 @@ def initialize_distributed(
     """Connects this process to the others of the run and returns how many there are.
 
     What is not given is read from the environment: JAX_COORDINATOR_ADDRESS or COORDINATOR_ADDRESS,
-    NUM_PROCESSES, PROCESS_ID; else SLURM's variables of a job step. COORDINATOR_ADDRESS=auto leaves the
-    detection to JAX (Cloud TPU, Kubernetes, MPI); a TPU_WORKER_HOSTNAMES with several hosts means
-    "auto" too. One process, or no settings at all: does nothing. Call it before anything that
+    NUM_PROCESSES, PROCESS_ID; else SLURM's variables of a job step. COORDINATOR_ADDRESS=auto leaves
+    the detection to JAX (Cloud TPU, Kubernetes, MPI); a TPU_WORKER_HOSTNAMES with several hosts
+    means "auto" too. One process, or no settings at all: does nothing. Call it before anything that
     touches a device; a second call does nothing.
 
     Raises:

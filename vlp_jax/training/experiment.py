@@ -1,4 +1,4 @@
-"""Puts the parts of an experiment together and checks that they fit, before anything is computed."""
+"""Puts an experiment's parts together and checks that they fit, before anything is computed."""
 
 import dataclasses
 import logging
@@ -120,7 +120,8 @@ def resolve(
     check_mix(config.training, tuple(built))
     fields = {source: frozenset(batch) for source, batch in batches.items()}
     by_source = {
-        source: {n: o for n, o in built.items() if o.reads <= have} for source, have in fields.items()
+        source: {n: o for n, o in built.items() if o.reads <= have}
+        for source, have in fields.items()
     }
     for source, chosen in by_source.items():
         if not chosen:
@@ -158,7 +159,8 @@ def build_objectives(settings: Mapping[str, Mapping]) -> dict[str, Objective]:
 
 
 def _check_heads(model: VisionLanguageModel, objectives: Mapping[str, Mapping]) -> None:
-    for name, objective in {n: o for chosen in objectives.values() for n, o in chosen.items()}.items():
+    used = {n: o for chosen in objectives.values() for n, o in chosen.items()}
+    for name, objective in used.items():
         for head in objective.heads:
             if head not in model.heads:
                 raise ValueError(

@@ -156,7 +156,13 @@ class _Run:
         Of the latter, the lines say what was filled.
         """
         config = self.experiment.config
-        parts = (config, self.experiment.model, self.experiment.optimizer, self.experiment.mesh, names)
+        parts = (
+            config,
+            self.experiment.model,
+            self.experiment.optimizer,
+            self.experiment.mesh,
+            names,
+        )
         _, report = state_shardings(*parts)
         logger.info("%s", report.text())
         if self.store.latest_step is not None:

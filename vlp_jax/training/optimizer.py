@@ -70,7 +70,9 @@ def _in_stairs(schedule: optax.Schedule, size: int) -> optax.Schedule:
     return schedule if size == 1 else lambda step: schedule(step // size * size)
 
 
-def make_optimizer(config: OptimizerConfig, steps: int, params: Any) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, steps: int, params: Any
+) -> optax.GradientTransformation:
     """Returns clip → Adam or Muon → decoupled weight decay → group factors → learning rate.
 
     `params` (shapes suffice) give the paths that groups match. Raises ValueError for a group with
@@ -161,7 +163,8 @@ def _compiled(pattern: str, index: int) -> re.Pattern:
         return re.compile(pattern)
     except re.error as error:
         raise ValueError(
-            f'config.optimizer.groups[{index}].pattern = "{pattern}" is no regular expression: {error}'
+            f'config.optimizer.groups[{index}].pattern = "{pattern}" is no regular expression: '
+            f"{error}"
         ) from None
 
 
@@ -179,5 +182,7 @@ def _add_decayed(decays: Any) -> optax.GradientTransformation:
 
 def _scale_by(factors: Any) -> optax.GradientTransformation:
     return optax.stateless(
-        lambda updates, params: jax.tree.map(lambda u, f: u * jnp.asarray(f, u.dtype), updates, factors)
+        lambda updates, params: jax.tree.map(
+            lambda u, f: u * jnp.asarray(f, u.dtype), updates, factors
+        )
     )

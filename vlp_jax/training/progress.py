@@ -44,7 +44,9 @@ class Progress:
 
 def describe(values: dict[str, float], examples_per_second: float) -> str:
     """Returns the main figures of a log line as text."""
-    losses = [f"{k.removesuffix('_loss')} {v:.3f}" for k, v in values.items() if k.endswith("_loss")]
+    losses = [
+        f"{k.removesuffix('_loss')} {v:.3f}" for k, v in values.items() if k.endswith("_loss")
+    ]
     total = f"loss {values['loss']:.3f}" if "loss" in values else "loss -"
     parts = [total, f"({', '.join(losses)})", f"{examples_per_second:.0f} examples/s"]
     if "data_wait_share" in values:

@@ -189,7 +189,7 @@ def _without_noise(name: str, bias: np.ndarray) -> Tokens:
 
 
 def _big_step(loaded: Loaded, params: Any, state: TrainState) -> dict[str, Any]:
-    """Returns the parameters after a step of the bundle's other optimizer with the same gradient."""
+    """Returns the parameters after a step of the bundle's other optimizer on the same gradient."""
     if "big_step_optimizer" not in loaded.bundle.config:
         return {}
     optimizer = _optimizer(loaded, "big_step_optimizer")

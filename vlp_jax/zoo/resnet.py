@@ -1,4 +1,4 @@
-"""Published ResNet weights for the vision encoder "resnet": Hugging Face's layout and torchvision's.
+"""Published ResNet weights for the vision encoder "resnet": Hugging Face and torchvision layouts.
 
 "Deep Residual Learning for Image Recognition" (He et al. 2016), https://arxiv.org/abs/1512.03385.
 """
@@ -160,7 +160,7 @@ def encoder_shapes(args: Mapping[str, Any]) -> Any:
 
 
 def _blocks(args: Mapping[str, Any]) -> list[tuple[int, int, int, bool]]:
-    """Returns stage, index, number of convolutions and whether there is a shortcut, of each block."""
+    """Returns each block's stage, index, number of convolutions and whether it has a shortcut."""
     encoder = ResNet(**args)
     count = 3 if encoder.block == "bottleneck" else 2
     blocks, width = [], encoder.embedding_width

@@ -1,8 +1,8 @@
 """The model that the project's source text calls ViLBERT; Lu et al. published another.
 
 Grid features of a ResNet and the states of a BERT are joined to one sequence, and one Transformer
-with self-attention reads it. The published ViLBERT has two streams and co-attention (`zoo/vilbert.py`).
-The text names no sizes; those here are ours: ResNet-50 and BERT-base.
+with self-attention reads it. The published ViLBERT has two streams and co-attention
+(`zoo/vilbert.py`). The text names no sizes; those here are ours: ResNet-50 and BERT-base.
 """
 
 from collections.abc import Mapping

@@ -142,6 +142,13 @@ def test_missing_file_and_bad_options(tmp_path):
         JsonPairs(path=write(tmp_path, pairs(1)), split="test")
 
 
+def test_nothing_is_held_out_where_all_is_for_training(tmp_path):
+    path = write(tmp_path, pairs(3))
+    assert len(JsonPairs(path=path, holdout=0)) == 3
+    with pytest.raises(ValueError, match="split 'test' is empty.*Give more images, `holdout`"):
+        JsonPairs(path=path, holdout=0, split="test")
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 60), min_size=2, max_size=80), st.floats(0.01, 0.9))
 def test_an_image_is_in_one_set_and_none_is_empty(images, holdout):

@@ -10,14 +10,12 @@ from vlp_jax.data.sources.array_record_writer import FORMAT, LISTS
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
-    check_choice,
     check_index,
-    check_options,
     existing_path,
     optional_module,
 )
 from vlp_jax.data.sources.record_bytes import decode_record
-from vlp_jax.data.sources.splits import SPLITS
+from vlp_jax.data.sources.splits import SPLITS, check_request
 
 
 @SOURCES.register("array_records")
@@ -29,10 +27,8 @@ class ArrayRecords:
     """
 
     def __init__(self, split: str = "train", path: str | None = None, seed: int = 0, **unknown):
-        check_options(self, unknown)
-        check_choice("split of source array_records", split, SPLITS)
-        if not path:
-            raise ValueError("source array_records needs `path`: a folder of write_array_records")
+        expected = "a folder of write_array_records"
+        check_request(self, "array_records", split, path, expected, unknown)
         self._folder = existing_path(path, "folder of records")
         about = _description(self._folder, split)
         self.provides = frozenset(about["provides"])

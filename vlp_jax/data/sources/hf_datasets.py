@@ -10,14 +10,13 @@ from vlp_jax.data.sources.base import (
     Record,
     check_choice,
     check_index,
-    check_options,
     existing_path,
     optional_module,
     stable_fraction,
 )
 from vlp_jax.data.sources.columns import Columns
 from vlp_jax.data.sources.nested_texts import texts_at
-from vlp_jax.data.sources.splits import SPLITS, check_holdout, held_out_mask, split_name
+from vlp_jax.data.sources.splits import check_holdout, check_request, held_out_mask, split_name
 
 
 @SOURCES.register("hf_datasets")
@@ -46,10 +45,8 @@ class HfDatasets:
         holdout: float = 0.05,
         **unknown,
     ):
-        check_options(self, unknown)
-        check_choice("split of source hf_datasets", split, SPLITS)
-        if not path:
-            raise ValueError("source hf_datasets needs `path`: a directory that save_to_disk wrote")
+        expected = "a directory that save_to_disk wrote"
+        check_request(self, "hf_datasets", split, path, expected, unknown)
         self._path = str(existing_path(path, "data set directory"))
         self._columns = Columns(image, captions, image_id)
         content = _load(self._path)

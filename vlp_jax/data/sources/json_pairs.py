@@ -9,13 +9,11 @@ import numpy as np
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
-    check_choice,
     check_index,
-    check_options,
     stable_fraction,
 )
 from vlp_jax.data.sources.json_entries import Entry, read_entries
-from vlp_jax.data.sources.splits import SPLITS, held_out_mask
+from vlp_jax.data.sources.splits import check_holdout, check_request, held_out_mask
 
 
 @SOURCES.register("json")
@@ -30,8 +28,8 @@ class JsonPairs:
 
     path: one or several JSON files, comma separated. image_root: what relative image paths start
     from; default: the folder of the JSON file. holdout: share of images kept for "validation"
-    and "test", which are one set; an image is never in two sets. validation_path: JSON files to
-    use as that set instead, then all of `path` is for training.
+    and "test", which are one set; an image is never in two sets; 0 trains on all.
+    validation_path: JSON files to use as that set instead, then all of `path` is for training.
     seed: taken because every source takes one; a hash of the image's identity decides the set.
     """
 
@@ -47,23 +45,19 @@ class JsonPairs:
         validation_path: str | None = None,
         **unknown,
     ):
-        check_options(self, unknown)
-        check_choice("split of source json", split, SPLITS)
-        if not path:
-            raise ValueError("source json needs `path`: one or several JSON files, comma separated")
-        if isinstance(holdout, bool) or not 0 < holdout < 1:
-            raise ValueError(f"holdout is {holdout!r}; expected a share between 0 and 1")
+        expected = "one or several JSON files, comma separated"
+        check_request(self, "json", split, path, expected, unknown)
         self._train, self.skipped = read_entries(path, image_root)
         if validation_path:
             held_out, skipped = read_entries(validation_path, image_root)
             self.skipped += skipped
         else:
-            self._train, held_out = _split_by_image(self._train, holdout)
+            self._train, held_out = _split_by_image(self._train, check_holdout(holdout))
         self._entries = self._train if split == "train" else held_out
         if not self._entries:
             raise ValueError(
-                f"{path}: split {split!r} is empty, because all entries show one image. "
-                "Give more images or `validation_path`"
+                f"{path}: split {split!r} is empty, because all entries show one image or none is "
+                "held out. Give more images, `holdout` or `validation_path`"
             )
         self._by_image = _questions_by_image(self._entries)
         self._image_ids = _number_images([*self._train, *held_out])

@@ -8,15 +8,13 @@ from typing import Any
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
-    check_choice,
     check_index,
-    check_options,
     existing_path,
     optional_module,
 )
 from vlp_jax.data.sources.columns import Columns
 from vlp_jax.data.sources.nested_texts import texts_at
-from vlp_jax.data.sources.splits import SPLITS, split_name
+from vlp_jax.data.sources.splits import check_request, split_name
 
 _TRUSTED = "tensorflow_datasets.core.features."
 _CLASS_KEYS = ("pythonClassName", "python_class_name")  # protobuf reads both spellings
@@ -47,10 +45,7 @@ class Tfds:
         splits: dict[str, str] | None = None,
         **unknown,
     ):
-        check_options(self, unknown)
-        check_choice("split of source tfds", split, SPLITS)
-        if not path:
-            raise ValueError("source tfds needs `path`: the directory with dataset_info.json")
+        check_request(self, "tfds", split, path, "the directory with dataset_info.json", unknown)
         self._path = existing_path(path, "TFDS directory")
         self._columns = Columns(image, captions, image_id)
         builder = _builder(self._path)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vlp_jax.data.sources.base import SOURCES, Record, check_choice, check_index, check_options
+from vlp_jax.data.sources.base import SOURCES, Record, check_index
 from vlp_jax.data.sources.shard_files import ShardFiles
 from vlp_jax.data.sources.shard_paths import expand_shards
 from vlp_jax.data.sources.shard_table import CaptionMember, join_shards
-from vlp_jax.data.sources.splits import SPLITS, check_holdout, held_out_mask
+from vlp_jax.data.sources.splits import check_holdout, check_request, held_out_mask
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,10 +48,8 @@ class WebDataset:
         validation_path: str | None = None,
         **unknown,
     ):
-        check_options(self, unknown)
-        check_choice("split of source webdataset", split, SPLITS)
-        if not path:
-            raise ValueError('source webdataset needs `path`, such as "shards/{00000..00331}.tar"')
+        expected = 'shards, such as "shards/{00000..00331}.tar"'
+        check_request(self, "webdataset", split, path, expected, unknown)
         self._caption_members = [
             CaptionMember.parse(text, caption_lines) for text in _listed("captions", captions)
         ]
