@@ -154,20 +154,20 @@ def test_wrong_settings_are_refused(change, message):
         replace(processor(), **change)
 
 
-def test_foil_is_one_of_the_records_near_misses_where_the_source_gives_any():
+def test_foil_is_one_of_the_records_where_the_source_gives_any():
     record = {
         "image": np.zeros((8, 8, 3), np.uint8),
         "image_id": 1,
         "captions": ["a dog above a cat"],
-        "near_misses": ["a cat above a dog", "a dog below a cat"],
+        "foils": ["a cat above a dog", "a dog below a cat"],
     }
-    tokenizer = Tokenizer.fit(record["captions"] + record["near_misses"])
+    tokenizer = Tokenizer.fit(record["captions"] + record["foils"])
     provides = frozenset({"image", "caption", "foils"})
     make = Processor(tokenizer, provides, image_size=8, text_length=8, foils=True)
     seen = {
         tokenizer.decode(make(record, np.random.default_rng(i))["foil_ids"]) for i in range(20)
     }
-    assert seen == set(record["near_misses"])
+    assert seen == set(record["foils"])
     without = Processor(tokenizer, frozenset({"image", "caption"}), image_size=8, foils=True)
     assert "foil_ids" not in without(record, np.random.default_rng(0))
 

@@ -54,7 +54,7 @@ class Processor:
     text_style: a name in TEXT_STYLES, cutting at `max_words` words before tokenisation.
     questions: how many of an image's questions are in a training example; above 1 as an axis [K].
     answer_texts: spells the answers to questions as well, or None.
-    foils: adds one of the record's "near_misses", where the source provides them.
+    foils: adds one of the record's "foils", where the source provides them.
     tags: appends the region labels as a second segment (OSCAR), which adds text_segments.
     region_pixels: side to which each box is resized to be its region's feature; 0 makes none.
     global_region, region_masking: see `RegionFields`; regions are hidden in training only.
@@ -220,7 +220,7 @@ class Processor:
         return "regions" in self.provides and "region_features" not in self.provides
 
     def _foil(self, record: Mapping[str, Any], rng: np.random.Generator) -> Example:
-        foils = take(record, "near_misses")
+        foils = take(record, "foils")
         text = self._captions.clean([foils[int(rng.integers(len(foils)))]])
         ids, mask = self.tokenizer.encode(text, self.text_length, self.add_sep)
         return {"foil_ids": ids, "foil_mask": mask}

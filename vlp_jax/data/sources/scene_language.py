@@ -74,7 +74,7 @@ def tell_relations(
 def full_caption(scene: Scene) -> str:
     """Returns the caption that mentions every object, the told relations and the background."""
     if not scene.told:
-        return _corner_caption(scene, *corner(scene.boxes[0], scene.canvas))
+        return _corner_caption(scene, 0, *corner(scene.boxes[0], scene.canvas))
     return _relation_caption(scene, scene.told)
 
 
@@ -87,10 +87,7 @@ def near_misses(scene: Scene) -> list[str]:
     near-miss in exactly half the cases. Compare the truth with one near-miss at a time.
     """
     if not scene.told:
-        vertical, horizontal = corner(scene.boxes[0], scene.canvas)
-        other = {"top": "bottom", "bottom": "top"} | OPPOSITES
-        mirrored = (vertical, other[horizontal]), (other[vertical], horizontal)
-        return [_corner_caption(scene, *pair) for pair in mirrored]
+        return _mirrored_corners(scene, 0)
     result = []
     for k, (i, word, j) in enumerate(scene.told):
         for wrong in ((j, word, i), (i, OPPOSITES[word], j)):
@@ -98,12 +95,26 @@ def near_misses(scene: Scene) -> list[str]:
     return result
 
 
+def foils(scene: Scene) -> list[str]:
+    """Returns captions that are false of the picture: near-misses, and of every clear corner."""
+    return near_misses(scene) + [
+        text for i in _in_corners(scene) if scene.told for text in _mirrored_corners(scene, i)
+    ]
+
+
 def captions(scene: Scene, rng: np.random.Generator) -> list[str]:
-    """Returns the full caption, each told pair from its other end, and a list of all objects."""
+    """Returns the full caption, parts of what it tells in other words, and a list of all objects.
+
+    The parts are each told pair from its other end, and the corner of an object that lies in one.
+    """
     names = [a(scene.concepts[i].name) for i in rng.permutation(len(scene.concepts))]
     things = "thing" if len(names) == 1 else "things"
     listed = " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
     others = [_clause(scene, (j, OPPOSITES[word], i)) for i, word, j in scene.told]
+    clear = _in_corners(scene) if scene.told else []
+    if clear:
+        i = clear[int(rng.integers(len(clear)))]
+        others.append(_corner_caption(scene, i, *corner(scene.boxes[i], scene.canvas)))
     count = f"{NUMBERS[len(names) - 1]} {things} on {a(scene.background)} background: {listed}"
     return [full_caption(scene), *others, count]
 
@@ -144,8 +155,20 @@ def answers() -> tuple[str, ...]:
     return tuple(sorted({"yes", "no", *NUMBERS, *OPPOSITES, *PLACES, *CATEGORIES, *BACKGROUNDS}))
 
 
-def _corner_caption(scene: Scene, vertical: str, horizontal: str) -> str:
-    name = a(scene.concepts[0].name)
+def _in_corners(scene: Scene) -> list[int]:
+    """Returns the objects that lie clearly in a corner."""
+    return [i for i, box in enumerate(scene.boxes) if in_corner(box, scene.canvas)]
+
+
+def _mirrored_corners(scene: Scene, i: int) -> list[str]:
+    vertical, horizontal = corner(scene.boxes[i], scene.canvas)
+    other = {"top": "bottom", "bottom": "top"} | OPPOSITES
+    mirrored = (vertical, other[horizontal]), (other[vertical], horizontal)
+    return [_corner_caption(scene, i, *pair) for pair in mirrored]
+
+
+def _corner_caption(scene: Scene, i: int, vertical: str, horizontal: str) -> str:
+    name = a(scene.concepts[i].name)
     return f"{name} at the {vertical} {horizontal} of {a(scene.background)} background"
 
 
@@ -185,7 +208,7 @@ def _ask_relation(scene: Scene, rng: np.random.Generator) -> Question:
 
 def _ask_place(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Asks for the corner of one of the objects that clearly lie in one."""
-    clear = [i for i, box in enumerate(scene.boxes) if in_corner(box, scene.canvas)]
+    clear = _in_corners(scene)
     if not clear:
         return None
     i = clear[int(rng.integers(len(clear)))]
