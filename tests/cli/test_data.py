@@ -1,5 +1,6 @@
 """`vlp-jax data`: checking and converting region features from the shell."""
 
+import numpy as np
 import pytest
 
 from tests.data.regions.pictures import lxmert_line, oscar_line, random_pictures, write_lines
@@ -44,6 +45,16 @@ def test_convert(tmp_path, tsv, pictures, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
+def test_features_without_boxes(tmp_path, pictures, capsys):
+    for key, regions in pictures.items():
+        np.save(tmp_path / f"{key}.npy", regions.features)
+    given = ["data", "check", "--store", "npz", "--features", str(tmp_path), "--option"]
+    assert main([*given, "boxes=none", "--option", "max_boxes=none"]) == 0
+    assert "4 pictures with 5 to 5 regions" in capsys.readouterr().out
+    assert main([*given, "boxes=given"]) == 1
+    assert 'the option boxes = "none"' in capsys.readouterr().err
+
+
 def test_user_errors(tsv, capsys):
     given = ["data", "check", "--features", str(tsv), "--store"]
     assert main([*given, "lxmert"]) == 1
@@ -52,5 +63,13 @@ def test_user_errors(tsv, capsys):
     assert 'option "max_boxes": expected the form name=value' in capsys.readouterr().err
     assert main([*given, "lxmert_tsv", "--option", "max_box=3"]) == 1
     assert 'Did you mean "max_boxes"' in capsys.readouterr().err
+    for option, message in (
+        ("min_confidence=abc", "min_confidence is 'abc', expected 0 to 1"),
+        ("class_scores=yes", "class_scores is 'yes', expected true or false"),
+        ("path=x", '"path" is no option of a store'),
+        ("kind=x", '"kind" is no option of a store'),
+    ):
+        assert main([*given, "lxmert_tsv", "--option", option]) == 1
+        assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["data", "chek"])

@@ -272,10 +272,11 @@ def test_config_files_share_code(small, tmp_path):
 
 
 def test_options_are_name_and_value():
-    texts = ["labels=a=b.tsv", "max_boxes=36", "class_scores=false", "dimension=none", "empty="]
+    texts = ["labels=a=b.tsv", "max_boxes=36", "class_scores=false", "dimension=null", "boxes=none"]
     assert parse_options(texts) == {
-        "labels": "a=b.tsv", "max_boxes": 36, "class_scores": False, "dimension": None, "empty": ""
+        "labels": "a=b.tsv", "max_boxes": 36, "class_scores": False, "dimension": None, "boxes": "none"
     }  # fmt: skip
+    assert parse_options(["empty="]) == {"empty": ""}
     for text in ("max_boxes", "=3", ""):
         with pytest.raises(ValueError, match="expected the form name=value"):
             parse_options([text])

@@ -1,11 +1,12 @@
 """Arrays made from a file: once, again when it changes, and whatever the kept file's state."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vlp_jax.data.kept_arrays import keep_arrays
+from vlp_jax.data.kept_arrays import is_kept, keep_arrays
 
 
 @pytest.fixture
@@ -89,3 +90,10 @@ def test_errors_keep_nothing(file):
     with pytest.raises(ValueError, match="no good"):
         keep_arrays(file, "x", fail)
     assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("name", ["a.tsv.lines.npz", "0.tar.tar_index.npz", "0.tar.tar_index2.npz"])
+def test_what_is_kept_is_known_by_its_name(name):
+    assert is_kept(Path("x", name)) and is_kept(Path("x", f"{name}.{'0f' * 16}.tmp"))
+    for other in (name[:-4], f"{name}.gz", "lines.npz", "a.npz"):
+        assert not is_kept(Path("x", other))

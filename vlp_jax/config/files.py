@@ -50,7 +50,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ValueError(f'option "{text}": expected the form name=value')
-        options[name] = None if value.lower() == "none" else _literal(value)
+        options[name] = _literal(value)
     return options
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 import uuid
 import zipfile
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+# What callers name their arrays, with the number of a later form, and `_save`'s unfinished files.
+_KEPT = re.compile(r".+\.(lines|tar_index)\d*\.npz(\.[0-9a-f]{32}\.tmp)?")
 _LOG = logging.getLogger(__name__)
 
 
@@ -36,6 +39,11 @@ def keep_arrays(file: Path, name: str, build: Callable[[Path], Arrays]) -> Array
             _LOG.debug("%s cannot be written: %s", place, error)
     _LOG.warning("the %s of %s cannot be kept and is made at every start", name, file)
     return arrays
+
+
+def is_kept(file: Path) -> bool:
+    """Tells by its name whether `keep_arrays` has made a file, which wildcards then pass over."""
+    return _KEPT.fullmatch(file.name) is not None
 
 
 def _places(file: Path, name: str) -> list[Path]:

@@ -53,6 +53,7 @@ WRONG = {
     "negative label": ({"labels": np.array([0, -1, 2, 3, 4])}, "labels hold -1, expected 0 or m"),
     "label share": ({"labels": ONES[:, 0] * 0.5}, "labels are float64, expected whole numbers"),
     "fewer labels": ({"labels": np.arange(4)}, "there are 4 labels for 5 features"),
+    "one name": ({"names": 5}, "names are 5, expected a list of texts"),
     "twice": ({"conf": ONES[:, 0], "objects_conf": ONES[:, 0]}, 'two fields hold the confidence'),
     "other box order": ({"boxes": None, "norm_bb": [[0.5, 0.5, 0.4, 0.4, 0.9, 0.9]] * 5},
                         "expected x1, y1, x2, y2, width, height a"),
@@ -65,6 +66,11 @@ WRONG = {
 def test_wrong_fields(changed, message):
     with pytest.raises(ValueError, match=message):
         build(fields(**changed))
+
+
+def test_fields_that_are_numbered():
+    with pytest.raises(ValueError, match="no features: the fields are .*, 7, expected features"):
+        build(fields(features=None) | {7: ONES})
 
 
 def test_boxes_can_be_done_without():

@@ -55,6 +55,28 @@ def test_half_precision_keeps_boxes_and_classes(tmp_path, store, pictures):
         np.testing.assert_array_equal(read.labels, regions.labels)
 
 
+def test_numbers_too_large_for_half_precision(tmp_path, pictures):
+    bad = list(pictures)[2]
+    pictures[bad].features[1, 2] = -70_000
+    lines = [lxmert_line(k, r) for k, r in pictures.items()]
+    store = open_regions("lxmert_tsv", str(write_lines(tmp_path / "a.tsv", lines)))
+    message = f'"{bad}": features reach 70000, which does not fit float16; .* without --half'
+    with pytest.raises(ValueError, match=message):
+        convert(store, tmp_path / "out", half=True)
+    found = convert(store, tmp_path / "out", half=True, skip_bad=True)
+    assert found.pictures == 4 and len(found.problems) == 1
+    assert bad not in open_regions("array_record", str(tmp_path / "out"))
+    assert convert(store, tmp_path / "whole").pictures == 5
+
+
+def test_an_error_of_writing_is_not_the_pictures(store):
+    def fail(key, record):
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        check(store, write=fail, skip_bad=True)
+
+
 def test_records_of_everything_and_of_little(pictures):
     full = next(iter(pictures.values()))
     named = Regions(**{**vars(full), "names": tuple("abcdé")})

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -10,13 +12,17 @@ import pytest
 from tests.data.regions.pictures import (
     msgpack_bytes,
     npz_bytes,
+    oscar_line,
     random_pictures,
     random_regions,
     uniter_fields,
     vilbert_pickle,
+    write_lines,
     write_lmdb,
 )
+from vlp_jax.data import open_files
 from vlp_jax.data.regions import open_regions
+from vlp_jax.data.regions.convert import check
 from vlp_jax.data.regions.msgpack_arrays import read_msgpack
 
 KEY = "a.npz"
@@ -141,6 +147,62 @@ def test_damaged_npz(tmp_path, regions):
         open_regions("npz", str(file))
 
 
+def flagged(data, place, value):
+    """Returns a zip with a byte of its last directory entry changed."""
+    entry = data.rfind(b"PK\x01\x02")
+    return data[: entry + place] + bytes([value]) + data[entry + place + 1 :]
+
+
+NPY = b"\x93NUMPY\x01\x00v\x00"
+BAD_ARRAYS = {
+    "encrypted": lambda data: flagged(data, 8, 1),
+    "another compression": lambda data: flagged(data, 10, 1),
+    "a later zip": lambda data: flagged(data, 6, 114),
+    "an open bracket": lambda _: (NPY + b"{'shape': (4, 8").ljust(128) + b"\0" * 128,
+    "a huge array": lambda _: (
+        NPY + b"{'descr': '<f4', 'fortran_order': False, 'shape': (70368744177664,), }"
+    ).ljust(127) + b"\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
+def test_whatever_a_picture_raises_is_a_value_error(tmp_path, regions, change):
+    data = npz_bytes(uniter_fields(regions))
+    for name, content in (("a.npz", data), ("b.npz", change(data))):
+        (tmp_path / name).write_bytes(content)
+    store = open_regions("npz", str(tmp_path))
+    assert len(store["a.npz"]) == 5
+    with pytest.raises(ValueError, match='picture "b.npz": .+'):
+        store["b.npz"]
+    found = check(store)
+    assert found.pictures == 1 and len(found.problems) == 1
+
+
+def test_a_number_without_data_in_msgpack():
+    data = msgpack_bytes({"conf": np.float32(1)}).replace(b"\xc4\x04\0\0\x80?", b"\xc4\0")
+    with pytest.raises(ValueError, match="damaged msgpack"):
+        read_msgpack(data)
+
+
+def test_deeply_nested_json_in_a_tsv(tmp_path, regions):
+    lines = [oscar_line("a", regions), "b\t" + "[" * 100_000]
+    store = open_regions("oscar_tsv", str(write_lines(tmp_path / "o.tsv", lines)))
+    with pytest.raises(ValueError, match='picture "b": RecursionError'):
+        store["b"]
+
+
+def test_errors_of_the_disk_stay_what_they_are(tmp_path, regions, monkeypatch):
+    (tmp_path / KEY).write_bytes(npz_bytes(uniter_fields(regions)))
+    store = open_regions("npz", str(tmp_path))
+
+    def fail(row):
+        raise PermissionError("not allowed")
+
+    monkeypatch.setattr(store, "_read", fail)
+    with pytest.raises(PermissionError, match="^not allowed$"):
+        store[KEY]
+
+
 def test_files_that_are_no_hdf5(tmp_path):
     path = tmp_path / "a.h5"
     with pytest.raises(ValueError, match="holds no file that ends in .h5"):
@@ -174,6 +236,54 @@ def test_an_hdf5_shorter_than_its_list(tmp_path):
         file["boxes"], file["image_w"], file["image_h"] = np.ones((1, 2, 4)), [9], [9]
     with pytest.raises(ValueError, match='picture "8": the file is damaged'):
         open_regions("hdf5", str(path))["8"]
+
+
+def write_padded(path, keys, **changed):
+    """Writes rows of which two regions of three count."""
+    count = len(keys)
+    rng = np.random.default_rng()
+    rows = {"image_id": keys, "num_boxes": [2] * count, "width": [9] * count, "height": [9] * count}
+    rows |= {"features": rng.random((count, 3, 4)), "boxes": np.tile([1.0, 1, 5, 5], (count, 3, 1))}
+    with h5py.File(path, "w") as file:
+        for name, value in (rows | changed).items():
+            file[name] = value
+
+
+def test_counts_in_an_hdf5(tmp_path):
+    for number, given in enumerate(([2.0, 2.0], [[2], [2]], ["2", "2"])):
+        write_padded(tmp_path / f"{number}.h5", [7, 8], num_boxes=given)
+        store = open_regions("hdf5", str(tmp_path / f"{number}.h5"))
+        assert [len(store[key]) for key in "78"] == [2, 2]
+    write_padded(tmp_path / "bad.h5", [7, 8], num_boxes=[2, 1.5])
+    store = open_regions("hdf5", str(tmp_path / "bad.h5"))
+    with pytest.raises(ValueError, match='bad.h5, picture "8": num_boxes is .*1.5.* whole number'):
+        store["8"]
+
+
+def test_few_hdf5_files_are_open_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_files, "_MOST_OPEN", 3)
+    for number in range(12):
+        write_padded(tmp_path / f"{number:02d}.h5", [number])
+    before = len(os.listdir("/dev/fd"))
+    store = open_regions("hdf5", str(tmp_path))
+    order = np.random.default_rng().integers(12, size=60).astype(str).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        features = [r.features for r in pool.map(store.__getitem__, order)]
+    for key, found in zip(order, features):
+        np.testing.assert_array_equal(found, store[key].features)
+    assert len(os.listdir("/dev/fd")) <= before + 3
+
+
+def test_too_many_open_files_are_named(tmp_path):
+    write_padded(tmp_path / "a.h5", [7])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(free := os.dup(0))  # the next number that a file gets
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"too many open files, see ulimit -n: .*a\.h5"):
+            open_regions("hdf5", str(tmp_path / "a.h5"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_the_count_files_of_uniter(tmp_path):

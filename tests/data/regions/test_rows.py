@@ -85,8 +85,17 @@ def test_selection_needs_confidence(regions):
         ({"max_boxes": 3, "min_boxes": 4}, "max_boxes is 3, less than min_boxes 4"),
         ({"max_boxes": 3.0}, "max_boxes is 3.0, expected a whole number"),
         ({"min_confidence": 2}, "min_confidence is 2, expected 0 to 1"),
+        ({"min_confidence": "20%"}, "min_confidence is '20%', expected 0 to 1"),
+        ({"min_confidence": True}, "min_confidence is True, expected 0 to 1"),
+        ({"min_boxes": None}, "min_boxes is None, expected a whole number"),
+        ({"class_scores": "yes"}, "class_scores is 'yes', expected true or false"),
     ],
 )
 def test_rules_that_make_no_sense(given_, message):
     with pytest.raises(ValueError, match=message):
         Rules(**given_)
+
+
+def test_none_can_be_given_as_text():
+    rules = Rules(dimension="none", min_confidence="None", max_boxes="none", boxes="none")
+    assert rules == Rules(boxes="none")

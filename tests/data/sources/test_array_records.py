@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.data.fakes import FakeSource
+from tests.data.sources.tars import write_shards
 from tests.data.sources.test_sources import same
 from vlp_jax.data.images import decode
-from vlp_jax.data.sources import ArrayRecords, EasyVqa, EmojiScenes
+from vlp_jax.data.sources import ArrayRecords, EasyVqa, EmojiScenes, Joined
 from vlp_jax.data.sources.array_record_writer import write_array_records
 
 pytest.importorskip("array_record")
@@ -107,3 +108,38 @@ def test_a_damaged_file_is_a_value_error(tmp_path):
     file.write_bytes(file.read_bytes().replace(b"image_id", b"\0\0\0\0\0\0\0\0"))
     with pytest.raises(ValueError, match=f"{tmp_path} record 2: "):
         ArrayRecords(path=str(tmp_path))[2]
+    with pytest.raises(ValueError, match=f"{tmp_path} record 0: "):
+        list(ArrayRecords(path=str(tmp_path)).texts())
+
+
+def test_texts_are_those_of_the_records_that_can_be_read(tmp_path, monkeypatch):
+    source = FakeSource(4)
+    write_array_records(source, tmp_path, "train")
+    stored = ArrayRecords(path=str(tmp_path))
+    whole = list(stored.texts())
+    damaged = [b"", *(stored._records[k] for k in range(1, 4))]
+    monkeypatch.setattr("vlp_jax.data.sources.array_records._open", lambda *_: damaged)
+    assert list(stored.texts()) == whole[len(whole) // 4 :]
+
+
+def test_a_joined_source_without_answers_can_be_stored(tmp_path):
+    shards = write_shards(tmp_path / "web", shards=1, size=3)
+    part = {"kind": "webdataset", "path": str(shards), "holdout": 0}
+    about = write_array_records(Joined(parts={"web": part}), tmp_path / "out", "train")
+    assert about["answers"] == [] and len(ArrayRecords(path=str(tmp_path / "out"))) == 3
+
+
+def test_a_description_is_there_whole_or_not_at_all(tmp_path):
+    source = FakeSource(2)
+    source.answers = lambda: ("\ud800",)  # no UTF-8
+    with pytest.raises(UnicodeEncodeError):
+        write_array_records(source, tmp_path / "out", "train")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["train-00000.array_record"]
+
+    def fail():
+        raise RuntimeError("no answers")
+
+    source.answers = fail
+    with pytest.raises(RuntimeError, match="no answers"):
+        write_array_records(source, tmp_path / "early", "train")
+    assert not list((tmp_path / "early").iterdir())

@@ -52,6 +52,7 @@ def test_forms_of_image_ids(stored, number):
         ({"id": -1}, "the image id is -1"),
         ({"id": 1.5}, "the image id is 1.5"),
         ({"id": None}, "the image id is None"),
+        ({"id": float("inf")}, "the image id is inf"),
     ],
 )
 def test_unusable_rows_are_named(other, message):

@@ -99,6 +99,32 @@ def test_paths_and_saved_formats(tmp_path):
     assert record["image"] == str(file) and record["captions"] == ["a"]
 
 
+def test_columns_that_are_not_used_may_be_damaged(tmp_path):
+    good = {"bytes": picture(), "path": None}
+    columns = {"image": [good] * 2, "mask": [{"bytes": b"bad", "path": None}, good]}
+    data = datasets.Dataset.from_dict({**columns, "caption": ["a", "b"], "photo": [4, 5]})
+    for name in columns:
+        data = data.cast_column(name, datasets.Image())
+    data.save_to_disk(str(tmp_path / "masks"))
+    source = HfDatasets(path=str(tmp_path / "masks"), holdout=0, image_id="photo")
+    assert [(r["captions"], r["image_id"]) for r in source] == [(["a"], 4), (["b"], 5)]
+
+
+def test_texts_are_those_of_the_rows_that_can_be_read(several):
+    class Rows:
+        def select_columns(self, names):
+            return self
+
+        def __getitem__(self, row):
+            if row == 1:
+                raise OSError("the disk fails")
+            return {"caption": f"caption {row}"}
+
+    source = HfDatasets(path=several)
+    source._train = Rows()
+    assert list(source.texts()) == [f"caption {row}" for row in (0, 2, 3, 4)]
+
+
 def test_mistakes_say_what_is_expected(one, tmp_path):
     with pytest.raises(ValueError, match="needs `path`"):
         HfDatasets()

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from tests.data.sources.tars import write_shards
-from vlp_jax.data.sources import Joined
+from vlp_jax.data.sources import EmojiScenes, Joined
 
 
 @pytest.fixture
@@ -52,6 +52,24 @@ def test_only_what_all_parts_provide_is_promised():
     assert {source[0]["question"], source[len(source) - 1]["question"]} <= set(source.texts())
 
 
+def test_parts_need_no_answers(parts):
+    assert Joined(parts={"web": parts["web"]}).answers() == ()
+    questions = Joined(parts={"a": {"kind": "easy_vqa"}, "web": parts["web"]})
+    assert {"yes", "no"} <= set(questions.answers())
+
+
+def test_class_names_are_those_that_all_parts_share(parts, monkeypatch):
+    scenes = {"kind": "emoji_scenes", "size": 20}
+    both = pickle.loads(pickle.dumps(Joined(parts={"a": scenes, "b": scenes | {"size": 30}})))
+    alone = EmojiScenes(size=20)
+    assert both.region_classes() == alone.region_classes()
+    assert both.region_attributes() == alone.region_attributes()
+    assert not hasattr(Joined(parts={"a": scenes, "web": parts["web"]}), "region_classes")
+    monkeypatch.setattr(EmojiScenes, "region_attributes", lambda self: (f"of {self.canvas}",))
+    other = Joined(parts={"a": scenes, "b": scenes | {"canvas": 32}})
+    assert hasattr(other, "region_classes") and not hasattr(other, "region_attributes")
+
+
 def test_skipped_records_carry_the_name_of_their_part(parts, tmp_path):
     entries = [{"image": "a.jpg", "caption": "a"}, {"image": "b.jpg", "caption": ""}]
     (tmp_path / "pairs.json").write_text(json.dumps(entries))
@@ -74,7 +92,7 @@ def test_mistakes_say_what_is_expected(parts):
     ):
         with pytest.raises(ValueError, match=message):
             Joined(**options)
-    with pytest.raises(FileNotFoundError, match='part "web" of source joined: shard .*nowhere'):
+    with pytest.raises(FileNotFoundError, match='part "web" of source joined: shards .*nowhere'):
         Joined(parts={"web": {"kind": "webdataset", "path": "/nowhere.tar"}})
 
 

@@ -93,6 +93,19 @@ def test_empty_captions_are_skipped_and_listed(tmp_path):
     assert source.skipped == [f"{path} entry 2: empty caption", f"{path} entry 4: empty caption"]
 
 
+def test_lone_surrogates_are_replaced(tmp_path):
+    half = "\ud83d"
+    entry = {"image": f"{half}.jpg", "caption": ["a", f"b {half}"], "image_id": half}
+    entry |= {"question": f"{half}?", "answer": {f"yes {half}": 1}}
+    path = write(tmp_path, [entry, entry | {"image_id": "1"}])
+    source = JsonPairs(path=path, holdout=0)
+    record = source[0]
+    assert record["image"] == f"{tmp_path}/\ufffd.jpg" and record["image_id"] == 0
+    assert record["captions"] == ["a", "b \ufffd"] and record["question"] == "\ufffd?"
+    assert record["answers"] == {"yes \ufffd": 1} and source.answers() == ("yes \ufffd",)
+    assert len(JsonPairs("test", path=path)) == 1  # chosen by a hash of the text
+
+
 BAD = {
     "not a list": ({"image": "a.jpg", "caption": "x"}, "expected a list .* found dict"),
     "empty list": ([], "no entries to use, the list is empty"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp_jax.data.sources.nested_texts import texts_at
+from vlp_jax.data.sources.nested_texts import texts_at, valid_text
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,12 @@ def test_every_non_empty_text_of_nested_lists_is_found_once(value):
         return [one.strip()] if isinstance(one, str) else [t for part in one for t in flat(part)]
 
     assert texts_at({"c": value}, "c") == [text for text in flat(value) if text]
+
+
+@given(st.text())
+def test_lone_surrogates_are_replaced_and_nothing_else(sound):
+    assert valid_text(sound) == sound
+    for half in map(chr, (0xD800, 0xDBFF, 0xDC00, 0xDFFF)):
+        assert valid_text(f"{sound} {half} a") == f"{sound} \ufffd a"
+    assert valid_text("\ud83d\ude00") == "\N{GRINNING FACE}"  # both halves are a character
+    assert texts_at({"c": ["\ud83d a", "b"]}, "c") == ["\ufffd a", "b"]

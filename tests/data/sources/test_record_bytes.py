@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from vlp_jax.data.images import decode
 from vlp_jax.data.sources.record_bytes import decode_record, encode_record
@@ -56,6 +57,7 @@ def test_other_values_and_damaged_bytes_are_refused():
     with pytest.raises(ValueError, match="the image is a float; expected bytes"):
         encode_record({"image": 3.0})
     data = encode_record({"boxes": np.zeros((2, 4)), "captions": ["a"]})
-    for damaged in (b"", data[:-3], data[9:], b"\x80\x04]", b"\xff" * 30):
+    listed = save({"boxes": np.zeros((2, 4))}, {"values": "[]"})
+    for damaged in (b"", data[:-3], data[9:], b"\x80\x04]", b"\xff" * 30, listed):
         with pytest.raises(ValueError, match="damaged record"):
             decode_record(damaged)

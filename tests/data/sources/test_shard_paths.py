@@ -75,12 +75,32 @@ def test_mistakes_say_what_is_expected(pattern, tmp_path, monkeypatch):
 
 def test_missing_shards_are_counted_and_the_first_is_named(tmp_path):
     touch(tmp_path, "00000.tar", "00002.tar", "notes/readme.txt")
-    with pytest.raises(FileNotFoundError, match=r"2 of 4 do not exist, the first is .*00001\.tar"):
+    with pytest.raises(FileNotFoundError, match=r"2 of 4 match no file, the first is .*00001\.tar"):
         expand_shards(f"{tmp_path}/{{00000..00003}}.tar")
     with pytest.raises(FileNotFoundError, match='Did you mean "0000[02].tar"'):
         expand_shards(f"{tmp_path}/0000.tar")
     with pytest.raises(FileNotFoundError, match='no file matches.*Did you mean "0000[02].tar"'):
         expand_shards(f"{tmp_path}/000*0.tgz")
-    with pytest.raises(FileNotFoundError, match="no file matches"):
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*notes/\*\.tar"):
         expand_shards(f"{tmp_path}/notes")
+    with pytest.raises(FileNotFoundError, match="The folder .*other does not exist"):
+        expand_shards(f"{tmp_path}/other/*.tar")
     assert expand_shards(f"{tmp_path}/00000.tar") == [Path(tmp_path, "00000.tar")]
+
+
+def test_braces_stand_for_folders_and_wildcards_too(tmp_path):
+    touch(tmp_path, "train/0.tar", "train/1.tar", "train/0.tar.tar_index.npz", "val/0.tar")
+    every = ["val/0.tar", "train/0.tar", "train/1.tar"]
+    for pattern in ("{val,train}", "{val,train}/*.tar", "{val,train}/*"):
+        assert names(tmp_path, f"{tmp_path}/{pattern}") == every
+    assert names(tmp_path, f"{tmp_path}/{{val/0.tar,train}}") == every
+    touch(tmp_path, "test/0.txt")
+    for pattern in ("{val,test}", "{val,test}/*.tar"):
+        with pytest.raises(FileNotFoundError, match=r"1 of 2 match no file.* .*test/\*\.tar"):
+            expand_shards(f"{tmp_path}/{pattern}")
+
+
+def test_kept_indices_are_no_shards(tmp_path):
+    kept = ("0.tar.tar_index.npz", f"0.tar.tar_index.npz.{'a' * 32}.tmp")
+    touch(tmp_path, "0.tar", *kept)
+    assert names(tmp_path, f"{tmp_path}/*") == ["0.tar"]

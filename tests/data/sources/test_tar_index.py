@@ -93,6 +93,60 @@ def test_damage_ends_reading_and_is_described(tmp_path):
         assert problem in str(found.problem) and [k.decode() for k in found.keys] == ["0", "1"]
 
 
+def with_header(whole, place, **changed):
+    """Returns a shard with parts of the header at `place` changed and its checksum set right."""
+    header = bytearray(whole[place : place + 512])
+    for name, data in changed.items():
+        start = {"size": 124, "kind": 156}[name]
+        header[start : start + len(data)] = data
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return whole[:place] + bytes(header) + whole[place + 512 :]
+
+
+def numbered(value):
+    """Returns a size as tar writes those that octal digits can't express: 12 bytes, base 256."""
+    return (b"\xff" if value < 0 else b"\x80") + (value % 256**11).to_bytes(11, "big")
+
+
+HEADERS = {
+    "a size that leads back": {"size": numbered(-512)},
+    "a size just below 0": {"size": numbered(-1)},
+    "a sparse file beyond all files": {"size": numbered(2**70), "kind": b"S"},
+    "a long name without end": {"size": numbered(2**70), "kind": b"L"},
+    "a long name of negative size": {"size": numbered(-1024), "kind": b"L"},
+    "a sparse file that leads back": {"size": numbered(-512), "kind": b"S"},
+}
+
+
+@pytest.mark.parametrize("changed", HEADERS.values(), ids=HEADERS.keys())
+def test_damaged_headers_end_reading_of_their_shard_only(tmp_path, changed):
+    shards = [tmp_path / "0.tar", tmp_path / "1.tar"]
+    for shard in shards:
+        write_tar(shard, [m for k in range(2) for m in sample(f"{k}")])
+    whole = shards[0].read_bytes()
+    second = int(build_index(shards[0]).spans("jpg")[1, 0]) - 512
+    shards[0].write_bytes(with_header(whole, second, **changed))
+    damaged, sound = open_indices(shards)
+    assert str(damaged.problem) and damaged.keys.tolist() == [b"0"]
+    assert str(sound.problem) == "" and sound.keys.tolist() == [b"0", b"1"]
+
+
+def test_a_chain_of_long_names_is_damage(tmp_path):
+    name = tarfile.TarInfo("././@LongLink")
+    name.type = tarfile.GNUTYPE_LONGNAME
+    shard = tmp_path / "s.tar"
+    shard.write_bytes(name.tobuf(tarfile.GNU_FORMAT) * 2000)
+    assert "recursion" in str(build_index(shard).problem)
+
+
+@pytest.mark.parametrize("name", ["BZ7", "BZh9"])
+def test_a_name_that_begins_like_a_compressed_file_is_a_name(tmp_path, name):
+    shard = tmp_path / "s.tar"
+    write_tar(shard, sample(name))
+    assert build_index(shard).keys.tolist() == [name.encode()]
+
+
 @pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])
 def test_a_file_that_is_no_tar_has_no_samples(tmp_path, data):
     shard = tmp_path / "s.tar"

@@ -12,6 +12,7 @@ import pytest
 from tests.data.fakes import png
 from vlp_jax.data.images import decode
 from vlp_jax.data.sources import Tfds
+from vlp_jax.data.sources.tfds import _check_features
 
 tfds = pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("array_record")
@@ -19,7 +20,7 @@ pytest.importorskip("array_record")
 SIZES = {"train": 6, "restval": 2, "val": 3}
 
 
-def write_split(folder, features, split, start, count):
+def write_split(folder, features, split, start, count, damaged=()):
     """Writes one file of examples in the format of TFDS and returns the split's description."""
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
@@ -33,7 +34,10 @@ def write_split(folder, features, split, start, count):
         captions = [{"id": k, "text": f"caption {k}"}, {"id": k, "text": f"again {k}"}]
         example = {"image": png(pixels, ".jpg"), "image/id": 1000 + k, "captions": captions}
         writer.write(serializer.serialize_example(features.encode_example(example)))
+    for data in damaged:
+        writer.write(data)
     writer.close()
+    count += len(damaged)
     name = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
     return {"name": split, "shardLengths": [str(count)], "numBytes": "1", "filepathTemplate": name}
 
@@ -144,3 +148,68 @@ def test_no_module_that_a_file_names_is_imported(coco, tmp_path, key):
     with pytest.raises(ValueError, match="names the class 'antigravity.Feature'; only features of"):
         Tfds(path=path)
     assert "antigravity" not in sys.modules
+
+
+MARKED = "vlp_jax_marked_module"
+TRUSTED = "tensorflow_datasets.core.features."
+OLD = {"type": f"{MARKED}.Feature", "content": {}}
+NESTED = {"a": {"type": f"{TRUSTED}text_feature.Text", "content": {}}, "image": OLD}
+OLD_FORMS = {
+    "alone": OLD,
+    "nested": {"type": f"{TRUSTED}features_dict.FeaturesDict", "content": NESTED},
+    "text within": {
+        "type": f"{TRUSTED}features_dict.FeaturesDict",
+        "content": json.dumps({"jsonFeature": {"json": json.dumps({"image": OLD})}}),
+        "proto_cls": "tensorflow_datasets.Feature",
+    },
+    "within the new form": {
+        "pythonClassName": f"{TRUSTED}features_dict.FeaturesDict",
+        "jsonFeature": {"json": json.dumps({"image": OLD})},
+    },
+}
+
+
+@pytest.mark.parametrize("described", OLD_FORMS.values(), ids=OLD_FORMS.keys())
+def test_the_form_of_old_versions_imports_nothing(coco, tmp_path, monkeypatch, described):
+    (tmp_path / f"{MARKED}.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = copied(coco, tmp_path, "features.json", lambda text: json.dumps(described))
+    with pytest.raises(ValueError, match="form of an old TFDS, .*again with a newer TFDS"):
+        Tfds(path=path)
+    assert sys.modules.pop(MARKED, None) is None
+
+
+def test_a_class_within_text_is_not_imported(coco, tmp_path):
+    described = {
+        "pythonClassName": f"{TRUSTED}features_dict.FeaturesDict",
+        "json_feature": {"json": json.dumps({"image": {"pythonClassName": "antigravity.Feature"}})},
+    }
+    path = copied(coco, tmp_path, "features.json", lambda text: json.dumps(described))
+    with pytest.raises(ValueError, match="names the class 'antigravity.Feature'"):
+        Tfds(path=path)
+    assert "antigravity" not in sys.modules
+
+
+def test_columns_may_be_called_type_and_json(tmp_path):
+    names = ("type", "content", "json")
+    features = tfds.features.FeaturesDict(
+        {"image": tfds.features.Image(), **{name: tfds.features.Text() for name in names}}
+    )
+    features.save_config(str(tmp_path))
+    _check_features(tmp_path)
+
+
+def test_damaged_examples_are_value_errors_and_passed_over_by_texts(coco, tmp_path):
+    path = copied(coco, tmp_path, "", str)
+    features = tfds.features.FeatureConnector.from_config(path)
+    split = write_split(tmp_path, features, "train", 0, 2, [b"\xff\xff\xff garbage", b""])
+    about = json.loads((tmp_path / "dataset_info.json").read_text())
+    (tmp_path / "dataset_info.json").write_text(json.dumps(about | {"splits": [split]}))
+    source = Tfds(path=path)
+    assert source[1]["captions"] == ["caption 1", "again 1"]
+    for index in (2, 3):
+        with pytest.raises(ValueError, match=f"{tmp_path} train {index}: "):
+            source[index]
+    assert list(source.texts()) == ["caption 0", "again 0", "caption 1", "again 1"]
+    with pytest.raises(ValueError, match='no "txt".*Did you mean "text"'):
+        list(Tfds(path=path, captions="captions.txt").texts())

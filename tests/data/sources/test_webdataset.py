@@ -58,6 +58,30 @@ def test_captions_from_text_files_and_json_keys(tmp_path):
         read(captions="json:n")
 
 
+def test_captions_are_those_of_all_members_that_have_some(tmp_path):
+    bad = [("2.jpg", sample("2")[0][1]), ("2.json", "{"), ("2.txt", "two")]
+    members = sample("0", "zero", c="nought") + sample("1", "one") + bad + sample("3", " ", d=1)
+    path = write_tar(tmp_path / "s.tar", members)
+    source = WebDataset(path=path, holdout=0, captions="json:c,txt")
+    assert [source[k]["captions"] for k in range(3)] == [["nought", "zero"], ["one"], ["two"]]
+    with pytest.raises(ValueError, match='s.tar sample 3: json cannot be read: .*no "c"'):
+        source[3]
+    assert list(source.texts()) == ["nought", "zero", "one", "two"]
+    with pytest.raises(ValueError, match="sample 0: json .*"):
+        list(WebDataset(path=path, holdout=0, captions="json:e").texts())
+
+
+def test_half_a_character_in_json_ends_nothing(tmp_path):
+    members = [m for k in range(4) for m in sample(f"{k}", c="a dog \ud83d")]
+    path = write_tar(tmp_path / "s.tar", members)
+    source = WebDataset(path=path, holdout=0, captions="json:c")
+    assert source[0]["captions"] == ["a dog \ufffd"]
+    tokenizer = Tokenizer.fit(source.texts())
+    processor = Processor(tokenizer, source.provides, image_size=8, text_length=6)
+    pipeline = Pipeline(source, processor, 2)
+    assert len(pipeline.batch(0)["image"]) == 2 and pipeline.skipped_total == 0
+
+
 def test_pictures_of_several_kinds(tmp_path):
     jpg, other = sample("0")[0][1], sample("1")[0][1]
     members = [("0.png", other), ("0.jpg", jpg), ("0.txt", "a"), ("1.webp", other), ("1.txt", "b")]
@@ -144,5 +168,5 @@ def test_mistakes_say_what_is_expected(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             WebDataset(**{"path": path, **options})
-    with pytest.raises(FileNotFoundError, match="do not exist, the first is"):
+    with pytest.raises(FileNotFoundError, match="match no file, the first is"):
         WebDataset(path=f"{path}/{{00000..00001}}.tar")

@@ -52,11 +52,14 @@ def _open_records(files: list[Path]) -> Any:
 
 
 def pack(key: str, regions: Regions, half: bool = False) -> bytes:
-    """Returns one picture as bytes; `half` keeps floating numbers as float16."""
+    """Returns one picture as bytes; `half` keeps floating numbers as float16.
+
+    Raises ValueError for numbers too large for it.
+    """
     fields = {name: getattr(regions, name) for name in (*PER_REGION, "width", "height")}
     fields = {name: value for name, value in fields.items() if value is not None}
     if half:
-        fields |= {n: fields[n].astype(np.float16) for n in fields if _halved(n, fields[n])}
+        fields |= {n: _half(key, n, fields[n]) for n in fields if _halved(n, fields[n])}
     return encode_record({"key": key, **fields})
 
 
@@ -69,6 +72,17 @@ def unpack(data: bytes) -> tuple[str, dict[str, Any]]:
 def _halved(name: str, value: Any) -> bool:
     """Boxes stay: half precision moves a corner by up to half a pixel."""
     return name != "boxes" and isinstance(value, np.ndarray) and value.dtype == np.float32
+
+
+def _half(key: str, name: str, values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise ValueError(
+            f'picture "{key}": {name} reach {np.abs(values).max():.6g}, which does not fit '
+            "float16; convert without --half"
+        )
+    return halves
 
 
 def _read_index(folder: Path) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from vlp_jax.config import nearest
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.data.regions.regions import OPTIONAL, Regions, Rules
 from vlp_jax.data.regions.rows import choose_rows
+from vlp_jax.data.sources.nested_texts import valid_text
 
 NAMES = {
     "features": ("features", "image_features"),
@@ -71,9 +72,10 @@ def _require(ours: Mapping[str, Any], name: str, fields: Mapping[str, Any]) -> A
         known = " or ".join(NAMES[name])
         if name == "boxes":
             known += f' or {" or ".join(NAMES["unit_boxes"])}, or the option boxes = "none"'
-        hint = nearest(name, [field for field in fields if field not in MEANINGS])
+        given = list(map(str, fields))
+        hint = nearest(name, [field for field in given if field not in MEANINGS])
         raise ValueError(
-            f"there are no {name}: the fields are {', '.join(fields) or 'none'}, expected "
+            f"there are no {name}: the fields are {', '.join(given) or 'none'}, expected "
             f"{known}.{hint.replace('Did you mean', 'Is it')}"
         )
     return ours[name]
@@ -82,7 +84,7 @@ def _require(ours: Mapping[str, Any], name: str, fields: Mapping[str, Any]) -> A
 def _boxes(ours: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[np.ndarray, int, int]:
     """Returns boxes in pixels, width and height; both are 1 where only shares are known."""
     sized = "width" in ours and "height" in ours
-    width, height = (_integer(name, ours[name]) if sized else 1 for name in ("width", "height"))
+    width, height = (integer(name, ours[name]) if sized else 1 for name in ("width", "height"))
     if "unit_boxes" in ours and "boxes" not in ours:
         boxes = unit_corners(_matrix("unit boxes", ours["unit_boxes"], np.float32))
         return boxes * np.array([width, height, width, height], np.float32), width, height
@@ -109,13 +111,15 @@ def unit_corners(boxes: np.ndarray) -> np.ndarray:
 
 
 def _check_count(count: Any, rows: int) -> None:
-    if count is not None and _integer("num_boxes", count) != rows:
+    if count is not None and integer("num_boxes", count) != rows:
         raise ValueError(f"num_boxes is {count}, but there are {rows} features")
 
 
 def _optional(name: str, value: Any) -> Any:
     if name == "names":
-        return tuple(map(str, value))
+        if not isinstance(value, list | tuple | np.ndarray):
+            raise ValueError(f"names are {value!r:.60}, expected a list of texts")
+        return tuple(valid_text(str(text)) for text in value)
     if name == "class_scores":
         return _matrix("class scores", value, np.float32)
     whole = name in ("labels", "attributes")
@@ -139,7 +143,7 @@ def _numbers(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _integer(name: str, value: Any) -> int:
+def integer(name: str, value: Any) -> int:
     """Returns a whole number, which files also write as text or as an array of one number."""
     try:
         number = np.asarray(value).item()

@@ -1,5 +1,6 @@
 """Copies any region store into ArrayRecord files, checking every picture on the way."""
 
+import functools
 import json
 import os
 import shutil
@@ -34,22 +35,28 @@ class Check:
 
 def check(
     store: RegionStore | JoinedStores,
-    use: Callable[[str, Regions], None] = lambda key, regions: None,
+    prepare: Callable[[str, Regions], bytes] = lambda key, regions: b"",
+    write: Callable[[str, bytes], None] = lambda key, record: None,
     skip_bad: bool = True,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Check:
-    """Reads all pictures and hands each to `use`; the first bad one ends it if not `skip_bad`."""
+    """Reads all pictures; the first bad one ends it if not `skip_bad`.
+
+    `write` gets what `prepare` makes of each; a ValueError of `prepare` is the picture's fault,
+    while those of `write` end it.
+    """
     counts: list[int] = []
     problems: list[str] = []
     for done, key in enumerate(store.keys(), 1):
         try:
             regions = store[key]
+            record = prepare(key, regions)
         except (ValueError, OSError) as error:
             if not skip_bad:
                 raise
             problems.append(str(error))
         else:
-            use(key, regions)
+            write(key, record)
             counts.append(len(regions))
         progress(done)
     spread = (min(counts), sum(counts) / len(counts), max(counts)) if counts else (0, 0.0, 0)
@@ -75,12 +82,8 @@ def convert(
     with _whole_or_nothing(folder) as unfinished:
         writer = _Writer(unfinished, pictures_per_file)
         try:
-            found = check(
-                store,
-                lambda key, regions: writer.add(key, pack(key, regions, half)),
-                skip_bad,
-                progress,
-            )
+            prepare = functools.partial(pack, half=half)
+            found = check(store, prepare, writer.add, skip_bad, progress)
         finally:
             writer.close()
         if not found.pictures:

@@ -1,12 +1,13 @@
 """Store "hdf5": one file, or a folder of them, with a group or a row for each picture."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlp_jax.data.regions.build import MEANINGS, NAMES
-from vlp_jax.data.regions.reopened import Reopened
+from vlp_jax.data.open_files import OpenFiles
+from vlp_jax.data.regions.build import MEANINGS, NAMES, integer
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 from vlp_jax.data.sources.base import optional_module
 
@@ -24,12 +25,11 @@ class Hdf5(RegionStore):
 
     def __init__(self, path: str | Path, **rules: Any):
         super().__init__(path, rules)
-        files = _files(self.path)
-        self._files = [Reopened(_open, file) for file in files]
+        self._files = OpenFiles(_open, _files(self.path))
         self._places: list[tuple[int, int | str]] = []
         keys: list[str] = []
-        for number, file in enumerate(self._files):
-            found = _list_pictures(files[number], file.get())
+        for number, path in enumerate(self._files.paths):
+            found = _list_pictures(path, self._files.get(number))
             keys += [key for key, _ in found]
             self._places += [(number, place) for _, place in found]
         self._keys = keys
@@ -37,7 +37,7 @@ class Hdf5(RegionStore):
 
     def _read(self, row: int) -> dict[str, Any]:
         number, place = self._places[row]
-        file = self._files[number].get()
+        file = self._files.get(number)
         try:
             if isinstance(place, str):
                 return self._fields_of_group(file[place])
@@ -52,9 +52,10 @@ class Hdf5(RegionStore):
 
     def _fields_of_row(self, file: Any, row: int) -> dict[str, Any]:
         fields = {name: file[name][row] for name in file if self._wanted(name)}
-        count = next((fields[name] for name in NAMES["count"] if name in fields), None)
-        if count is not None:
-            fields = {name: v[:count] if np.ndim(v) else v for name, v in fields.items()}
+        for name in NAMES["count"]:
+            if name in fields:
+                count = integer(name, fields[name])
+                fields = {n: v[:count] if np.size(v) > 1 else v for n, v in fields.items()}
         return _with_texts(fields)
 
     def _wanted(self, name: str) -> bool:
@@ -76,6 +77,8 @@ def _open(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
+        if error.errno == errno.EMFILE:  # says nothing about the file
+            raise OSError(errno.EMFILE, "too many open files, see ulimit -n", str(path)) from None
         raise ValueError(f"{path} is no readable HDF5 file: {error}") from None
 
 

@@ -4,8 +4,12 @@ import glob
 from pathlib import Path
 from typing import Any
 
+from vlp_jax.data.kept_arrays import is_kept
 from vlp_jax.data.regions.regions import Regions
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore, nearest_key
+
+# Arguments that are no options → what users call them.
+_NO_OPTIONS = {"kind": "store", "paths": "features", "path": "features"}
 
 
 class JoinedStores:
@@ -18,10 +22,16 @@ class JoinedStores:
         self.dimension = stores[0].dimension
         self.contents = frozenset.intersection(*(store.contents for store in stores))
         for store in stores:
+            store.contents = self.contents  # so that pictures of all have the same fields
             if store.dimension != self.dimension:
                 raise ValueError(
                     f"the features of {stores[0].path} are {self.dimension} wide and those of "
                     f"{store.path} {store.dimension}"
+                )
+            if "class_scores" in self.contents and store.class_count != stores[0].class_count:
+                raise ValueError(
+                    f"the class scores of {stores[0].path} are of {stores[0].class_count} classes "
+                    f"and those of {store.path} of {store.class_count}"
                 )
             twice = next((key for key in store.keys() if self._owners[key] is not store), None)
             if twice is not None:
@@ -48,12 +58,15 @@ class JoinedStores:
         return self._owners[key][key]
 
 
-def open_regions(kind: str, paths: str, **options: Any) -> RegionStore | JoinedStores:
+def open_regions(kind: str, paths: str, /, **options: Any) -> RegionStore | JoinedStores:
     """Returns the store `kind` over one path or several, comma separated or with `*` in them.
 
     options: those of the store and of `Rules`. Raises FileNotFoundError or ValueError.
     """
     store = REGION_STORES.get_known(kind)
+    for name, given in _NO_OPTIONS.items():
+        if name in options:
+            raise ValueError(f'"{name}" is no option of a store: `{given}` says it already')
     parts = [part.strip() for part in str(paths).split(",") if part.strip()]
     found = [path for part in parts for path in _expand(part)]
     if not found:
@@ -64,4 +77,9 @@ def open_regions(kind: str, paths: str, **options: Any) -> RegionStore | JoinedS
 
 def _expand(path: str) -> list[str]:
     path = str(Path(path).expanduser())
-    return sorted(glob.glob(path)) if "*" in path else [path]
+    if "*" not in path:
+        return [path]
+    found = sorted(name for name in glob.glob(path) if not is_kept(Path(name)))
+    if not found:
+        raise FileNotFoundError(f'no region features: no file matches "{path}"')
+    return found

@@ -15,7 +15,7 @@ def read_msgpack(data: bytes) -> Any:
     msgpack = optional_module("msgpack", "regions")
     try:
         return msgpack.unpackb(data, raw=False, strict_map_key=False, object_hook=_array)
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise ValueError(f"damaged msgpack: {str(error) or type(error).__name__}") from None
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from vlp_jax.data.kept_arrays import is_kept
 from vlp_jax.data.regions.npz import read_npz
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 
@@ -19,7 +20,7 @@ class NpzFolder(RegionStore):
         super().__init__(path, rules)
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file, expected a folder of .npz files")
-        found = self.path.rglob("*.np[yz]")
+        found = (file for file in self.path.rglob("*.np[yz]") if not is_kept(file))
         self._keys = sorted(file.relative_to(self.path).as_posix() for file in found)
         self._probe()
 

@@ -33,6 +33,8 @@ _RECORD_KEYS = {
     "attribute_confidence": "region_attribute_confidence",
 }
 
+_MAY_BE_NONE = ("dimension", "min_confidence", "max_boxes")
+
 
 @dataclass(frozen=True)
 class Regions:
@@ -89,6 +91,7 @@ class Rules:
     boxes: "none" gives every region the whole picture as its box, for files without boxes, which
         VisualBERT does not look at.
     class_scores: False leaves the class distributions out, most of the size of a UNITER picture.
+    Where None is allowed "none" is None, as it is written in a shell.
     """
 
     dimension: int | None = None
@@ -100,15 +103,26 @@ class Rules:
     class_scores: bool = True
 
     def __post_init__(self):
+        for name in _MAY_BE_NONE:
+            if str(getattr(self, name)).lower() == "none":
+                object.__setattr__(self, name, None)
         if self.boxes not in ("given", "none"):
             raise ValueError(f'boxes is "{self.boxes}", expected "given" or "none"')
         if self.global_token not in ("absent", "first"):
             raise ValueError(f'global_token is "{self.global_token}", expected "absent" or "first"')
         for name in ("dimension", "min_boxes", "max_boxes"):
             value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
+            absent = value is None and name in _MAY_BE_NONE
+            if not absent and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} is {value!r}, expected a whole number from 1 on")
         if self.max_boxes is not None and self.max_boxes < self.min_boxes:
             raise ValueError(f"max_boxes is {self.max_boxes}, less than min_boxes {self.min_boxes}")
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence is {self.min_confidence}, expected 0 to 1")
+        if self.min_confidence is not None and not _is_share(self.min_confidence):
+            raise ValueError(f"min_confidence is {self.min_confidence!r}, expected 0 to 1")
+        if type(self.class_scores) is not bool:
+            raise ValueError(f"class_scores is {self.class_scores!r}, expected true or false")
+
+
+def _is_share(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value <= 1

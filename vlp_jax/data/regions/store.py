@@ -26,8 +26,9 @@ class RegionStore(abc.ABC):
     """Pictures' regions by key, from one file or folder; thread-safe and picklable.
 
     Subclasses set `_keys` before they call `_probe`, and implement `_read`.
-    Attributes: path; rules; dimension, the width of all features; contents, the names of the
-    optional fields that every picture has.
+    Attributes: path; rules; dimension, the width of all features; class_count, that of all class
+    scores; contents, the names of the optional fields that every picture has. The first readable
+    picture says what they are; what others have besides is left out.
     """
 
     def __init__(self, path: str | Path, rules: Mapping[str, Any]):
@@ -35,7 +36,8 @@ class RegionStore(abc.ABC):
         self.path = existing_path(path, "region features")
         self.rules = self._make_rules(rules)
         self.dimension: int | None = self.rules.dimension
-        self.contents: frozenset[str] = frozenset()
+        self.class_count: int | None = None
+        self.contents: frozenset[str] | None = None  # not known before a picture has been read
         self._keys: Sequence[str] = ()
         self._rows: dict[str, int] = {}
 
@@ -60,15 +62,26 @@ class RegionStore(abc.ABC):
                 f'{self.path}: no regions of the picture "{key}".{nearest_key(key, self._keys)}'
             )
         try:
-            return self._checked(self._read(self._rows[key]))
-        except ValueError as error:
-            raise ValueError(f'{self.path}, picture "{key}": {error}') from None
+            fields = self._read(self._rows[key])
+            return self._fitted(build_regions(fields, self.rules, self.dimension))
+        except OSError:
+            raise
+        except Exception as error:  # parsing hostile bytes can raise anything
+            reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(f'{self.path}, picture "{key}": {reason}') from None
 
-    def _checked(self, fields: Mapping[str, Any]) -> Regions:
-        regions = build_regions(fields, self.rules, self.dimension)
-        missing = self.contents - regions.contents()
-        if missing:
+    def _fitted(self, regions: Regions) -> Regions:
+        """Returns the regions with the fields that all pictures have, so that batches stack."""
+        if self.contents is None:
+            return regions
+        found = regions.contents()
+        if missing := self.contents - found:
             raise ValueError(f"there are no {' and no '.join(sorted(missing))}, as others have")
+        regions = dataclasses.replace(regions, **dict.fromkeys(found - self.contents))
+        if "class_scores" in self.contents:
+            count = regions.class_scores.shape[1]
+            if count != self.class_count:
+                raise ValueError(f"the class scores are of {count} classes, not {self.class_count}")
         return regions
 
     def _probe(self) -> None:
@@ -84,6 +97,8 @@ class RegionStore(abc.ABC):
             )
         first = self._first_readable()
         self.dimension = first.features.shape[1]
+        if first.class_scores is not None:
+            self.class_count = first.class_scores.shape[1]
         self.contents = first.contents()
 
     def _first_readable(self) -> Regions:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def write_array_records(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / f"{split}.json").exists():
         raise ValueError(f"{folder} holds a split {split} already; delete it or choose another")
+    lists = {name: list(getattr(source, name)()) for name in LISTS if hasattr(source, name)}
     files, skipped = _write_files(source, folder, split, records_per_file)
     if not files:
         raise ValueError(f"no record could be written; the first reason: {next(iter(skipped), '')}")
@@ -43,10 +45,20 @@ def write_array_records(
         "files": files,
         "skipped_total": len(skipped),
         "skipped": skipped[:_LISTED],
-        **{name: list(getattr(source, name)()) for name in LISTS if hasattr(source, name)},
+        **lists,
     }
-    (folder / f"{split}.json").write_text(json.dumps(description, indent=1, ensure_ascii=False))
+    _write_whole(folder / f"{split}.json", json.dumps(description, indent=1, ensure_ascii=False))
     return description
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all, because its presence makes the split."""
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _write_files(

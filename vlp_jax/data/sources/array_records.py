@@ -13,6 +13,7 @@ from vlp_jax.data.sources.base import (
     check_index,
     existing_path,
     optional_module,
+    usable_texts,
 )
 from vlp_jax.data.sources.record_bytes import decode_record
 from vlp_jax.data.sources.splits import SPLITS, check_request
@@ -45,20 +46,23 @@ class ArrayRecords:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
-        index = check_index(index, len(self))
-        try:
-            return decode_record(self._records[index])
-        except (ValueError, RuntimeError, IndexError) as error:
-            raise ValueError(f"{self._folder} record {index}: {error}") from None
+        return self._read(self._records, check_index(index, len(self)))
 
     def texts(self) -> Iterator[str]:
         """Yields the captions and questions of the training split, if the folder has one."""
         records = _open(self._folder, self._train_files) if self._train_files else self._records
-        for index in range(len(records)):
-            record = decode_record(records[index])
-            yield from record.get("captions", ())
-            if record.get("question"):
-                yield record["question"]
+
+        def texts_of(index: int) -> list[str]:
+            record = self._read(records, index)
+            return [*record.get("captions", ()), *filter(None, [record.get("question")])]
+
+        return usable_texts(texts_of, range(len(records)))
+
+    def _read(self, records: Any, index: int) -> Record:
+        try:
+            return decode_record(records[index])
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise ValueError(f"{self._folder} record {index}: {error}") from None
 
 
 def _description(folder: Path, split: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,6 +66,25 @@ def check_index(index: int, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"record {index} of a source with {length} records")
     return index % length
+
+
+def usable_texts(read: Callable[[int], Iterable[str]], rows: Iterable[int]) -> Iterator[str]:
+    """Yields the texts that `read` returns for each row that can be read.
+
+    Others are passed over, because training counts and lists them; if all are, the first one's
+    ValueError or OSError is raised.
+    """
+    problem, usable = None, False
+    for row in rows:
+        try:
+            texts = list(read(row))
+        except (ValueError, OSError) as error:
+            problem = problem or error
+            continue
+        usable = True
+        yield from texts
+    if problem is not None and not usable:
+        raise problem
 
 
 def package_folder(package: str, *parts: str) -> Path:

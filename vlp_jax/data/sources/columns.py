@@ -25,12 +25,14 @@ class Columns:
     captions: str
     image_id: str | None = None
 
+    def names(self) -> dict[str, str]:
+        """Returns option → name of the column that it takes."""
+        given = {"image": self.image, "captions": self.captions.partition(".")[0]}
+        return given if self.image_id is None else given | {"image_id": self.image_id}
+
     def check(self, known: Collection[str], kind: str) -> None:
         """Raises ValueError with the nearest column for a name that is not among `known`."""
-        given = {"image": self.image, "captions": self.captions.partition(".")[0]}
-        if self.image_id is not None:
-            given["image_id"] = self.image_id
-        for option, name in given.items():
+        for option, name in self.names().items():
             check_choice(f"column of {kind} (option {option})", name, known)
 
     def record(self, row: Mapping[str, Any], index: int, name: str) -> Record:
@@ -63,7 +65,7 @@ def _identity(value: Any) -> int:
         value = value.decode("utf-8", "replace")
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if not 0 <= number <= _MOST_INT32 or number != (float(value)):
         raise ValueError(f"the image id is {value!r:.60}; expected 0 to {_MOST_INT32}")

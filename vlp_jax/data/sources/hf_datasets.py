@@ -13,6 +13,7 @@ from vlp_jax.data.sources.base import (
     existing_path,
     optional_module,
     stable_fraction,
+    usable_texts,
 )
 from vlp_jax.data.sources.columns import Columns
 from vlp_jax.data.sources.nested_texts import texts_at
@@ -63,7 +64,9 @@ class HfDatasets:
             self._columns.check(data.column_names, self._path)
         if not len(self._rows):
             raise ValueError(f"{self._path}: split {split!r} is empty. Give more rows or `holdout`")
-        self._data = _keep_encoded(self._data, image)
+        # A row is decoded with all its columns, and pictures that are not used may be damaged.
+        used = list(dict.fromkeys(self._columns.names().values()))
+        self._data = _keep_encoded(self._data.select_columns(used), image)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,8 +79,7 @@ class HfDatasets:
         """Yields the captions of the training rows, without reading pictures."""
         captions = self._columns.captions
         texts = self._train.select_columns([captions.partition(".")[0]])
-        for row in self._train_rows:
-            yield from texts_at(texts[int(row)], captions)
+        return usable_texts(lambda row: texts_at(texts[int(row)], captions), self._train_rows)
 
     def _held_out(self, holdout: float) -> np.ndarray:
         """Returns bool [rows], from image ids where there are some, so that images stay whole."""

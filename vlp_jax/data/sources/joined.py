@@ -1,5 +1,6 @@
 """Source "joined": several data sets as one list, so that a batch holds records of all of them."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from vlp_jax.data.sources.base import (
 )
 
 _MOST_IMAGE_ID = 2**31 - 1
+_CLASS_NAMES = ("region_classes", "region_attributes")
 
 
 @SOURCES.register("joined")
@@ -24,8 +26,9 @@ class Joined:
 
     parts: name → options with a `kind`, as in {"coco": {"kind": "json", "path": ...}, ...}.
     repeats: name → how many times an epoch shows each record of a part, 1 if not given.
-    Records provide what all parts provide; answers are those of any part. Image ids are
-    `id * parts + number of the part`, so different images keep different ids.
+    Records provide what all parts provide; answers are those of any part, region classes and
+    attributes those that all parts name alike. Image ids are `id * parts + number of the part`,
+    so different images keep different ids.
     """
 
     def __init__(
@@ -59,6 +62,10 @@ class Joined:
             for name, part in zip(parts, self._parts)
             for reason in getattr(part, "skipped", ())
         ]
+        for kind in _CLASS_NAMES:  # a source has these methods only where it names its classes
+            named = {getattr(part, kind, tuple)() for part in self._parts}
+            if len(named) == 1 and (names := named.pop()):
+                setattr(self, kind, functools.partial(tuple, names))
 
     @property
     def attribution(self) -> str:
@@ -84,7 +91,8 @@ class Joined:
 
     def answers(self) -> tuple[str, ...]:
         """Returns the answers of all parts, sorted."""
-        return tuple(sorted({answer for part in self._parts for answer in part.answers()}))
+        answering = [part for part in self._parts if hasattr(part, "answers")]
+        return tuple(sorted({answer for part in answering for answer in part.answers()}))
 
     def texts(self) -> Iterator[str]:
         """Yields the training texts of all parts."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from vlp_jax.config import nearest
 from vlp_jax.data.sources.base import existing_path
+from vlp_jax.data.sources.nested_texts import valid_text
 
 _KNOWN_KEYS = ("image", "caption", "image_id", "question", "answer")
 _OTHER_NAMES = {"answers": "answer", "label": "answer"}
@@ -109,7 +110,7 @@ def _validate(where: str, raw: Any, required: tuple[str, ...], root: Path) -> En
     return Entry(
         image=str(root / image),
         identity=_identity(where, raw.get("image_id", str(root / image))),
-        written=str(raw.get("image_id", image)),
+        written=valid_text(str(raw.get("image_id", image))),
         captions=_captions(where, raw["caption"]) if "caption" in required else (),
         question=question,
         answers=_answers(where, raw["answer"]) if asked else {},
@@ -131,7 +132,7 @@ def _missing(where: str, raw: dict[str, Any], key: str) -> None:
 def _text(where: str, key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f'{where}: "{key}" is {value!r}; expected text')
-    return value.strip()
+    return valid_text(value).strip()
 
 
 def _identity(where: str, value: Any) -> str | int:
@@ -141,7 +142,7 @@ def _identity(where: str, value: Any) -> str | int:
             f'{where}: "image_id" is {value!r}; expected text or a whole number from 0 to '
             f"{_MOST_INT32}"
         )
-    return value
+    return valid_text(value) if isinstance(value, str) else value
 
 
 def _captions(where: str, value: Any) -> tuple[str, ...]:
@@ -157,7 +158,7 @@ def _answers(where: str, value: Any) -> dict[str, float]:
             number = isinstance(score, int | float) and not isinstance(score, bool)
             if not number or not 0 <= score <= 1:
                 raise ValueError(f'{where}: answer "{answer}" has score {score!r}; expected 0 to 1')
-        scores = {answer.strip(): float(score) for answer, score in value.items()}
+        scores = {_text(where, "answer", a): float(score) for a, score in value.items()}
     else:
         values = value if isinstance(value, list) else [value]
         texts = [_text(where, "answer", answer) for answer in values]

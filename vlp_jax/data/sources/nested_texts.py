@@ -7,12 +7,18 @@ import numpy as np
 from vlp_jax.config import nearest
 
 
+def valid_text(text: str) -> str:
+    """Returns a text with U+FFFD for each lone surrogate, which JSON can hold but no tokenizer."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def texts_at(value: Any, path: str) -> list[str]:
     """Returns the non-empty texts at a dotted path of keys, without surrounding space.
 
     Lists and arrays on the way, and at the end, are gone through: with {"captions": [{"text":
     "a"}, {"text": "b"}]} and {"captions": {"text": ["a", "b"]}} `captions.text` is ["a", "b"].
-    Bytes are UTF-8; None counts as no text. ValueError for missing keys and other values.
+    Bytes are UTF-8; None counts as no text; see `valid_text` for what is replaced. ValueError for
+    missing keys and other values.
     """
     return list(filter(None, _texts(value, path.split("."), path)))
 
@@ -28,7 +34,7 @@ def _texts(value: Any, keys: list[str], path: str) -> list[str]:
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str):
         raise ValueError(f'"{path}" is {value!r:.60}; expected text or a list of texts')
-    return [value.strip()]
+    return [valid_text(value).strip()]
 
 
 def _entry(value: Any, key: str, path: str) -> Any:

@@ -39,12 +39,12 @@ def decode_record(data: bytes) -> Record:
     try:
         arrays = load(data)
         header = json.loads(data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")])
-        values = json.loads(header["__metadata__"]["values"])
+        record = json.loads(header["__metadata__"]["values"]) | arrays
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"damaged record of {len(data)} bytes: {error}") from None
     if _IMAGE in arrays:
-        arrays[_IMAGE] = arrays[_IMAGE].tobytes()
-    return values | arrays
+        record[_IMAGE] = arrays[_IMAGE].tobytes()
+    return record
 
 
 def _image_bytes(image: Any) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_jax.config import nearest
-from vlp_jax.data.sources.base import existing_path
+from vlp_jax.data.kept_arrays import is_kept
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -18,8 +18,8 @@ def expand_shards(patterns: str, suffix: str = ".tar") -> list[Path]:
     """Returns the files that `patterns` stands for, in the order written; each exists.
 
     Patterns are joined with "::" (as in open_clip). Each is a file, a folder (all its files that
-    end in `suffix`), a wildcard (`*`, `?`, `[ ]`), or has ranges and choices in braces:
-    `{00000..00331}` keeps the zeros, `{train,val}`. Folders and wildcards are sorted.
+    end in `suffix`) or a wildcard (`*`, `?`, `[ ]`), or several of them by ranges and choices in
+    braces: `{00000..00331}` keeps the zeros, `{train,val}`. Folders and wildcards are sorted.
     FileNotFoundError for missing shards, ValueError for other mistakes.
     """
     found = []
@@ -40,14 +40,30 @@ def _expand(pattern: str, suffix: str) -> list[Path]:
             "mount the bucket (gcsfuse, mountpoint-s3) or copy the shards"
         )
     paths = [Path(text).expanduser() for text in _braces(pattern)]
-    if len(paths) > 1:
-        return _all_existing(pattern, paths)
-    if glob.has_magic(str(paths[0])) and not paths[0].exists():
-        return _at_least_one(pattern, sorted(map(Path, glob.glob(str(paths[0])))))
-    path = existing_path(paths[0], "shard")
+    found = [_matches(path, suffix) for path in paths]
+    missing = [path for path, files in zip(paths, found) if not files]
+    if missing:
+        raise FileNotFoundError(f'shards "{pattern}": {_none_of(missing, len(paths), suffix)}')
+    return [file for files in found for file in files]
+
+
+def _matches(path: Path, suffix: str) -> list[Path]:
+    """Returns the files of a path, a folder or a wildcard, none if there are none."""
     if path.is_dir():
-        return _at_least_one(f"{path}/*{suffix}", sorted(path.glob(f"*{suffix}")))
-    return [path]
+        return sorted(path.glob(f"*{suffix}"))
+    if path.exists():  # a name may have `[` in it
+        return [path]
+    return sorted(file for file in map(Path, glob.glob(str(path))) if not is_kept(file))
+
+
+def _none_of(missing: list[Path], count: int, suffix: str) -> str:
+    """Returns the sentence about `missing` ones of `count` paths."""
+    first = missing[0] / f"*{suffix}" if missing[0].is_dir() else missing[0]
+    hint = f" The folder {first.parent} does not exist."
+    if first.parent.is_dir():
+        hint = nearest(first.name, (path.name for path in first.parent.iterdir()))
+    several = f"{len(missing)} of {count} match no file, the first is"
+    return f"{several if count > 1 else 'no file matches'} {first}.{hint}"
 
 
 def _braces(pattern: str) -> Iterator[str]:
@@ -75,25 +91,6 @@ def _choices(pattern: str, group: str) -> list[str]:
         )
     width = len(match[1]) if match[1].startswith("0") else 0
     return [f"{number:0{width}d}" for number in range(first, last + 1)]
-
-
-def _all_existing(pattern: str, paths: list[Path]) -> list[Path]:
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f'shards "{pattern}": {len(missing)} of {len(paths)} do not exist, the first is '
-            f"{missing[0]}"
-        )
-    return paths
-
-
-def _at_least_one(pattern: str, paths: list[Path]) -> list[Path]:
-    if paths:
-        return paths
-    folder = Path(pattern).parent
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    hint = nearest(Path(pattern).name, names) if names else f" The folder {folder} has no files."
-    raise FileNotFoundError(f'shards "{pattern}": no file matches.{hint}')
 
 
 def _counts(paths: list[Path]) -> dict[Path, int]:

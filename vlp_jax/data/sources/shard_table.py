@@ -34,14 +34,14 @@ class CaptionMember:
             raise ValueError('captions: "json" needs a key, as in "json:caption"')
         return cls(extension.lower(), keys or None, lines)
 
-    def read(self, data: bytes, name: str) -> list[str]:
-        """Returns the non-empty captions in a file's content; ValueError names the sample."""
+    def read(self, data: bytes) -> list[str]:
+        """Returns the non-empty captions in a file's content; ValueError if it has no such key."""
         try:
             text = data.decode("utf-8-sig")
             if self.keys is not None:
                 return texts_at(json.loads(text), self.keys)
         except (ValueError, RecursionError) as error:  # both decoders raise kinds of ValueError
-            raise ValueError(f"{name}: {self.extension} cannot be read: {error}") from None
+            raise ValueError(f"{self.extension} cannot be read: {error}") from None
         captions = text.splitlines() if self.lines else [text]
         return [caption.strip() for caption in captions if caption.strip()]
 

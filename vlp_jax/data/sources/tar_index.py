@@ -14,7 +14,12 @@ from vlp_jax.data.sources.base import stable_fraction
 _NAME = "tar_index"  # of the kept file; to be changed with the arrays in it
 _THREADS = 8  # reading headers waits for the disk
 _BLOCK = 512
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 
 
 @dataclass(frozen=True)
@@ -92,21 +97,26 @@ def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
     """Yields key, extension, offset and length of every file in a shard that is of a sample."""
     size = shard.stat().st_size
     with shard.open("rb") as stream:
-        _check_plain(shard, stream.read(2))
+        _check_plain(shard, stream.read(_BLOCK))
         stream.seek(0)
         try:
             with tarfile.open(fileobj=stream, mode="r:") as tar:
+                end = 0
                 while (member := tar.next()) is not None:
                     tar.members.clear()  # it remembers all of them otherwise
-                    if member.offset_data + member.size > size:
-                        raise _Damaged(f'cut short within "{member.name}"')
+                    if member.size < 0 or tar.offset <= end:  # tarfile would read on from there
+                        raise _Damaged(f"damaged at byte {end}")
+                    end = tar.offset
+                    if max(member.offset_data + member.size, end - _BLOCK) > size:
+                        raise _Damaged(f'cut short within "{_readable(member.name)}"')
                     if member.isreg() and not member.issparse():
                         key, extension = split_name(_readable(member.name))
                         if extension:
                             yield key, extension, member.offset_data, member.size
-                end = tar.offset
-        except tarfile.ReadError as error:
-            raise _Damaged(str(error)) from None
+        except (_Damaged, OSError):  # the disk's errors are no damage to be remembered
+            raise
+        except Exception as error:  # tarfile passes on what its parsing of damaged headers raises
+            raise _Damaged(f"damaged: {str(error) or type(error).__name__}") from None
         stream.seek(end)  # tarfile takes a damaged header for the end of the archive
         block = stream.read(_BLOCK)
         if block.strip(b"\0"):
@@ -116,7 +126,8 @@ def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
 
 
 def _check_plain(shard: Path, start: bytes) -> None:
-    if kind := _COMPRESSED.get(start):
+    kind = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
+    if kind and start[257:262] != b"ustar":  # a member's name may begin with such bytes, too
         raise ValueError(
             f"shard {shard} is compressed with {kind}; samples can be read directly only from a "
             "plain tar file: decompress it (pictures hardly shrink)"

@@ -11,6 +11,7 @@ from vlp_jax.data.sources.base import (
     check_index,
     existing_path,
     optional_module,
+    usable_texts,
 )
 from vlp_jax.data.sources.columns import Columns
 from vlp_jax.data.sources.nested_texts import texts_at
@@ -62,13 +63,18 @@ class Tfds:
 
     def __getitem__(self, index: int) -> Record:
         index = check_index(index, len(self))
-        return self._columns.record(self._examples[index], index, f"{self._name} {index}")
+        name = f"{self._name} {index}"
+        return self._columns.record(_read(self._examples, index, name), index, name)
 
     def texts(self) -> Iterator[str]:
-        """Yields the captions of the training examples."""
+        """Yields the captions of the training examples; damaged ones are passed over."""
         train = _examples(_builder(self._path), self._train_split, self._columns.image)
-        for index in range(len(train)):
-            yield from texts_at(train[index], self._columns.captions)
+
+        def captions(index: int) -> list[str]:
+            name = f"{self._path} {self._train_split} {index}"
+            return texts_at(_read(train, index, name), self._columns.captions)
+
+        return usable_texts(captions, range(len(train)))
 
 
 def _builder(path: Path) -> Any:
@@ -91,21 +97,43 @@ def _builder(path: Path) -> Any:
 def _check_features(path: Path) -> None:
     """Raises ValueError for features of other packages: TFDS would import what the file names."""
     classes: list[Any] = []
+    old: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> None:
-        classes.extend(value for key, value in pairs if key in _CLASS_KEYS)
+        for key, value in pairs:
+            if key in _CLASS_KEYS:
+                classes.append(value)
+            elif key == "type" and isinstance(value, str):  # a column of that name is an object
+                old.append(value)
+            elif key == "json" and isinstance(value, str):  # TFDS looks for features in it, too
+                json.loads(value, object_pairs_hook=collect)
 
     file = existing_path(path / "features.json", "TFDS feature description")
     try:
         json.loads(file.read_text("utf-8"), object_pairs_hook=collect)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not valid JSON: {error}") from None
+    if old:
+        raise ValueError(
+            f"{file} is in the form of an old TFDS, with the type {old[0]!r:.80}, which is not "
+            "read; prepare the data set again with a newer TFDS"
+        )
     for name in classes:
         if not isinstance(name, str) or not name.startswith(_TRUSTED):
             raise ValueError(
                 f"{file} names the class {name!r}; only features of TFDS itself are read "
                 f"({_TRUSTED}*), because others would import code"
             )
+
+
+def _read(examples: Any, index: int, name: str) -> Any:
+    """Returns an example; ValueError if it is damaged."""
+    try:
+        return examples[index]
+    except OSError:
+        raise
+    except Exception as error:  # parsing hostile bytes can raise anything
+        raise ValueError(f"{name}: damaged example: {type(error).__name__}: {error}") from None
 
 
 def _examples(builder: Any, split: str, image: str) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vlp_jax.data.sources.base import SOURCES, Record, check_index
+from vlp_jax.data.sources.base import SOURCES, Record, check_index, usable_texts
 from vlp_jax.data.sources.shard_files import ShardFiles
 from vlp_jax.data.sources.shard_paths import expand_shards
 from vlp_jax.data.sources.shard_table import CaptionMember, join_shards
@@ -21,7 +21,7 @@ class WebDataset:
     Samples are read directly, in any order, by an index of each shard that is built when the
     shard is first opened and kept beside it (see `tar_index`). Samples without a picture or
     without a caption file, and the rest of damaged shards, are left out and listed in `skipped`;
-    a corrupt picture or an empty caption shows when the record is read.
+    a corrupt picture, or that no caption file has a caption, shows when the record is read.
 
     path: shards, such as `cc3m/{00000..00331}.tar::sbu` (see `expand_shards`). images: the file
     extensions of pictures, comma separated, the first one found counts. captions: where captions
@@ -90,20 +90,21 @@ class WebDataset:
 
     def texts(self) -> Iterator[str]:
         """Yields the captions of the training samples; samples without any are passed over."""
-        for row in self._train_rows.tolist():
-            try:
-                yield from self._captions(row)
-            except (ValueError, OSError):
-                continue  # training counts and lists it
+        return usable_texts(self._captions, self._train_rows.tolist())
 
     def _captions(self, row: int) -> list[str]:
-        """Returns the captions of a sample; ValueError if none has words in it."""
-        captions = []
+        """Returns the captions in all members that have some; ValueError if none has."""
+        captions, problems = [], []
         for member, span in zip(self._caption_members, self._table.caption_spans(row)):
             if span is not None:
-                captions += member.read(self._files.read(*span), self._table.name(row))
+                data = self._files.read(*span)
+                try:
+                    captions += member.read(data)
+                except ValueError as error:
+                    problems.append(str(error))
         if not captions:
-            raise ValueError(f"{self._table.name(row)}: the caption is empty")
+            problem = "; ".join(problems) or "the caption is empty"
+            raise ValueError(f"{self._table.name(row)}: {problem}")
         return captions
 
 
