@@ -74,6 +74,7 @@ def _optimizer() -> dict[str, Any]:
     return dict(
         name="muon",
         muon_rms=1.2,
+        muon_momentum=0.85,
         learning_rate=1.5e-3,
         end_learning_rate=1e-5,
         schedule="cosine",

@@ -53,4 +53,6 @@ def get_config(argument: str = "") -> dict:
                 "vqa": 12.0,
             },
         ),
+        # A longer memory would mix the gradients of tasks that have nothing to do with the step's.
+        optimizer=dict(muon_momentum=0.6),
     )
