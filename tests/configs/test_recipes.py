@@ -49,7 +49,7 @@ def test_the_smoke_run_trains_all_objectives_of_the_recipe(model, caplog):
     with use_mesh(experiment.mesh):
         state = experiment.abstract_state(metrics)
         shardings = jax.tree.map(lambda x: x.sharding, state)
-        steps = experiment.compiled_steps(shardings)
+        steps = experiment.jitted_steps(shardings)
         batch = experiment.mixture["emoji_scenes"].batch(0)
         for step in steps.values():
             after, values = jax.eval_shape(step, state, batch)

@@ -1,11 +1,14 @@
 """Tests of batches on the mesh, in one process."""
 
+from dataclasses import dataclass
+
 import jax
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from vlp_jax.parallel import batch_sharding, make_mesh, put_batch
+from vlp_jax.parallel import MESH_AXES, batch_sharding, batch_share, make_mesh, put_batch
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,45 @@ def test_values_types_and_placement(mesh):
         assert placed[name].sharding == batch_sharding(mesh)
         assert placed[name].addressable_shards[0].data.shape[0] == 2
         np.testing.assert_array_equal(placed[name], array)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Stands in for a device of another process."""
+
+    id: int
+    process_index: int
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+
+
+def mesh_of(processes: list[int], *shape: int) -> Mesh:
+    """Returns a mesh whose devices, in order, belong to these processes."""
+    devices = [Device(i, process) for i, process in enumerate(processes)]
+    return Mesh(np.array(devices).reshape(shape), MESH_AXES)
+
+
+@pytest.mark.parametrize(
+    ("processes", "shape", "shares"),
+    [
+        ([0, 0, 1, 1], (4, 1, 1), [(0, 2), (1, 2)]),
+        ([0, 0, 1, 1], (1, 2, 2), [(0, 2), (1, 2)]),
+        ([0, 1], (1, 1, 2), [(0, 1), (0, 1)]),
+        ([0, 0, 1, 1], (1, 1, 4), [(0, 1), (0, 1)]),
+        ([0, 1, 2, 3], (2, 1, 2), [(0, 2), (0, 2), (1, 2), (1, 2)]),
+        ([1, 1, 0, 0], (2, 2, 1), [(1, 2), (0, 2)]),
+        ([0, 1, 0, 1], (4, 1, 1), [(0, 2), (1, 2)]),
+    ],
+)
+def test_processes_that_hold_the_same_rows_load_the_same_share(processes, shape, shares):
+    mesh = mesh_of(processes, *shape)
+    assert [batch_share(mesh, process) for process in sorted(set(processes))] == shares
+
+
+def test_rows_that_two_processes_hold_in_part_are_refused():
+    message = r"config.mesh.tensor = 2 .*2 processes of 3 devices.*tensor=2\). Valid: 1, 3, 6$"
+    with pytest.raises(ValueError, match=message):
+        batch_share(mesh_of([0, 0, 0, 1, 1, 1], 3, 1, 2), 0)
 
 
 def test_an_empty_batch(mesh):

@@ -132,7 +132,7 @@ def test_two_processes_make_one_batch():
     port = free_port()
     workers = [start_worker(i, port) for i in range(2)]
     try:
-        outputs = [worker.communicate(timeout=120) for worker in workers]
+        outputs = [worker.communicate(timeout=300) for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
@@ -147,6 +147,9 @@ def test_two_processes_make_one_batch():
             "devices": 4,
             "global_shape": [8],
             "weighted_sum": sum(i * i for i in range(8)),
+            "gathered": list(range(8)),
+            "share_of_one_part": [0, 1],
+            "one_part": list(range(4)),
         }
         assert "expected 2 processes" in err
 

@@ -72,25 +72,41 @@ def test_all_folders_are_checked_before_the_first_run(tmp_path, trainings):
     assert not plan.runs[0].workdir.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_reaches_the_training_and_stops_the_sweep(tmp_path, trainings, number):
+# A second SIGTERM ends a training without a checkpoint, which a closed terminal should not do.
+@pytest.mark.parametrize("numbers", [["SIGTERM"], ["SIGINT"], ["SIGHUP", "SIGHUP"]])
+def test_a_signal_reaches_the_training_and_stops_the_sweep(tmp_path, trainings, numbers):
     plan = plan_in(tmp_path, variants=[()])
+    workdir = plan.runs[0].workdir
     trainings["a, seed 0"] = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('saved', flush=True), sys.exit(0)))\n"
+        "import os, signal, sys, time\n"
+        "def stop(*_):\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_DFL)\n"
+        "    open(f'{workdir}/asked', 'w').close()\n"
+        "    while not os.path.exists(f'{workdir}/go'): time.sleep(0.01)\n"
+        "    print('saved', flush=True)\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
         "open(f'{workdir}/ready', 'w').close()\n"
         "time.sleep(60)"
     )
 
     def interrupt():
-        while not (plan.runs[0].workdir / "ready").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), number)
+        for number, after in zip(numbers, ("ready", "asked")):
+            while not (workdir / after).exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.Signals[number])
+        time.sleep(0.2)
+        (workdir / "go").touch()
 
+    number = signal.Signals[numbers[0]]
+    before = signal.signal(number, signal.SIG_DFL)  # it may have been ignored from the start
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(Stopped, match=f"{number.name}: stopped a, seed 0"):
-        execute(plan.runs, lambda line: None)
-    assert (plan.runs[0].workdir / LOG).read_text() == "saved\n"
+    try:
+        with pytest.raises(Stopped, match=f"{number.name}: stopped a, seed 0"):
+            execute(plan.runs, lambda line: None)
+    finally:
+        signal.signal(number, before)
+    assert (workdir / LOG).read_text() == "saved\n"
     assert states(plan) == [State.UNFINISHED, State.WAITING]
 
 

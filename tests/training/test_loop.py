@@ -12,8 +12,10 @@ import pytest
 from tests.training.tiny import differing, tiny, write_pairs
 from vlp_jax.config import load_config
 from vlp_jax.training import loop
+from vlp_jax.training.checkpoint import open_store
 from vlp_jax.training.loop import NonFiniteError, train
 from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.workdir_lock import only_trainer
 
 LONGER = dict(training__steps=9, optimizer__schedule="constant", optimizer__warmup_steps=0)
 SHORTER = LONGER | dict(training__steps=6)
@@ -191,6 +193,35 @@ def test_the_best_evaluated_step_is_kept(tmp_path, capsys):
     found = [(r["step"], r["evaluation/accuracy"]) for r in rows_of(tmp_path) if len(r) == 3]
     assert found == [(2, 0.3), (4, 0.8), (6, None), (8, 0.5)]
     assert "step 4  evaluation: accuracy 0.800  other 1.000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("best", [None, "accuracy"])
+def test_an_evaluation_that_fails_costs_no_checkpoint(tmp_path, best):
+    overrides = SHORTER | dict(training__evaluate_every=3, evaluation__best=best)
+    with pytest.raises(StopIteration):
+        train(tiny("light", **overrides), tmp_path, Figures())
+    assert checkpoints(tmp_path) == [3]
+
+
+def test_a_checkpoint_is_started_before_the_evaluation(tmp_path):
+    def evaluate(experiment, params):
+        started.append([p.name.split(".")[0] for p in (tmp_path / "checkpoints").iterdir()])
+        return {}
+
+    started = []
+    train(tiny("light", **SHORTER | dict(training__evaluate_every=3)), tmp_path, evaluate)
+    assert [sorted(names) for names in started] == [["3"], ["3", "6"]]
+
+
+def test_a_second_training_in_a_workdir_is_refused(finished, copied):
+    half_saved = copied / "checkpoints" / "9.orbax-checkpoint-tmp"
+    half_saved.mkdir()
+    with only_trainer(copied):
+        with pytest.raises(ValueError, match=f"another process trains in .*pid {os.getpid()} "):
+            train(tiny("light", **LONGER), copied)
+        with open_store(copied) as store:
+            assert store.latest_step == 6
+    assert half_saved.exists()  # the other one may be writing it
 
 
 def test_an_unknown_best_figure_is_named(tmp_path):

@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.tiny import Stepper, differing, plain, tiny
+from vlp_jax.objectives.base import Result
+from vlp_jax.objectives.momentum import Queue
 from vlp_jax.training.experiment import assemble, build_objectives
 from vlp_jax.training.state import Meter
 from vlp_jax.training.step import (
     NON_FINITE_SHARE,
     clamp_temperature,
+    collect,
+    push,
     update_meters,
     without_needless_masks,
 )
@@ -109,10 +113,53 @@ def test_the_temperature_is_clamped_before_a_step(experiment):
     assert clamp_temperature(params, {"vqa": objectives["vqa"]}) is params
 
 
+def test_objectives_of_one_kind_have_metrics_of_their_own():
+    settings = {"itm": {}, "random": {"kind": "itm", "negatives": "random"}, "mlm": {}}
+    results = {
+        name: Result(i, {"mlm_accuracy" if name == "mlm" else "itm_accuracy": 0.1 * i})
+        for i, name in enumerate(settings)
+    }
+    metrics = collect(3.0, 5.0, build_objectives(settings), results)
+    assert metrics == pytest.approx(
+        dict(
+            loss=3.0,
+            gradient_norm=5.0,
+            itm_loss=0.0,
+            itm_accuracy=0.0,
+            random_loss=1.0,
+            random_itm_accuracy=0.1,
+            mlm_loss=2.0,
+            mlm_accuracy=0.2,
+        )
+    )
+
+
+def test_contrastive_objectives_share_one_range_of_the_temperature():
+    range_of = lambda *limits: {"kind": "itc", "temperature_range": limits}
+    assert len(build_objectives({"itc": {}, "pairs": range_of(0.001, 0.5)})) == 2
+    with pytest.raises(ValueError) as error:
+        build_objectives({"itc": {}, "pairs": range_of(0.1, 1.0)})
+    assert str(error.value).startswith(
+        "config.objectives.itc.temperature_range = (0.001, 0.5), "
+        "config.objectives.pairs.temperature_range = (0.1, 1.0): these share one"
+    )
+
+
+def test_what_several_contrastive_objectives_give_is_queued_once():
+    vectors = jnp.asarray(np.random.default_rng().normal(size=(3, 2)), jnp.float32)
+    given = dict(image=vectors, text=-vectors, ids=jnp.arange(3))
+    queue = Queue.create(jax.random.key(0), 8, 2)
+    pushed = push(SimpleNamespace(queue=queue), {n: Result(0.0, {}, given) for n in ("itc", "b")})
+    assert int(pushed.pointer) == 3 and pushed.ids.tolist() == [0, 1, 2] + [-100] * 5
+    np.testing.assert_array_equal(pushed.text[:3], -vectors)
+
+
 def test_regions_are_all_shown_where_none_is_to_be_predicted():
     batch = {"region_features": 0, "region_targets": 1, "region_hidden": 2, "text_ids": 3}
     objectives = build_objectives({"mlm": {}, "region_feature": {}})
     assert without_needless_masks(batch, objectives) is batch
+    labels = build_objectives({"region_labels": {"parts": ("object", "attribute")}})
+    assert without_needless_masks(batch, labels) is batch
     words = {"mlm": objectives["mlm"]}
     assert without_needless_masks(batch, words) == {"region_features": 1, "text_ids": 3}
     assert without_needless_masks({"image": 5}, words) == {"image": 5}

@@ -53,7 +53,7 @@ class Stepper:
                 experiment.config, experiment.model, experiment.optimizer, self.mesh, self.names
             )
             shardings = jax.tree.map(lambda x: x.sharding, self.initial)
-            (self._step,) = experiment.compiled_steps(shardings).values()
+            (self._step,) = experiment.jitted_steps(shardings).values()
 
     def step(self, state: TrainState, batch: dict) -> tuple[TrainState, dict[str, float]]:
         """Returns the next state and the step's metrics; `state` stays usable."""

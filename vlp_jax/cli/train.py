@@ -54,6 +54,7 @@ def _evaluator():
         kept[:] = kept or [Bound(experiment.model, params)]
         kept[0].params = params
         found = evaluate(experiment.config, experiment.vocabulary, kept[0]).figures
+        kept[0].params = None  # a copy, with several processes; it must not stay in memory
         return {k: v for k, v in found.items() if isinstance(v, float)}
 
     return figures

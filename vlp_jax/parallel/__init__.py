@@ -1,12 +1,12 @@
 """Devices: the mesh, the logical axis rules, shardings of parameters and batches."""
 
-from vlp_jax.parallel.batch import batch_sharding, put_batch
+from vlp_jax.parallel.batch import batch_sharding, batch_share, put_batch
 from vlp_jax.parallel.context import constrain, use_mesh
 from vlp_jax.parallel.distributed import initialize_distributed
 from vlp_jax.parallel.mesh import MESH_AXES, make_mesh
 from vlp_jax.parallel.report import ParameterSharding, ShardingReport
 from vlp_jax.parallel.rules import DEFAULT_RULES, Rules, validate
-from vlp_jax.parallel.sharding import shardings_for, shardings_like, unbox
+from vlp_jax.parallel.sharding import replicated, shardings_for, shardings_like, unbox
 
 __all__ = [
     "DEFAULT_RULES",
@@ -14,11 +14,13 @@ __all__ = [
     "ParameterSharding",
     "Rules",
     "ShardingReport",
+    "batch_share",
     "batch_sharding",
     "constrain",
     "initialize_distributed",
     "make_mesh",
     "put_batch",
+    "replicated",
     "shardings_for",
     "shardings_like",
     "unbox",

@@ -1,5 +1,6 @@
 """Places host batches on the mesh: axis 0 is split over the `data` and `fsdp` axes."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import jax
@@ -15,8 +16,33 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def batch_share(mesh: Mesh, process: int) -> tuple[int, int]:
+    """Returns which share of every batch a process loads, and of how many: (index, count).
+
+    Processes whose devices hold the same rows, because the `tensor` axis reaches over them, load
+    the same share.
+
+    Raises:
+      ValueError: if the rows of two processes overlap and are not the same.
+    """
+    rows = defaultdict(set)
+    for device, (part,) in batch_sharding(mesh).devices_indices_map((mesh.size,)).items():
+        rows[device.process_index].add((part.start or 0, part.stop))
+    shares = sorted({tuple(sorted(parts)) for parts in rows.values()})
+    if len(set().union(*shares)) < sum(map(len, shares)):
+        local = mesh.size // len(rows)
+        divisors = [size for size in range(1, mesh.size + 1) if mesh.size % size == 0]
+        valid = [str(size) for size in divisors if local % size == 0 or size % local == 0]
+        raise ValueError(
+            f"config.mesh.tensor = {mesh.shape['tensor']} splits a part of the batch over two "
+            f"processes that hold different rows beside it ({len(rows)} processes of {local} "
+            f"devices, mesh {describe_mesh(mesh)}). Valid: {', '.join(valid)}"
+        )
+    return shares.index(tuple(sorted(rows[process]))), len(shares)
+
+
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Makes global arrays [B, ...] from this process's part [B / processes, ...] of a batch.
+    """Makes global arrays [B, ...] from this process's `batch_share` [B / shares, ...] of a batch.
 
     Raises:
       ValueError: if the arrays differ in their number of examples, or the examples of this process

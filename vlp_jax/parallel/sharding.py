@@ -64,6 +64,11 @@ def shardings_like(params_shardings: Any, tree: Any) -> Any:
     return jax.tree_util.tree_map_with_path(choose, tree)
 
 
+def replicated(tree: Any, mesh: Mesh) -> Any:
+    """Returns the global arrays of a tree whole on every device; all processes must call it."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
 def unbox(tree: Any) -> Any:
     """Takes every array or shape out of its box.
 

@@ -1,41 +1,44 @@
-"""One child process at a time, to which SIGTERM and Ctrl-C are passed on."""
+"""One child process at a time, which is told to stop when its parent is, or dies."""
 
+import os
 import signal
 import subprocess
-import threading
+import sys
 from collections.abc import Sequence
 from types import FrameType
 from typing import BinaryIO
 
+from vlp_jax.training.signals import CaughtSignals
 
-class Child:
-    """A context in which signals stop the running child and are remembered in `received`.
+# Asks Linux for SIGTERM when the parent dies, and becomes the command; both outlast `exec`. It is a
+# program, because between fork and exec a process with threads may hang in Python.
+_TIE = f"""
+import ctypes, os, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, {int(signal.SIGTERM)})
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Child(CaughtSignals):
+    """A context in which signals stop the running child.
 
     The child gets SIGTERM, on which a training saves a checkpoint and ends; it leads a session of
-    its own, so that Ctrl-C comes to it only by this way. A second signal ends it at once.
+    its own, so that Ctrl-C comes to it only by this way. A second signal ends it at once. On Linux
+    it gets SIGTERM as well when this process dies without a chance to send it.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    SIGNALS = (*CaughtSignals.SIGNALS, signal.SIGHUP)
 
     def __init__(self):
-        self.received: str | None = None
+        super().__init__()
         self._process: subprocess.Popen | None = None
-        self._previous: dict[int, object] = {}
-
-    def __enter__(self) -> "Child":
-        if threading.current_thread() is threading.main_thread():
-            for number in self.SIGNALS:
-                self._previous[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def run(self, command: Sequence[str], output: BinaryIO) -> int:
         """Runs a command to its end with all that it prints in `output`; returns its status."""
         with subprocess.Popen(
-            command,
+            _tied(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -46,6 +49,15 @@ class Child:
             return self._process.wait()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number).name
-        if self._process is not None:
+        # A closed terminal may send SIGHUP twice, which is no impatience.
+        repeated = self.received is not None and number == signal.SIGHUP
+        super()._receive(number, frame)
+        if self._process is not None and not repeated:
             self._process.terminate()
+
+
+def _tied(command: Sequence[str]) -> list[str]:
+    """Returns a command that does the same and, on Linux, is told when this process dies."""
+    if sys.platform != "linux":
+        return list(command)
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command]

@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,17 @@ from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.base import Objective
-from vlp_jax.parallel import batch_sharding, make_mesh, unbox
+from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, put_batch, unbox
 from vlp_jax.training.optimizer import make_optimizer
 from vlp_jax.training.schedule import Schedule, Task, check_mix, cut_mix, make_schedule
 from vlp_jax.training.sizes import Batches, fill_sizes
 from vlp_jax.training.state import TrainState, make_init, state_shardings
-from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
+from vlp_jax.training.step import (
+    NON_FINITE_SHARE,
+    check_temperature_ranges,
+    flat_name,
+    make_train_step,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +60,8 @@ class Experiment:
         names = {"loss", "gradient_norm", NON_FINITE_SHARE}
         for chosen in self.objectives.values():
             for name, objective in chosen.items():
-                names |= {f"{name}_loss", *objective.metrics}
+                names |= {f"{name}_loss"}
+                names |= {flat_name(name, objective, metric) for metric in objective.metrics}
         return tuple(sorted(names))
 
     def abstract_state(self, metrics: tuple[str, ...]) -> TrainState:
@@ -65,12 +72,26 @@ class Experiment:
         with_sharding = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
         return jax.tree.map(with_sharding, shapes, shardings)
 
-    def compiled_steps(self, shardings: TrainState) -> dict[Task, Any]:
-        """One jitted step for each task; the state is donated, batches are split over the mesh.
+    def compiled_steps(self, state: TrainState) -> dict[tuple[str, Task], Any]:
+        """The compiled step (state, batch) -> (state, metrics) for each source and task it feeds.
 
-        Sources that feed the same task share its step, and its compiled program where their batches
-        have the same fields and shapes.
+        Programs are shared where task, fields and shapes are the same, and compiled side by side,
+        because a compiler uses few cores.
         """
+        steps = self.jitted_steps(jax.tree.map(lambda x: x.sharding, state))
+        programs, lowered = {}, {}
+        for source in self.config.data.sources:
+            batch = put_batch(self.mixture[source].batch(0), self.mesh)
+            shapes = tuple((name, x.shape, str(x.dtype)) for name, x in sorted(batch.items()))
+            for task in self.schedule.tasks[source]:
+                programs[source, task] = task, shapes
+                if (task, shapes) not in lowered:
+                    lowered[task, shapes] = steps[task].lower(state, batch)
+        compiled = dict(zip(lowered, _side_by_side(lambda x: x.compile(), lowered.values())))
+        return {pair: compiled[program] for pair, program in programs.items()}
+
+    def jitted_steps(self, shardings: TrainState) -> dict[Task, Any]:
+        """One jitted step for each task; the state is donated, batches are split over the mesh."""
         return {
             task: jax.jit(
                 self._step(task),
@@ -87,6 +108,13 @@ class Experiment:
         return make_train_step(self.model, objectives, self.optimizer, self.config.training)
 
 
+def _side_by_side(work: Callable, items: Collection) -> list:
+    """Maps in threads; one after the other with several processes, which may have to agree."""
+    threads = 1 if jax.process_count() > 1 else len(items)
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
 def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> Experiment:
     """Returns the experiment with its config resolved; every misfit is a ValueError here.
 
@@ -94,8 +122,8 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     """
     vocabulary = vocabulary or make_vocabulary(config.data)
     mesh = make_mesh(**dataclasses.asdict(config.mesh))
-    hosts = jax.process_count()
-    mixture = make_mixture(config.data, vocabulary, config.seed, jax.process_index(), hosts)
+    share = batch_share(mesh, jax.process_index())
+    mixture = make_mixture(config.data, vocabulary, config.seed, *share)
     batches = {name: mixture[name].batch(0) for name in config.data.sources}
     config, objectives = resolve(config, vocabulary, batches)
     schedule = make_schedule(config.training, objectives, config.seed)
@@ -155,6 +183,7 @@ def build_objectives(settings: Mapping[str, Mapping]) -> dict[str, Objective]:
         args = dict(args)
         cls = OBJECTIVES.get_known(args.pop("kind", name), path)
         built[name] = cls(**checked_fields(cls, args, path))
+    check_temperature_ranges(built)
     return built
 
 

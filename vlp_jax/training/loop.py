@@ -13,7 +13,7 @@ import numpy as np
 
 from vlp_jax.config import ExperimentConfig, nearest, write_config
 from vlp_jax.data.assemble import Vocabulary
-from vlp_jax.parallel import put_batch, use_mesh
+from vlp_jax.parallel import put_batch, replicated, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
 from vlp_jax.training.clock import Clock
 from vlp_jax.training.experiment import Experiment, assemble
@@ -24,6 +24,7 @@ from vlp_jax.training.optimizer import make_schedule
 from vlp_jax.training.progress import Progress
 from vlp_jax.training.schedule import Task
 from vlp_jax.training.state import TrainState, create_state, state_shardings
+from vlp_jax.training.workdir_lock import only_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -62,17 +63,19 @@ def train(
 
     Writes `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints. SIGTERM or Ctrl-C
     saves a checkpoint and returns early. Raises ValueError for a config that does not fit or a
-    workdir that cannot be used, NonFiniteError when the run has diverged.
+    workdir that cannot be used or is in use, NonFiniteError when the run has diverged.
     """
     workdir = Path(workdir)
     best = config.evaluation.best
     with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            stack.enter_context(only_trainer(workdir))
         store = CheckpointStore(workdir, config.training.keep_checkpoints, best)
         stack.callback(store.close)
         experiment = assemble(config, saved_vocabulary(store))
         stack.enter_context(use_mesh(experiment.mesh))
         run = _Run(experiment, workdir, store, evaluate, stack)
-        return run.until_done(stack.enter_context(Interruption(config.training.log_every)))
+        return run.until_done(stack.enter_context(Interruption()))
 
 
 def saved_vocabulary(store: CheckpointStore) -> Vocabulary | None:
@@ -109,14 +112,15 @@ class _Run:
         for line in news:
             self.progress.say(line)
         self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
-        shardings = jax.tree.map(lambda x: x.sharding, self.state)
-        self.steps = experiment.compiled_steps(shardings)
-        self._compiled: set[tuple[str, Task]] = set()
+        self.steps: dict[tuple[str, Task], Any] = {}
         self._last_log = (self.start, time.perf_counter())
 
     def until_done(self, interruption: Interruption) -> RunResult:
         """Runs the remaining steps; returns early when a signal asks for it."""
         stop = None
+        if self.start < self.training.steps:
+            with self.clock.measure("compile"):
+                self.steps = self.experiment.compiled_steps(self.state)
         batches = self.experiment.mixture.iterate(self.start)
         with contextlib.closing(batches):
             for step in range(self.start, self.training.steps):
@@ -175,11 +179,10 @@ class _Run:
         with self.clock.measure("data"):
             batch = put_batch(next(batches), self.experiment.mesh)
         task = self.experiment.schedule.task(step, source)
-        with self.clock.measure("step" if (source, task) in self._compiled else "compile"):
-            self.state, _ = self.steps[task](self.state, batch)
+        with self.clock.measure("step"):
+            self.state, _ = self.steps[source, task](self.state, batch)
             # Waiting here keeps the data time honest; the next batch is already being made.
             jax.block_until_ready(self.state.step)
-        self._compiled.add((source, task))
 
     def _after(self, step: int) -> None:
         training = self.training
@@ -187,11 +190,17 @@ class _Run:
         if step % training.log_every == 0:
             self._log(step)
         self.figures = {}
-        if self.evaluate and training.evaluate_every and step % training.evaluate_every == 0:
-            self._evaluate(step)
-        # Without a checkpoint of its own, a step that was evaluated could not be kept as the best.
-        if step % training.checkpoint_every == 0 or (self.best and self.figures):
+        due = step % training.checkpoint_every == 0
+        # An evaluation that fails costs no checkpoint. Where the best one is kept, figures are
+        # saved with it, so that it comes after them; and every step that was evaluated needs one.
+        if due and not self.best:
             self._save(step)
+        try:
+            if self.evaluate and training.evaluate_every and step % training.evaluate_every == 0:
+                self._evaluate(step)
+        finally:
+            if self.best and (due or self.figures):
+                self._save(step)
 
     def _log(self, step: int) -> None:
         meters, bad = jax.device_get((self.state.meters, self.state.bad_steps))
@@ -218,7 +227,10 @@ class _Run:
 
     def _evaluate(self, step: int) -> None:
         with self.clock.measure("evaluate"):
-            self.figures = self.evaluate(self.experiment, self.state.params)
+            params = self.state.params
+            if jax.process_count() > 1:  # the evaluation reads its results on every host
+                params = replicated(params, self.experiment.mesh)
+            self.figures = self.evaluate(self.experiment, params)
         if self.best and self.best not in self.figures:
             raise ValueError(
                 f'config.evaluation.best = "{self.best}": the evaluation gave no such figure.'

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from vlp_jax.config import TrainingConfig
 from vlp_jax.model import VisionLanguageModel
+from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.base import Objective, Result
 from vlp_jax.objectives.momentum import update_teacher
 from vlp_jax.objectives.views import Views
@@ -52,7 +53,7 @@ def make_train_step(
             queue=push(state, results),
         )
         new = jax.tree.map(functools.partial(jnp.where, good), new, state)
-        metrics = collect(loss, norm, results)
+        metrics = collect(loss, norm, objectives, results)
         return (
             new.replace(
                 step=state.step + 1,
@@ -66,11 +67,14 @@ def make_train_step(
 
 
 def without_needless_masks(batch: Batch, objectives: Mapping[str, Objective]) -> Batch:
-    """Shows all regions where no objective predicts hidden ones.
+    """Shows all regions where no objective predicts what regions show.
 
     So the tasks of a sampled schedule that are about words or pairs see the whole image (UNITER).
     """
-    predicted = any("region_hidden" in objective.reads for objective in objectives.values())
+    predicted = any(
+        "region_hidden" in objective.reads or getattr(objective, "keeps_regions_hidden", False)
+        for objective in objectives.values()
+    )
     if predicted or "region_hidden" not in batch:
         return batch
     rest = {k: v for k, v in batch.items() if k not in ("region_hidden", "region_targets")}
@@ -111,20 +115,51 @@ def clamp_temperature(params: Any, objectives: Mapping[str, Objective]) -> Any:
     return params | {"heads_itc": head | {"temperature": clamped}}
 
 
+def check_temperature_ranges(objectives: Mapping[str, Objective]) -> None:
+    """Raises ValueError unless objectives that share the one temperature give it one range."""
+    ranges = {
+        f"config.objectives.{name}.temperature_range": objective.temperature_range
+        for name, objective in objectives.items()
+        if hasattr(objective, "temperature_range")
+    }
+    if len(set(ranges.values())) > 1:
+        given = ", ".join(f"{path} = {limits}" for path, limits in ranges.items())
+        raise ValueError(f"{given}: these share one learned temperature, so give them one range")
+
+
 def push(state: TrainState, results: Mapping[str, Result]) -> Any:
-    """Returns the queue with this batch's vectors of the teacher, if an objective gives any."""
+    """Returns the queue with this batch's vectors of the teacher, if an objective gives any.
+
+    Several contrastive objectives all give the same vectors, those of the one head.
+    """
     given = [r.enqueue for r in results.values() if r.enqueue]
     if state.queue is None or not given:
         return state.queue
     return state.queue.push(**jax.lax.stop_gradient(given[0]))
 
 
-def collect(loss: Array, norm: Array, results: Mapping[str, Result]) -> dict[str, Array]:
+def collect(
+    loss: Array,
+    norm: Array,
+    objectives: Mapping[str, Objective],
+    results: Mapping[str, Result],
+) -> dict[str, Array]:
     """Returns all metrics of a step under flat names."""
     metrics = {"loss": loss, "gradient_norm": norm}
     for name, result in results.items():
-        metrics |= {f"{name}_loss": result.loss, **result.metrics}
+        metrics[f"{name}_loss"] = result.loss
+        for metric, value in result.metrics.items():
+            metrics[flat_name(name, objectives[name], metric)] = value
     return {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+
+
+def flat_name(name: str, objective: Objective, metric: str) -> str:
+    """Returns what an objective's metric is called beside those of others.
+
+    That is its own name where the objective is called by its kind, as most are. An objective with
+    another name puts it before, so that there can be several of one kind.
+    """
+    return metric if isinstance(objective, OBJECTIVES.get(name, ())) else f"{name}_{metric}"
 
 
 def update_meters(
