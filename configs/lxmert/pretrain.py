@@ -70,7 +70,10 @@ def _optimizer() -> dict:
 def _data() -> dict:
     """Captions of COCO and Visual Genome, and questions of VQA, GQA and Visual Genome.
 
-    The entries of questions have the question as their caption, too.
+    The entries of questions have the question as their caption, too. The original draws from all
+    sentences alike; here a batch comes from one of the two, evenly. `weights` in the proportion of
+    the lists' lengths draw like the original. The answers' loss is in the batches of questions
+    alone; `objectives.vqa.weight` can make up for it (docs/recipes.md).
     """
     names = ("captions", "questions")
     return dict(

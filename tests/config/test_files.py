@@ -274,7 +274,8 @@ def test_config_files_share_code(small, tmp_path):
 def test_options_are_name_and_value():
     texts = ["labels=a=b.tsv", "max_boxes=36", "class_scores=false", "dimension=null", "boxes=none"]
     assert parse_options(texts) == {
-        "labels": "a=b.tsv", "max_boxes": 36, "class_scores": False, "dimension": None, "boxes": "none"
+        "labels": "a=b.tsv", "max_boxes": 36, "class_scores": False, "dimension": None,
+        "boxes": "none",
     }  # fmt: skip
     assert parse_options(["empty="]) == {"empty": ""}
     for text in ("max_boxes", "=3", ""):

@@ -31,6 +31,7 @@ def test_each_source_is_read_in_its_own_order():
     for step in range(25):
         name = mixed.choice(step)
         expected = mixed[name].batch(seen[name])
+        expected["image_id"] = expected["image_id"] * 2 + "ab".index(name)
         seen[name] += 1
         for field, value in mixed.batch(step).items():
             np.testing.assert_array_equal(value, expected[field])
@@ -53,6 +54,32 @@ def test_choices_have_their_shares_and_depend_on_the_seed():
     late_first = mixture()
     assert [late_first.choice(3999), late_first.choice(0)] == [choices[3999], choices[0]]
     assert choices[:50] != [mixture(seed=1).choice(step) for step in range(50)]
+
+
+def test_images_of_different_parts_have_different_ids():
+    mixed, seen = mixture(), {"a": set(), "b": set()}
+    stream = mixed.iterate()
+    for step in range(25):
+        batch = next(stream)
+        assert batch["image_id"].dtype == np.int32
+        seen[mixed.choice(step)].update(batch["image_id"].tolist())
+    stream.close()
+    assert (len(seen["a"]), len(seen["b"])) == (12, 9) and not seen["a"] & seen["b"]
+
+
+def test_the_only_part_keeps_its_ids():
+    pipeline = Pipeline(FakeSource(8, broken={3: {"image_id": -7}}), PROCESSOR, 8)
+    only = Mixture([("a", pipeline, 1)])
+    assert sorted(only.batch(0)["image_id"]) == [-7, 0, 1, 2, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("image_id", [2**30, -1])
+def test_ids_that_do_not_fit_are_refused(image_id):
+    mixed = mixture(broken={4: {"image_id": image_id}})
+    message = f"image_id {image_id} of source b must be from 0 to 1073741823, because .* 2 "
+    with pytest.raises(ValueError, match=message):
+        for step in range(30):
+            mixed.batch(step)
 
 
 def test_skipped_records_carry_the_name_of_their_part():

@@ -55,6 +55,13 @@ def test_unit_length_but_never_nan():
     assert l2_normalise(jnp.ones((1, 2), jnp.bfloat16)).dtype == jnp.float32
 
 
+def test_the_gradient_at_a_zero_vector_is_finite(rng):
+    x = np.stack([np.zeros(3), rng.normal(size=3)]).astype(np.float32)
+    slope = jax.grad(lambda x: (l2_normalise(x) * jnp.array([1.0, 2, 3])).sum())(x)
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(slope[1] @ x[1], 0, atol=1e-5)
+
+
 def test_an_unknown_pooling():
     with pytest.raises(ValueError) as error:
         checked_fields(ContrastiveHead, {"image_pool": "maen"}, "config.model.heads.itc")

@@ -1,6 +1,7 @@
 """Tests of the masked language modelling head and of its tie to the word table."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,6 +26,20 @@ def test_logits(rng, tied):
     exact = hidden @ (table if tied else p["decoder"]).T + p["bias"]
     np.testing.assert_allclose(module.apply(variables, states, table), exact, atol=5e-5)
     assert ("decoder" in p) is not tied
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_logits_of_bfloat16_states_are_not_rounded(rng, tied):
+    states = jnp.asarray(rng.normal(size=(1, 2, 8)), jnp.bfloat16)
+    table = rng.normal(size=(500, 8)).astype(np.float32)
+    module = MaskedTextHead(tied=tied)
+    variables = random_variables(module, rng, states, table)
+    variables["params"]["bias"] = np.zeros(500, np.float32)
+    logits = module.apply(variables, states, table)
+    assert logits.dtype == jnp.float32
+    assert (logits != logits.astype(jnp.bfloat16)).mean() > 0.9
+    slope = jax.grad(lambda s: (module.apply(variables, s, table) ** 2).sum())(states)
+    assert slope.dtype == jnp.bfloat16 and np.isfinite(slope).all()
 
 
 def test_the_tie_trains_the_table(rng):

@@ -23,6 +23,17 @@ def test_linear_is_a_matrix_product(rng):
     np.testing.assert_allclose(Linear(4).apply(variables, x), exact, atol=1e-5)
 
 
+def test_an_output_in_float32_is_not_rounded_to_the_dtype_of_the_input(rng):
+    x = jnp.asarray(rng.normal(size=(2, 50)), jnp.bfloat16)
+    module = Linear(4, output_dtype=jnp.float32)
+    variables = random_variables(module, rng, x)
+    p, y = variables["params"], module.apply(variables, x)
+    kernel = np.asarray(p["kernel"].astype(jnp.bfloat16), np.float64)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, np.asarray(x, np.float64) @ kernel + p["bias"], atol=1e-4)
+    assert Linear(4).apply(variables, x).dtype == jnp.bfloat16
+
+
 def test_linear_without_bias(rng):
     x = rng.normal(size=(2, 5)).astype(np.float32)
     variables = random_variables(Linear(4, use_bias=False), rng, x)

@@ -34,17 +34,18 @@ def test_vectors_are_of_unit_length_and_come_from_the_encodings(albef, batch):
     np.testing.assert_allclose(albef.text_vectors(texts), text, atol=1e-6)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("index", [0, 1])
-def test_match_is_the_log_odds(batch, index):
-    heads = {"itm": {"match_index": index}}
+def test_match_is_the_log_odds(batch, index, classes):
+    heads = {"itm": {"match_index": index, "classes": classes}}
     model = bound(heads=heads)
     texts = model.texts(batch["text_ids"], batch["text_mask"])
     images = model.images(batch)
     fused = jax.jit(lambda p: model.model.apply({"params": p}, texts, images, method="fuse"))
     pooled = np.asarray(fused(model.params).text.states[:, 0])
     dense = model.params["heads_itm"]["dense"]
-    logits = pooled @ dense["kernel"] + dense["bias"]
-    exact = logits[:, index] - logits[:, 1 - index]
+    shares = np.exp(pooled @ dense["kernel"] + dense["bias"])
+    exact = np.log(shares[:, index] / (shares.sum(-1) - shares[:, index]))
     np.testing.assert_allclose(model.match(texts, images), exact, atol=1e-4)
 
 

@@ -67,7 +67,7 @@ def by_hand(own, teacher, queue, ids, temperature, alpha, online=False, share=1.
         taught = [*teacher[other], *queue[other]]
         columns = [*own[other], *queue[other]] if online else taught
         for i, vector in enumerate(own[rows]):
-            same = [found == ids[i] for found in all_ids]
+            same = [s * (found == ids[i]) for found, s in zip(all_ids, shares)]
             soft = row(teacher[rows][i], taught)
             hard = [
                 (1 - smoothing) * p / sum(same) + smoothing * s / sum(shares)
@@ -185,7 +185,7 @@ def test_a_local_batch_is_compared_with_its_own_part(form, implementation):
     parts = [loss(slice(start, start + 2)) for start in (0, 2, 4)]
     assert loss(slice(None), local_batch=2) == pytest.approx(np.mean(parts), rel=1e-5)
     assert loss(slice(None), local_batch=6) == pytest.approx(loss(slice(None)), rel=1e-5)
-    with pytest.raises(ValueError, match="batch of 6 examples cannot be divided.*local_batch = 4"):
+    with pytest.raises(ValueError, match="local_batch = 4 of an .* itc: a batch of 6 examples"):
         loss(slice(None), local_batch=4)
 
 

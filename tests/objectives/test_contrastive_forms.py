@@ -10,18 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.objectives.similarity import random_columns, random_rows
-from vlp_jax.objectives.contrastive_forms import SigmoidForm, SoftmaxForm, positives
+from vlp_jax.objectives.contrastive_forms import SigmoidForm, SoftmaxForm
 from vlp_jax.objectives.similarity_blocks import Block, Scale, compare
 
 FORMS = {"softmax": SoftmaxForm(), "smoothed": SoftmaxForm(0.2), "sigmoid": SigmoidForm()}
 SCALE = Scale(jnp.float32(0.3), jnp.float32(-0.5))
 
 
-def test_positives_share_what_sums_to_one():
+def test_positives_divide_the_target_by_their_share():
     same = np.array([5, 6, 5])[:, None] == np.array([5, 6, 5, -100, 5])[None]
-    third = 1 / 3
-    exact = [[third, 0, third, 0, third], [0, 1, 0, 0, 0], [third, 0, third, 0, third]]
-    np.testing.assert_allclose(positives(same), exact, rtol=1e-6)
+    block = Block(jnp.zeros((3, 5)), None, same, jnp.array([1.0, 1.0, 1.0, 0.5, 0.5]))
+    fives = [0.4, 0, 0.4, 0, 0.2]
+    exact = [fives, [0, 1, 0, 0, 0], fives]
+    np.testing.assert_allclose(SoftmaxForm().targets(block, 0.0), exact, rtol=1e-6)
 
 
 def test_targets_are_mixed_with_the_teachers_distribution():

@@ -16,6 +16,9 @@ class Mixture:
     The choice at a step depends on (seed, step) alone, and a source's batch number is the count
     of earlier steps that chose it; so any step can be made directly and a run can be longer
     without changing its beginning. This is UNITER's task sampling (`data/loader.py`).
+
+    Image ids are `id * parts + number of the part`, as in source "joined": a queue of past batches
+    tells the images of different parts apart.
     """
 
     def __init__(self, parts: Sequence[tuple[str, Pipeline, float]], seed: int = 0):
@@ -64,7 +67,7 @@ class Mixture:
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step."""
         name = self.choice(step)
-        return self._parts[name].batch(self._uses(step)[name])
+        return self._with_own_ids(name, self._parts[name].batch(self._uses(step)[name]))
 
     def iterate(self, start_step: int = 0) -> Iterator[Batch]:
         """Yields the batches from start_step on; every part is read ahead in the background."""
@@ -73,11 +76,26 @@ class Mixture:
         step = start_step
         try:
             while True:
-                yield next(streams[self.choice(step)])
+                name = self.choice(step)
+                yield self._with_own_ids(name, next(streams[name]))
                 step += 1
         finally:
             for stream in streams.values():
                 stream.close()
+
+    def _with_own_ids(self, name: str, batch: Batch) -> Batch:
+        """Returns a part's batch with image ids that no other part has."""
+        parts, ids = len(self._names), batch["image_id"]
+        if parts == 1:
+            return batch
+        most = 2**31 // parts - 1
+        wrong = ids[(ids < 0) | (ids > most)]
+        if wrong.size:
+            raise ValueError(
+                f"image_id {wrong[0]} of source {name} must be from 0 to {most}, because the 32 "
+                f"bits of an id are divided among {parts} sources"
+            )
+        return batch | {"image_id": ids * np.int32(parts) + np.int32(self._names.index(name))}
 
     def _draws(self, chunk: int) -> np.ndarray:
         """Returns the part numbers that the steps of a chunk choose, int [chunk length]."""

@@ -37,8 +37,8 @@ class ViT(nn.Module):
 
     With `stem_width` > 0 two strided convolutions replace the linear patch embedding, which helps
     small models that train briefly (Xiao et al. 2021, "Early convolutions help transformers").
-    `patch_norm` normalises patch embeddings before positions are added to them, as Dual PatchNorm does
-    (Kumar et al. 2023), which keeps positions of deviation `position_std` in sight.
+    `patch_norm` normalises patch embeddings before positions are added to them, as Dual PatchNorm
+    does (Kumar et al. 2023), which keeps positions of deviation `position_std` in sight.
     `distilled` adds a second learned token after [CLS] (DeiT, Touvron et al. 2021, section 4).
     """
 
@@ -98,8 +98,8 @@ class ViT(nn.Module):
             )
         if self.stem_width and self.patch_size % 4:
             raise ValueError(
-                f"patch_size {self.patch_size} is not a multiple of 4, by which the convolutions of "
-                f"stem_width {self.stem_width} shrink the image"
+                f"patch_size {self.patch_size} is not a multiple of 4, by which the convolutions "
+                f"of stem_width {self.stem_width} shrink the image"
             )
         return image
 

@@ -25,7 +25,8 @@ class MatchingHead(nn.Module):
 
     @nn.compact
     def __call__(self, pooled: Float[Array, "b d"]) -> Float[Array, "b c"]:
-        return Linear(self.classes, axes=("embed", None), name="dense")(pooled).astype(jnp.float32)
+        dense = Linear(self.classes, axes=("embed", None), output_dtype=jnp.float32, name="dense")
+        return dense(pooled)
 
 
 @HEADS.register("classifier")
@@ -55,7 +56,8 @@ class Classifier(nn.Module):
             hidden = jax.nn.relu(self._dense("hidden", self.hidden or pooled.shape[-1])(hidden))
             if self.form == "mlp_relu_norm":
                 hidden = LayerNorm(self.epsilon, name="norm")(hidden)
-        return Linear(self.classes, axes=("mlp", None), name="output")(hidden).astype(jnp.float32)
+        output = Linear(self.classes, axes=("mlp", None), output_dtype=jnp.float32, name="output")
+        return output(hidden)
 
     def _dense(self, name: str, width: int) -> Linear:
         return Linear(width, axes=("embed", "mlp"), name=name)

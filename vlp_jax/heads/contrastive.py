@@ -3,6 +3,7 @@
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,10 +12,14 @@ from vlp_jax.layers.projection import Linear
 from vlp_jax.layers.tokens import Tokens
 
 
-def l2_normalise(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """Returns vectors of unit length, in float32; a zero vector stays zero."""
+def l2_normalise(x: Float[Array, "*b d"], least: float = 1e-12) -> Float[Array, "*b d"]:
+    """Returns vectors of unit length, in float32; those shorter than `least` are divided by it.
+
+    So a zero vector stays zero. Its gradient is finite, because no root is differentiated there.
+    """
     x = x.astype(jnp.float32)
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+    squared = jnp.square(x).sum(-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, least**2))
 
 
 @HEADS.register("itc")

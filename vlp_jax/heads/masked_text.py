@@ -38,6 +38,6 @@ class MaskedTextHead(nn.Module):
                 f"head mlm is tied to word embeddings of width {word_table.shape[-1]} and cannot "
                 f"read text states of width {width}"
             )
-        logits = jnp.einsum("bld,vd->blv", hidden, word_table.astype(hidden.dtype))
-        bias = self.param("bias", zeros_init("vocab"), (word_table.shape[0],))
-        return logits.astype(jnp.float32) + bias
+        table = word_table.astype(hidden.dtype)
+        logits = jnp.einsum("bld,vd->blv", hidden, table, preferred_element_type=jnp.float32)
+        return logits + self.param("bias", zeros_init("vocab"), (word_table.shape[0],))

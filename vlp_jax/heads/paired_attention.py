@@ -57,5 +57,5 @@ class PairedAttentionHead(nn.Module):
             joined = nn.Dropout(self.dropout)(joined, deterministic=deterministic)
             pooled.append(pool(Tokens(joined, own.mask), deterministic=deterministic))
             self.sow("intermediates", f"{name}_pooled", pooled[-1])
-        output = Linear(self.classes, axes=("embed", None), name="output")
-        return output(jnp.concatenate(pooled, axis=-1)).astype(jnp.float32)
+        output = Linear(self.classes, axes=("embed", None), output_dtype=jnp.float32, name="output")
+        return output(jnp.concatenate(pooled, axis=-1))

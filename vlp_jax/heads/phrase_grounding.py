@@ -25,7 +25,7 @@ class PhraseGroundingHead(nn.Module):
     def __call__(self, phrases: Float[Array, "b p d"], regions: Tokens) -> Float[Array, "b p r"]:
         query = Linear(self.width, axes=("embed", None), name="query")(phrases)
         key = Linear(self.width, axes=("embed", None), name="key")(regions.states)
-        scores = jnp.einsum("bpk,brk->bpr", query, key).astype(jnp.float32)
+        scores = jnp.einsum("bpk,brk->bpr", query, key, preferred_element_type=jnp.float32)
         return scores / jnp.sqrt(float(self.width)) + attention_bias(regions.mask)[:, 0]
 
 

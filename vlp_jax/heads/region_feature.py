@@ -33,6 +33,6 @@ class RegionFeatureHead(nn.Module):
             )
         hidden = gelu(Linear(width, axes=("embed", None), name="transform")(states))
         hidden = LayerNorm(self.epsilon, name="norm")(hidden)
-        features = jnp.einsum("brd,fd->brf", hidden, feature_table.astype(hidden.dtype))
-        bias = self.param("bias", zeros_init("patch"), (feature_table.shape[0],))
-        return features.astype(jnp.float32) + bias
+        table = feature_table.astype(hidden.dtype)
+        features = jnp.einsum("brd,fd->brf", hidden, table, preferred_element_type=jnp.float32)
+        return features + self.param("bias", zeros_init("patch"), (feature_table.shape[0],))

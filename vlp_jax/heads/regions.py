@@ -1,5 +1,7 @@
 """What each region shows, predicted from its fused state: labels and features of the detector."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -33,8 +35,5 @@ class RegionLabelHead(nn.Module):
         activate = ACTIVATIONS.get_known(self.activation)
         hidden = LayerNorm(self.epsilon, name="norm")(activate(transform(states)))
         sizes = {"object": self.objects, "attribute": self.attributes, "feature": self.features}
-        return {
-            name: Linear(size, axes=("embed", None), name=name)(hidden).astype(jnp.float32)
-            for name, size in sizes.items()
-            if size
-        }
+        linear = functools.partial(Linear, axes=("embed", None), output_dtype=jnp.float32)
+        return {name: linear(size, name=name)(hidden) for name, size in sizes.items() if size}

@@ -21,8 +21,8 @@ class RegionScoreHead(nn.Module):
     @nn.compact
     def __call__(self, image: Tokens, *, deterministic: bool = True) -> Float[Array, "b r"]:
         states = nn.Dropout(self.dropout)(image.states, deterministic=deterministic)
-        scores = Linear(1, axes=("embed", None), name="output")(states)[..., 0]
-        return scores.astype(jnp.float32) + jnp.where(image.mask, 0.0, MASKED_SCORE)
+        output = Linear(1, axes=("embed", None), output_dtype=jnp.float32, name="output")
+        return output(states)[..., 0] + jnp.where(image.mask, 0.0, MASKED_SCORE)
 
 
 @HEADS.register("word_scores")
@@ -36,4 +36,5 @@ class WordScoreHead(nn.Module):
     @nn.compact
     def __call__(self, text: Tokens, *, deterministic: bool = True) -> Float[Array, "b l"]:
         states = nn.Dropout(self.dropout)(text.states, deterministic=deterministic)
-        return Linear(1, axes=("embed", None), name="output")(states)[..., 0].astype(jnp.float32)
+        output = Linear(1, axes=("embed", None), output_dtype=jnp.float32, name="output")
+        return output(states)[..., 0]

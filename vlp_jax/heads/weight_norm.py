@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
@@ -13,10 +14,12 @@ class WeightNormLinear(nn.Module):
     """x · (g · V / ‖V‖) + b with one learned magnitude g for the whole matrix.
 
     That is torch's `weight_norm(..., dim=None)`: ‖V‖ is the Frobenius norm and g a scalar.
+    `output_dtype` is as in `Linear`.
     """
 
     features: int
     axes: tuple[str | None, str | None] = ("embed", "mlp")
+    output_dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
@@ -26,7 +29,8 @@ class WeightNormLinear(nn.Module):
         magnitude = self.param("magnitude", lambda key: norm)
         bias = self.param("bias", zeros_init(self.axes[1]), (self.features,))
         kernel = (direction * (magnitude / norm)).astype(x.dtype)
-        return jnp.einsum("...i,io->...o", x, kernel) + bias.astype(x.dtype)
+        y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
+        return y + bias.astype(y.dtype)
 
 
 @HEADS.register("weight_norm_classifier")
@@ -46,5 +50,7 @@ class WeightNormClassifier(nn.Module):
         expand = WeightNormLinear(self.hidden or 2 * pooled.shape[-1], name="hidden")
         hidden = jax.nn.relu(expand(pooled))
         hidden = nn.Dropout(self.dropout)(hidden, deterministic=deterministic)
-        output = WeightNormLinear(self.classes, axes=("mlp", None), name="output")
-        return output(hidden).astype(jnp.float32)
+        output = WeightNormLinear(
+            self.classes, axes=("mlp", None), output_dtype=jnp.float32, name="output"
+        )
+        return output(hidden)

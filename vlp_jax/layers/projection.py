@@ -6,6 +6,7 @@ for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural sh
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 # BERT (Devlin et al. 2019, appendix A.2) and all six models here draw weights from N(0, 0.02).
@@ -23,18 +24,24 @@ def zeros_init(*axes: str | None):
 
 
 class Linear(nn.Module):
-    """Maps the last axis: [..., in] -> [..., features], in the dtype of its input."""
+    """Maps the last axis: [..., in] -> [..., features], in the dtype of its input.
+
+    With an `output_dtype` the factors keep that of the input and what they give is not rounded to
+    it: logits in float32 from bfloat16 states.
+    """
 
     features: int
     axes: tuple[str | None, str | None] = ("embed", "mlp")
     use_bias: bool = True
+    output_dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         kernel = self.param("kernel", kernel_init(*self.axes), (x.shape[-1], self.features))
-        y = jnp.einsum("...i,io->...o", x, kernel.astype(x.dtype))
+        kernel = kernel.astype(x.dtype)
+        y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
         if self.use_bias:
-            y = y + self.param("bias", zeros_init(self.axes[1]), (self.features,)).astype(x.dtype)
+            y = y + self.param("bias", zeros_init(self.axes[1]), (self.features,)).astype(y.dtype)
         return y
 
 

@@ -119,10 +119,10 @@ class Bound:
 
 
 def match_log_odds(model: Model, text: Tokens, image: Tokens) -> Float[Array, "b"]:
-    """Returns the matching head's logit of "match" minus that of "mismatch"."""
+    """Returns the log odds of "match" against all other classes of the matching head together."""
     logits = model.match_logits(model.fuse(text, image))
     index = model.head("itm").match_index
-    return logits[:, index] - logits[:, 1 - index]
+    return logits[:, index] - jax.nn.logsumexp(jnp.delete(logits, index, axis=1), axis=1)
 
 
 def _attention_heat(model: Model, params: Any, text: Tokens, image: Tokens) -> Array:

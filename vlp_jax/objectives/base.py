@@ -27,7 +27,8 @@ class Objective(Protocol):
 
     Class attributes: `reads`, the batch fields it needs besides those of the vision encoder;
     `heads`, the heads that the model must have; `metrics`, the names of the metrics it gives
-    beside its loss. Every objective has a `weight`.
+    beside its loss. Every objective has a `weight`. Hidden regions are shown to a step none of
+    whose objectives reads `region_hidden` or has `keeps_regions_hidden` = True.
     """
 
     weight: float

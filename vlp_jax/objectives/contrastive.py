@@ -93,9 +93,10 @@ class ContrastiveObjective:
     rows 0 to n - 1 being the first part. ALBEF's parts are the 64 rows of a device; here they do
     not depend on the number of devices.
 
-    With `queue_ramp` a queue column counts as a fraction of one that grows with the distillation
-    ramp. In the first steps encoders change so fast that old vectors can be told from new ones by
-    their age alone, and a short run would learn nothing else.
+    With `queue_ramp` a queue column counts as a fraction of one, among all columns and among the
+    positives, that grows with the distillation ramp. In the first steps encoders change so fast
+    that old vectors can be told from new ones by their age alone, and a short run would learn
+    nothing else.
 
     `implementation` = "plain" makes the whole matrix of similarities, "ring" a block of it at a
     time while the columns go round the devices: the same numbers from a fraction of the memory.
@@ -173,8 +174,8 @@ def _by_parts(loss_of: Callable[[Vectors], Array], vectors: Vectors, local: int 
     size = len(vectors.ids)
     if size % local:
         raise ValueError(
-            f"a batch of {size} examples cannot be divided into parts of "
-            f"config.objectives.itc.local_batch = {local}"
+            f"local_batch = {local} of an objective of kind itc: a batch of {size} examples cannot "
+            "be divided into parts of that size"
         )
     parts = jax.tree.map(lambda x: x.reshape(size // local, local, *x.shape[1:]), vectors)
     return jax.vmap(loss_of)(parts).mean()

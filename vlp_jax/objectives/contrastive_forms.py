@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from vlp_jax.objectives.base import soft_cross_entropy
 from vlp_jax.objectives.similarity_blocks import ABSENT, Block
@@ -39,8 +39,8 @@ class Form(Protocol):
 class SoftmaxState:
     """Σ exp(x - peak) over own and over teacher's logits, and sums of own logits, of each row.
 
-    `agreed` weighs own logits by exp(teacher's logit - taught_peak), `right` sums those of the
-    positives, of which there are `rights`, and `even` those of all columns by their share.
+    `agreed` weighs own logits by exp(teacher's logit - taught_peak), `right` and `even` weigh those
+    of the positives and of all columns by their share; the shares sum to `rights` and to `shares`.
     """
 
     peak: Float[Array, "n"]
@@ -58,8 +58,9 @@ class SoftmaxState:
 class SoftmaxForm:
     """Cross-entropy of the columns' softmax against targets that sum to one over them.
 
-    A target is shared by all positives; `smoothing` of it goes to all columns, by their share, and
-    `alpha` of what results is replaced by the teacher's softmax (ALBEF, equation 6).
+    A target is divided among all positives by their share; `smoothing` of it goes to all columns,
+    by their share as well, and `alpha` of what results is replaced by the teacher's softmax (ALBEF,
+    equation 6).
     """
 
     smoothing: float = 0.0
@@ -71,15 +72,15 @@ class SoftmaxForm:
 
     def targets(self, block: Block, alpha: Array) -> Float[Array, "n m"]:
         """Returns what the softmax should be."""
-        hard = self._hard(block, block.same.sum(-1), block.share.sum(keepdims=True))
+        hard = self._hard(block, block.positives.sum(-1), block.share.sum(keepdims=True))
         if block.taught is None:
             return hard
         soft = jax.nn.softmax(_counted(block.taught, block.share))
         return alpha * soft + (1 - alpha) * hard
 
     def _hard(self, block: Block, rights: Array, shares: Array) -> Float[Array, "n m"]:
-        """Returns the targets without a teacher, given the numbers of positives and of columns."""
-        hard = positives(block.same, rights)
+        """Returns the targets without a teacher; `rights` and `shares` are sums over all blocks."""
+        hard = block.positives / rights[:, None]
         if not self.smoothing:
             return hard
         return (1 - self.smoothing) * hard + self.smoothing * block.share / shares[:, None]
@@ -94,11 +95,12 @@ class SoftmaxForm:
         del alpha
         own = _counted(block.logits, block.share)
         peak = jnp.maximum(state.peak, own.max(-1))
+        positives = block.positives
         changes = dict(
             peak=peak,
             total=state.total * jnp.exp(state.peak - peak) + jnp.exp(own - peak[:, None]).sum(-1),
-            right=state.right + jnp.where(block.same, own, 0.0).sum(-1),
-            rights=state.rights + block.same.sum(-1),
+            right=state.right + (own * positives).sum(-1),
+            rights=state.rights + positives.sum(-1),
         )
         if self.smoothing:
             changes["even"] = state.even + (own * block.share).sum(-1)
@@ -173,12 +175,6 @@ class SigmoidForm:
         """Returns the block's part of the loss itself."""
         del state
         return self.whole(block, alpha).sum()
-
-
-def positives(same: Bool[Array, "n m"], rights: Array | None = None) -> Float[Array, "n m"]:
-    """Returns weights of the positives that sum to one; a row has `rights` of them, here or not."""
-    rights = same.sum(-1) if rights is None else rights
-    return same / rights[:, None].astype(jnp.float32)
 
 
 def _counted(logits: Float[Array, "n m"], share: Float[Array, "m"]) -> Float[Array, "n m"]:

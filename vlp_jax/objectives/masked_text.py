@@ -14,7 +14,10 @@ from vlp_jax.objectives.views import Views
 
 
 def token_losses(model: VisionLanguageModel, states: Array, labels: Array) -> tuple[Array, Array]:
-    """Returns cross-entropy and correctness per position [B, L]; unlabelled ones count for 0."""
+    """Returns cross-entropy and correctness per position [B, L], for the caller to mask.
+
+    Where a label is negative, that is none, the loss is the one of word 0 and correctness False.
+    """
     logits = model.word_logits(states)
     losses = cross_entropy(logits, jnp.maximum(labels, 0))
     return losses, jnp.argmax(logits, -1) == labels

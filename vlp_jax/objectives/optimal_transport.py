@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from vlp_jax.heads.contrastive import l2_normalise
 from vlp_jax.layers.tokens import Tokens
 
 _LEAST_NORM = 1e-5
@@ -35,7 +36,8 @@ def transport_distance(
 def transport_cost(text: Tokens, image: Tokens) -> Float[Array, "b m n"]:
     """Returns one minus the cosine of each word and region; zero where one of them is padding."""
     both = text.mask[:, :, None] & image.mask[:, None, :]
-    cosine = jnp.einsum("bmd,bnd->bmn", _unit(text.states), _unit(image.states))
+    words, regions = (l2_normalise(x.states, _LEAST_NORM) for x in (text, image))
+    cosine = jnp.einsum("bmd,bnd->bmn", words, regions)
     return jnp.where(both, 1 - cosine, 0.0)
 
 
@@ -66,10 +68,3 @@ def transport_plan(
     start = both.astype(jnp.float32), jnp.where(rows, 1 / row_count, 0.0)
     plan, _ = jax.lax.fori_loop(0, iterations, step, start)
     return jnp.where(both, plan, 0.0)
-
-
-def _unit(states: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-    """Scales to unit length in float32; the gradient at a zero vector is finite."""
-    states = states.astype(jnp.float32)
-    squared = jnp.square(states).sum(-1, keepdims=True)
-    return states * jax.lax.rsqrt(jnp.maximum(squared, _LEAST_NORM**2))

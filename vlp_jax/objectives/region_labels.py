@@ -55,6 +55,8 @@ class RegionLabelsObjective:
     confidence; the paper speaks of hidden ones, and `masked_only` leaves the others out. Features
     (smooth L1) count in hidden regions. Each of the `parts` is a mean over all regions, times
     `scale`. `text` and `head` are as in `HiddenRegionObjective`.
+
+    Regions stay hidden where the data hides some, whether or not the `parts` read which they are.
     """
 
     weight: float = 1.0
@@ -63,6 +65,8 @@ class RegionLabelsObjective:
     scale: float = LOSS_SCALE
     text: Literal["clean", "masked"] = "masked"
     head: str = "region_labels"
+
+    keeps_regions_hidden = True
 
     @property
     def reads(self) -> frozenset[str]:

@@ -53,6 +53,11 @@ class Block:
     same: Bool[Array, "n m"]
     share: Float[Array, "m"]
 
+    @property
+    def positives(self) -> Float[Array, "n m"]:
+        """How much each column counts as a positive of each row: its share, or zero."""
+        return self.same * self.share
+
 
 def compare(rows: Rows, columns: Columns, scale: Scale) -> Block:
     """Returns the block of these rows and columns; the teacher's logits pass no gradient.

@@ -9,7 +9,7 @@ from vlp_jax.heads.contrastive import l2_normalise
 from vlp_jax.objectives.answer_text import answer_text_losses, weighted_answer_loss
 from vlp_jax.objectives.base import distilled_cross_entropy, labelled_mean, masked_mean
 from vlp_jax.objectives.contrastive import ContrastiveObjective, Vectors, contrastive_loss
-from vlp_jax.objectives.contrastive_forms import SoftmaxForm, positives
+from vlp_jax.objectives.contrastive_forms import SoftmaxForm
 from vlp_jax.objectives.momentum import Queue, update_teacher
 from vlp_jax.objectives.sampling import negative_weights
 from vlp_jax.objectives.similarity_blocks import Columns, Rows, Scale, compare
@@ -82,7 +82,7 @@ def _contrast(
         "loss": contrastive_loss(loss_of, vectors, queue),
         **dict(zip(("sim_i2t", "sim_t2i"), (block.logits for block in blocks))),
         **dict(zip(("targets_i2t", "targets_t2i"), (form.targets(x, alpha) for x in blocks))),
-        "hard_targets": positives(blocks[0].same),
+        "hard_targets": form.targets(blocks[0], 0.0),
         "idx_queue": pushed.ids[None],
         **_queue_outputs(pushed),
     }
