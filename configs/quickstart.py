@@ -46,12 +46,12 @@ def get_config(argument: str = "") -> ml_collections.ConfigDict:
         groups=(dict(pattern="temperature", learning_rate=0.05, weight_decay=0.0),),
     )
     config.training = dict(
-        steps=700,
+        steps=560,
         momentum=0.9,
         queue_size=256,
         distillation_warmup=1000,
         log_every=20,
-        checkpoint_every=350,
+        checkpoint_every=280,
     )
     config.evaluation = dict(
         batch_size=64,
@@ -109,8 +109,8 @@ def _model() -> dict:
 def _tasks() -> dict:
     """What is measured at the end, on splits that training does not see."""
     return dict(
-        retrieval=dict(split="test", limit=512, rerank=16, similarity_weight=3.0),
-        novel=dict(kind="retrieval", split="novel", limit=256, rerank=16, similarity_weight=3.0),
+        retrieval=dict(split="test", limit=512, rerank=10, similarity_weight=3.0),
+        novel=dict(kind="retrieval", split="novel", limit=256, rerank=10, similarity_weight=3.0),
         near_miss=dict(split="test", limit=512),
         scene_vqa=dict(kind="vqa", source="emoji_scenes", limit=1024),
         easy_vqa=dict(kind="vqa", source="easy_vqa", limit=None),
