@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,15 @@ def test_the_named_checkpoint_is_read_and_any_other_only_without_it(bundle):
     assert read_bundle(bundle).checkpoint.name == "checkpoint.pth"
     edit_config(bundle, checkpoint_file="../../elsewhere.pth")
     assert read_bundle(bundle).checkpoint.parent == bundle
+
+
+def test_a_header_that_ends_within_a_word_is_damage(tmp_path):
+    """NumPy parses headers as Python, whose tokenizer has errors of its own."""
+    header = b"{'descr': '<f4', 'fortran_order': False, 'sha\n"
+    with zipfile.ZipFile(tmp_path / "inputs.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError, match="inputs.npz is damaged"):
+        _read_arrays(tmp_path / "inputs.npz")
 
 
 @given(data=st.data())
