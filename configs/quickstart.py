@@ -99,9 +99,7 @@ def _model() -> dict:
         fusion_args=dict(layers=2, **block),
         pooler="mean",
         # A mean over tokens, because in a short run [CLS] does not learn where to look.
-        heads=dict(
-            itc=dict(width=64, image_pool="mean", text_pool="mean"), itm={}, mlm={}, vqa={}
-        ),
+        heads=dict(itc=dict(width=64, image_pool="mean", text_pool="mean"), itm={}, mlm={}, vqa={}),
         init_std=0.05,
     )
 

@@ -25,9 +25,7 @@ def get_config(argument: str = "") -> dict:
         init_from=(dict(path="weights/bert-base-uncased", kind="bert"),),  # --model_name_or_path
         data=_data("oscarplus" if variant else "oscar") | dict(batch_size=BATCH[variant]),
         # oscar/modeling/modeling_bert.py: the sum of two
-        objectives=dict(
-            mlm=dict(weight=1.0), contrastive_tags=dict(weight=1.0, text="masked")
-        ),
+        objectives=dict(mlm=dict(weight=1.0), contrastive_tags=dict(weight=1.0, text="masked")),
         optimizer=_optimizer(),
         training=dict(
             steps=STEPS[variant],

@@ -24,9 +24,7 @@ def get_config(argument: str = "") -> dict:
         init_from=_weights(),
         data=_data(),
         # pytorch_pretrained_bert/modeling.py: the sum of two, no_next_sentence is off
-        objectives=dict(
-            mlm=dict(weight=1.0), sentence_image=dict(weight=1.0, text="masked")
-        ),
+        objectives=dict(mlm=dict(weight=1.0), sentence_image=dict(weight=1.0, text="masked")),
         optimizer=_optimizer(),
         training=dict(steps=STEPS, dtype="float32", log_every=100, checkpoint_every=5000),
         evaluation=recipe.tasks("mlm"),

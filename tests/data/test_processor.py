@@ -106,9 +106,7 @@ def test_tags_follow_the_caption_as_second_segment():
 def test_it_can_be_pickled():
     copy = pickle.loads(pickle.dumps(processor(augment="albef")))
     record = FakeSource()[5]
-    ours, theirs = (
-        p(record, np.random.default_rng(1)) for p in (processor(augment="albef"), copy)
-    )
+    ours, theirs = (p(record, np.random.default_rng(1)) for p in (processor(augment="albef"), copy))
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name])
 
@@ -164,9 +162,7 @@ def test_foil_is_one_of_the_records_where_the_source_gives_any():
     tokenizer = Tokenizer.fit(record["captions"] + record["foils"])
     provides = frozenset({"image", "caption", "foils"})
     make = Processor(tokenizer, provides, image_size=8, text_length=8, foils=True)
-    seen = {
-        tokenizer.decode(make(record, np.random.default_rng(i))["foil_ids"]) for i in range(20)
-    }
+    seen = {tokenizer.decode(make(record, np.random.default_rng(i))["foil_ids"]) for i in range(20)}
     assert seen == set(record["foils"])
     without = Processor(tokenizer, frozenset({"image", "caption"}), image_size=8, foils=True)
     assert "foil_ids" not in without(record, np.random.default_rng(0))

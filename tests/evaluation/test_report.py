@@ -19,7 +19,7 @@ from vlp_jax.evaluation.report_content import (
 )
 from vlp_jax.evaluation.summary import TableRow
 
-NASTY = '<script>alert("x")</script> & \'a\' $body'
+NASTY = "<script>alert(\"x\")</script> & 'a' $body"
 VOID = {"meta", "img", "br", "link"}
 
 

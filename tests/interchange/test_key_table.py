@@ -61,8 +61,10 @@ def assert_same(given, expected):
 
 
 def test_linear_weight_is_transposed_and_bias_is_not():
-    params = to_params({"a.weight": np.array([[1, 2, 3], [4, 5, 6]]), "a.bias": np.array([7, 8])},
-                       key_table(linear("a", "b")))
+    params = to_params(
+        {"a.weight": np.array([[1, 2, 3], [4, 5, 6]]), "a.bias": np.array([7, 8])},
+        key_table(linear("a", "b")),
+    )
     np.testing.assert_array_equal(params["b"]["kernel"], [[1, 4], [2, 5], [3, 6]])
     np.testing.assert_array_equal(params["b"]["bias"], [7, 8])
     assert params["b"]["kernel"].dtype == np.float32
@@ -222,8 +224,14 @@ def test_a_table_that_is_no_bijection_is_an_error(kind, second):
 def test_gradients_take_the_same_way_back():
     state = small_state()
     params = to_params(state, SMALL)
-    double = to_published({"fc": {k: 2 * v for k, v in params["fc"].items()},
-                           "ln": params["ln"], "word": params["word"]}, SMALL)
+    double = to_published(
+        {
+            "fc": {k: 2 * v for k, v in params["fc"].items()},
+            "ln": params["ln"],
+            "word": params["word"],
+        },
+        SMALL,
+    )
     np.testing.assert_array_equal(double["fc.weight"], 2 * state["fc.weight"])
 
 

@@ -11,9 +11,7 @@ from vlp_jax.interchange.conversion import to_params, to_published
 from vlp_jax.interchange.one_tower_vit import fit_vit, vit_args, vit_naming, vit_table
 from vlp_jax.layers.interpolation import resize_position_grid
 
-ARGS = dict(
-    image_size=12, patch_size=4, width=6, layers=2, heads=3, mlp_width=5, distilled=False
-)
+ARGS = dict(image_size=12, patch_size=4, width=6, layers=2, heads=3, mlp_width=5, distilled=False)
 MARKS = {
     "timm": ["patch_embed.proj.weight"],
     "huggingface": [

@@ -46,8 +46,6 @@ def random_columns(rng: np.random.Generator, count: int, rows: int, taught: bool
     return Columns(unit(rng, count), soft, ids[order].astype(np.int32), share[order])
 
 
-def views_of(
-    ids: Any, image: Any, text: Any, temperature: Any = 0.5, bias: Any = 0.0
-) -> FakeViews:
+def views_of(ids: Any, image: Any, text: Any, temperature: Any = 0.5, bias: Any = 0.0) -> FakeViews:
     """Returns views of a batch with these ids and vectors."""
     return FakeViews({"image_id": ids}, image, text, temperature, bias=bias)

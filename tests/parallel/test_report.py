@@ -43,7 +43,7 @@ def test_very_many_groups_stay_short():
 
 
 def test_equal_fallbacks_of_layers_are_counted():
-    fallback = ('dimension 1 "heads" of size 5 by \'tensor\'=2',)
+    fallback = ("dimension 1 \"heads\" of size 5 by 'tensor'=2",)
     layers = tuple(parameter(f"layer_{i}/k", fallbacks=fallback) for i in range(3))
     text = ShardingReport("m", layers, ()).text()
     assert "  layer_*/k: dimension 1 \"heads\" of size 5 by 'tensor'=2 (×3)" in text

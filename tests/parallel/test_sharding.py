@@ -78,9 +78,7 @@ def test_works_inside_of_a_mesh_too(mesh):
 def test_indivisible_heads_fall_back_and_are_reported(mesh):
     shardings, report = shardings_for(abstract(heads=5), mesh)
     assert shardings["params"]["split"].spec == P("fsdp", None, None)
-    assert report.fallbacks == (
-        "params/split: dimension 1 \"heads\" of size 5 by 'tensor'=2",
-    )
+    assert report.fallbacks == ("params/split: dimension 1 \"heads\" of size 5 by 'tensor'=2",)
     assert report.fallbacks[0] in report.text()
 
 
@@ -121,9 +119,7 @@ def test_moments_follow_their_parameters(mesh, optimizer):
 
 def test_masked_and_factored_states_get_valid_shardings(mesh):
     params = {"params": {"w": jnp.ones((256, 128)), "b": jnp.ones((128,))}}
-    boxes = jax.tree.map(
-        lambda x: nn.LogicallyPartitioned(x, ("embed", "mlp")[-x.ndim :]), params
-    )
+    boxes = jax.tree.map(lambda x: nn.LogicallyPartitioned(x, ("embed", "mlp")[-x.ndim :]), params)
     shardings, _ = shardings_for(boxes, mesh)
     mask = {"params": {"w": True, "b": False}}
     optimizer = optax.chain(optax.masked(optax.adam(0.1), mask), optax.adafactor(0.1))

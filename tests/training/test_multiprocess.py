@@ -22,9 +22,7 @@ SETTINGS = {"training.steps": STEPS, "training.log_every": 2, "training.checkpoi
 DEADLINE = 600  # seconds, for a machine that has much else to do
 
 
-def start(
-    workdir: Path, *more: str, mesh: str = "fsdp=2", devices: int = 2
-) -> subprocess.Popen:
+def start(workdir: Path, *more: str, mesh: str = "fsdp=2", devices: int = 2) -> subprocess.Popen:
     overrides = [f"--config.{name}={value}" for name, value in SETTINGS.items()]
     config = ["--config", f"{CONFIG}:pairs", "--workdir", workdir, f"--config.mesh.{mesh}"]
     return subprocess.Popen(

@@ -153,9 +153,10 @@ def test_a_published_model_fills_what_the_model_shares_with_it():
 def test_own_layouts_are_known_inside_of_a_mesh():
     published = ZOO["uniter_source_text"]
     with use_mesh(make_mesh()):
-        assert published.table(published.config).paths == flatten_dict(
-            abstract_shapes(build_model(published.config)), sep="/"
-        ).keys()
+        assert (
+            published.table(published.config).paths
+            == flatten_dict(abstract_shapes(build_model(published.config)), sep="/").keys()
+        )
 
 
 def save_run(workdir, params, vocabulary=VOCABULARY, **model) -> dict[str, str]:

@@ -35,12 +35,16 @@ class Body(nn.Module):
         states, layers = torch.cat([text, image], 1), {}
         for i, layer in enumerate(self.encoder.layer):
             states = layers[f"layer_{i}"] = layer(states, bias)
-        return states, self.pooler(states), {
-            "text_embedding": text,
-            "image_embedding": image,
-            "sequence_output": states,
-            **layers,
-        }
+        return (
+            states,
+            self.pooler(states),
+            {
+                "text_embedding": text,
+                "image_embedding": image,
+                "sequence_output": states,
+                **layers,
+            },
+        )
 
 
 class Oscar(nn.Module):

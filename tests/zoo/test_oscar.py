@@ -189,9 +189,12 @@ def test_four_box_numbers_give_the_six_that_a_published_vector_ends_with():
         "region_features": jnp.asarray(rng.standard_normal((2, 3, 16)), jnp.float32),
         "region_mask": jnp.ones((2, 3), bool),
     }
-    encode = lambda b: model.apply(
-        {"params": params}, batch | {"region_boxes": jnp.asarray(b, jnp.float32)},
-        method=type(model).encode_image,
-    ).states
+    encode = lambda b: (
+        model.apply(
+            {"params": params},
+            batch | {"region_boxes": jnp.asarray(b, jnp.float32)},
+            method=type(model).encode_image,
+        ).states
+    )
     full = np.concatenate([boxes, size], -1)
     np.testing.assert_allclose(encode(boxes), encode(full), atol=1e-5)

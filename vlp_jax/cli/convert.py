@@ -1,7 +1,7 @@
 """Convert published weights: read any layout, write safetensors or a Hugging Face directory.
 
-  vlp-jax convert --model albef --weights ALBEF.pth --to albef.safetensors
-  vlp-jax convert --model lxmert --weights model_LXRT.pth --to lxmert-directory --format huggingface
+vlp-jax convert --model albef --weights ALBEF.pth --to albef.safetensors
+vlp-jax convert --model lxmert --weights model_LXRT.pth --to lxmert-directory --format huggingface
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Check region features of any published format, or convert them to ArrayRecord files.
 
-  vlp-jax data check --store lxmert_tsv --features "train2014_obj36.tsv,val2014_obj36.tsv"
-  vlp-jax data convert --store uniter_lmdb --features coco_train2014 --to coco.regions --half
-  vlp-jax data check --store oscar_tsv --features features.tsv --option labels=predictions.tsv
+vlp-jax data check --store lxmert_tsv --features "train2014_obj36.tsv,val2014_obj36.tsv"
+vlp-jax data convert --store uniter_lmdb --features coco_train2014 --to coco.regions --half
+vlp-jax data check --store oscar_tsv --features features.tsv --option labels=predictions.tsv
 """
 
 import argparse

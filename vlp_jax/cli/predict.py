@@ -1,8 +1,8 @@
 """Use a trained model from the shell: match, answer, retrieve or encode; prints JSON.
 
-  vlp-jax predict --model runs/quickstart --image a.png --text "a red apple"  probability of a match
-  vlp-jax predict --model runs/quickstart --image a.png --question "how many things are there?"
-  vlp-jax predict --model runs/quickstart --image *.png --query "a dog"       best images first
+vlp-jax predict --model runs/quickstart --image a.png --text "a red apple"  probability of a match
+vlp-jax predict --model runs/quickstart --image a.png --question "how many things are there?"
+vlp-jax predict --model runs/quickstart --image *.png --query "a dog"       best images first
 """
 
 import argparse

@@ -48,7 +48,7 @@ class Mixture:
 
     @property
     def skipped(self) -> dict[str, str]:
-        """"name/record index" → reason of the records that were replaced."""
+        """ "name/record index" → reason of the records that were replaced."""
         return {
             f"{name}/{index}": reason
             for name, pipeline in self._parts.items()

@@ -76,9 +76,7 @@ class Tokenizer:
         return _bert_uncased()
 
     @classmethod
-    def fit(
-        cls, texts: Iterable[str], min_count: int = 1, lowercase: bool = True
-    ) -> "Tokenizer":
+    def fit(cls, texts: Iterable[str], min_count: int = 1, lowercase: bool = True) -> "Tokenizer":
         """Builds a small vocabulary in which every word of `texts` can be spelt.
 
         Whole words (BERT basic tokenisation) that occur at least `min_count` times, the most

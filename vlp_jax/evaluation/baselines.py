@@ -120,9 +120,7 @@ class _BagOfWords:
         row_of = {text: row for row, text in enumerate(distinct)}
         column_of = {answer: column for column, answer in enumerate(self.answers)}
         self.counts = np.zeros((len(distinct), len(self.answers)))
-        np.add.at(
-            self.counts, ([row_of[w] for w in words], [column_of[a] for a in labels]), 1.0
-        )
+        np.add.at(self.counts, ([row_of[w] for w in words], [column_of[a] for a in labels]), 1.0)
 
     def matrix(self, texts: Sequence[Sequence[str]]):
         """Returns the sparse indicator matrix [texts, features]; unknown features are left out."""
@@ -235,8 +233,6 @@ def best_blind_vqa(
 
     Arguments as in `blind_vqa_accuracies`.
     """
-    accuracies = blind_vqa_accuracies(
-        train_questions, train_answers, test_questions, test_answers
-    )
+    accuracies = blind_vqa_accuracies(train_questions, train_answers, test_questions, test_answers)
     name = max(accuracies, key=accuracies.__getitem__)
     return accuracies[name], name

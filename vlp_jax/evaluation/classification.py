@@ -33,9 +33,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = N
     return float((predicted == labels).mean()) if labels.size else float("nan")
 
 
-def confusion(
-    logits: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None
-) -> np.ndarray:
+def confusion(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """Returns int [classes, classes]: how often label (row) was predicted as class (column)."""
     predicted, labels, classes = _correct(logits, labels, mask)
     table = np.zeros((classes.size, classes.size), np.int64)
@@ -43,9 +41,7 @@ def confusion(
     return table
 
 
-def macro_accuracy(
-    logits: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None
-) -> float:
+def macro_accuracy(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Returns the mean over occurring classes of the accuracy on that class; NaN without any."""
     table = confusion(logits, labels, mask)
     occurring = table.sum(1) > 0

@@ -6,9 +6,7 @@ from vlp_jax.data.boxes import box_areas, box_iou, checked_boxes
 from vlp_jax.evaluation.checks import array_of_shape
 
 
-def grounding_accuracy(
-    predicted: np.ndarray, truth: np.ndarray, threshold: float = 0.5
-) -> float:
+def grounding_accuracy(predicted: np.ndarray, truth: np.ndarray, threshold: float = 0.5) -> float:
     """Returns the share of boxes [N, 4] that reach `threshold` IoU with their truth [N, 4].
 
     At least the threshold counts (RefCOCO convention). NaN when there is no box.

@@ -80,9 +80,7 @@ def answer_accuracy(prediction: str, answers: Sequence[str]) -> float:
     return float(np.mean([min((sum(agree) - own) / 3, 1.0) for own in agree]))
 
 
-def vqa_accuracies(
-    predictions: Sequence[str], answers: Sequence[Sequence[str]]
-) -> np.ndarray:
+def vqa_accuracies(predictions: Sequence[str], answers: Sequence[Sequence[str]]) -> np.ndarray:
     """Returns the official accuracy of each question, float64 [N]; its mean is the score.
 
     `answers[i]` holds the annotators' answers to question i.

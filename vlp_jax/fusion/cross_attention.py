@@ -33,8 +33,6 @@ class CrossAttentionFusion(nn.Module):
                 self.epsilon,
                 name=f"layer_{i}",
             )
-            states = layer(
-                states, text_bias, image.states, image_bias, deterministic=deterministic
-            )
+            states = layer(states, text_bias, image.states, image_bias, deterministic=deterministic)
             self.sow("intermediates", f"layer_{i}_output", states)
         return Fused(Tokens(states, text.mask), image)

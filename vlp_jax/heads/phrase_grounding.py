@@ -29,8 +29,6 @@ class PhraseGroundingHead(nn.Module):
         return scores / jnp.sqrt(float(self.width)) + attention_bias(regions.mask)[:, 0]
 
 
-def states_at(
-    states: Float[Array, "b l d"], positions: Int[Array, "b p"]
-) -> Float[Array, "b p d"]:
+def states_at(states: Float[Array, "b l d"], positions: Int[Array, "b p"]) -> Float[Array, "b p d"]:
     """Returns the states at the given positions; -1 (no phrase) gives that of position 0."""
     return jnp.take_along_axis(states, jnp.maximum(positions, 0)[..., None], axis=1)

@@ -79,9 +79,7 @@ def _published_model(
     config = published.from_published(dict(published.sizes) | dict(sizes or {}))
     params = published.load(state, config)
     vocabulary = Vocabulary(_tokenizer(tokenizer, config), tuple(answers))
-    experiment = ExperimentConfig(
-        name=published.name, model=config, data=_data(published, config)
-    )
+    experiment = ExperimentConfig(name=published.name, model=config, data=_data(published, config))
     return Model(experiment, params, vocabulary)
 
 

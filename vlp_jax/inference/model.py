@@ -180,9 +180,7 @@ class Model:
     def _match(self, images: Tokens, texts: Tokens) -> jax.Array:
         count = images.mask.shape[0]
         part = lambda tokens, start: jax.tree.map(lambda x: x[start : start + _BATCH], tokens)
-        odds = [
-            self._bound.match(part(texts, s), part(images, s)) for s in range(0, count, _BATCH)
-        ]
+        odds = [self._bound.match(part(texts, s), part(images, s)) for s in range(0, count, _BATCH)]
         return jnp.concatenate(odds)
 
     def _best(self, probabilities: np.ndarray, top: int) -> list[Answer]:

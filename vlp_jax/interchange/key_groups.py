@@ -29,9 +29,7 @@ def bert_embeddings(
     ]
 
 
-def post_norm_attention(
-    published: str, ours: str, heads: int, inner: str = "self"
-) -> Entries:
+def post_norm_attention(published: str, ours: str, heads: int, inner: str = "self") -> Entries:
     """`PostNormAttention`: `<published>.self.*` and `<published>.output.{dense,LayerNorm}`."""
     return [
         [

@@ -182,10 +182,7 @@ def vit_table(names: Iterable[str], args: Mapping[str, Any]) -> KeyTable:
         else [],
         raw(prefix + naming.positions, "vision/positions"),
         patch_conv(prefix + naming.patches, "vision/patch_embedding", args["patch_size"]),
-        [
-            naming.block(layer(i), f"vision/layer_{i}", args["heads"])
-            for i in range(args["layers"])
-        ],
+        [naming.block(layer(i), f"vision/layer_{i}", args["heads"]) for i in range(args["layers"])],
         norm(prefix + naming.last_norm, "vision/norm"),
         unmodelled=[*left_out, beyond, *([rf"(?!{re.escape(prefix)}).*"] if prefix else [])],
     )

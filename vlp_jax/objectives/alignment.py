@@ -13,9 +13,7 @@ from vlp_jax.objectives.pairs import swapped_pairs
 from vlp_jax.objectives.views import Views
 
 
-def alignment_loss(
-    distance: Float[Array, "b"], matched: Bool[Array, "b"]
-) -> Float[Array, ""]:
+def alignment_loss(distance: Float[Array, "b"], matched: Bool[Array, "b"]) -> Float[Array, ""]:
     """Returns (Σ distance of matched pairs - Σ distance of the others) / number of pairs.
 
     Mismatched pairs are pushed apart without bound, as in `pretrain.py` of ChenRocks/UNITER; the

@@ -42,7 +42,6 @@ class Objective(Protocol):
         """Computes the loss; `ramp` in [0, 1] scales every distillation weight."""
 
 
-
 def cross_entropy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns -log softmax(logits)[label] in float32 for every position."""
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))

@@ -61,8 +61,6 @@ class MaskedTextObjective:
             alpha = ramp * self.alpha
             teacher_states = teacher.fused("masked").text.states
             soft = teacher.run(word_distribution, teacher_states, name="mlm")
-            distilled = views.run(
-                distilled_losses, states, jax.lax.stop_gradient(soft), name="mlm"
-            )
+            distilled = views.run(distilled_losses, states, jax.lax.stop_gradient(soft), name="mlm")
             loss = (1 - alpha) * loss + alpha * masked_mean(distilled, masked)
         return Result(loss, {"mlm_accuracy": masked_mean(correct.astype(jnp.float32), masked)})

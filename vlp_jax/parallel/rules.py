@@ -107,9 +107,7 @@ def split_ways(entry: MeshAxes, mesh: Mesh | AbstractMesh) -> int:
     return math.prod(mesh.shape[axis] for axis in axes_of(entry))
 
 
-def _problems(
-    names: Names, shape: Sequence[int], table: Mapping[str, MeshAxes]
-) -> Iterator[str]:
+def _problems(names: Names, shape: Sequence[int], table: Mapping[str, MeshAxes]) -> Iterator[str]:
     if len(names) != len(shape):
         yield f"{len(names)} names {names} for the {len(shape)} dimensions of shape {tuple(shape)}"
     for name in names:

@@ -154,8 +154,6 @@ def _check_settings(settings: Sequence[str]) -> None:
     for setting in settings:
         path, equals, _ = setting.partition("=")
         if not path or not equals or setting.startswith("-"):
-            raise ValueError(
-                f'setting "{setting}": expected group.field=value, without "{PREFIX}"'
-            )
+            raise ValueError(f'setting "{setting}": expected group.field=value, without "{PREFIX}"')
         if path == "seed":
             raise ValueError(f'setting "{setting}": give seeds by --seeds')

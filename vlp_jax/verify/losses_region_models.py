@@ -60,9 +60,7 @@ def region_classes(inputs: Inputs) -> Outputs:
 @LOSS_FUNCTIONS.register("uniter_triplet")
 def triplet(inputs: Inputs) -> Outputs:
     """The first of each group against the others."""
-    losses = triplet_losses(
-        inputs["scores"], inputs.number("sample_size"), inputs.number("margin")
-    )
+    losses = triplet_losses(inputs["scores"], inputs.number("sample_size"), inputs.number("margin"))
     return {"loss": losses.mean(), "elements": losses}
 
 

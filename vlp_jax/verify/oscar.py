@@ -118,12 +118,16 @@ def _pretrain_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
         "loss_mlm": labelled_mean(words[:, : labels.shape[1]], labels),
         "loss_contrastive": cross_entropy(contrastive, bundle.ids("next_sentence_label")).mean(),
     }
-    return outputs | losses | {
-        "mlm_logits": Tokens(words, joint.mask),
-        "contrastive_logits": contrastive,
-        "pooled": loaded.apply(params, Model.pool, fused),
-        "loss": losses["loss_mlm"] + losses["loss_contrastive"],
-    }
+    return (
+        outputs
+        | losses
+        | {
+            "mlm_logits": Tokens(words, joint.mask),
+            "contrastive_logits": contrastive,
+            "pooled": loaded.apply(params, Model.pool, fused),
+            "loss": losses["loss_mlm"] + losses["loss_contrastive"],
+        }
+    )
 
 
 def _answer_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:

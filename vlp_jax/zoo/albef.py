@@ -268,9 +268,7 @@ def two_image_entries(config: ModelConfig, published: str) -> Entries:
             ours = f"fusion/layer_{i}/cross_attention"
             entries += [
                 bert_layer(name, f"fusion/layer_{i}", heads),
-                split_heads(
-                    f"{name}.crossattention.self.query", f"{ours}/attention/query", heads
-                ),
+                split_heads(f"{name}.crossattention.self.query", f"{ours}/attention/query", heads),
                 merge_heads(
                     f"{name}.crossattention.output.dense", f"{ours}/attention/output", heads
                 ),

@@ -131,9 +131,7 @@ def retrieval_config(published: Mapping[str, Any]) -> ModelConfig:
         raise ValueError(
             f'classifier = "{published["classifier"]}": OSCAR\'s retrieval has a "linear" one'
         )
-    return model_config(
-        published, {"itm": {"match_index": 1, "classes": published["num_labels"]}}
-    )
+    return model_config(published, {"itm": {"match_index": 1, "classes": published["num_labels"]}})
 
 
 def nlvr2_config(published: Mapping[str, Any]) -> ModelConfig:
@@ -166,9 +164,7 @@ def pretrain_table(config: ModelConfig) -> KeyTable:
 
 def answer_table(config: ModelConfig) -> KeyTable:
     """Fine-tuned VQA and GQA files."""
-    return key_table(
-        body_entries(config), classifier_entries(config, "vqa"), unmodelled=UNMODELLED
-    )
+    return key_table(body_entries(config), classifier_entries(config, "vqa"), unmodelled=UNMODELLED)
 
 
 def retrieval_table(config: ModelConfig) -> KeyTable:
@@ -226,9 +222,7 @@ def classifier_entries(config: ModelConfig, head: str) -> Entries:
 
 
 _SIZES = {
-    "": dict(
-        hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072
-    ),
+    "": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072),
     "_large": dict(
         hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
     ),
