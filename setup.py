@@ -40,7 +40,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["vlp_jax", "vlp_jax.*"]),
-    package_data={"vlp_jax": ["data/assets/*.txt", "evaluation/*.html"]},
+    package_data={"vlp_jax": ["data/assets/*.txt", "report/*.html"]},
     install_requires=CORE,
     extras_require={
         "quickstart": QUICKSTART,

@@ -105,7 +105,7 @@ def _inputs(options: argparse.Namespace, mesh: Any) -> tuple[dict[str, Any], dic
     import jax.numpy as jnp
     import numpy as np
 
-    from vlp_jax.objectives.momentum import Queue
+    from vlp_jax.losses.momentum import Queue
     from vlp_jax.parallel import batch_sharding
 
     rng = np.random.default_rng()

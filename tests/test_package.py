@@ -50,8 +50,8 @@ def test_importing_stays_light():
 
 def test_training_evaluating_and_using_a_model_need_neither_torch_nor_tensorflow():
     loaded = modules_after(
-        "import vlp_jax.training.loop, vlp_jax.evaluation.evaluate, vlp_jax.evaluation.run_report\n"
-        "import vlp_jax.inference, vlp_jax.interchange.conversion, vlp_jax.zoo"
+        "import vlp_jax.training.loop, vlp_jax.evaluation.evaluate, vlp_jax.report.run\n"
+        "import vlp_jax.inference, vlp_jax.weights.conversion, vlp_jax.weights.zoo"
     )
     assert "jax" in loaded and not loaded & {"torch", "tensorflow", "transformers"}
 

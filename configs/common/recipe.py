@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlp_jax.config import nearest, to_plain
-from vlp_jax.zoo import ZOO
+from vlp_jax.weights.zoo import ZOO
 
 # Sizes of model parts, by the name of their argument.
 _SIZES = {

@@ -16,7 +16,7 @@ import pytest
 
 import vlp_jax
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.evaluation.evaluate import TASKS
+from vlp_jax.evaluation.context import TASKS
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.parallel import make_mesh
 from vlp_jax.training.optimizer import ParameterGroup

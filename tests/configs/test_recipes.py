@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.training.tiny import ROOT
-from tests.training.weight_files import (
+from tests.weights.weight_files import (
     BERT_CONFIG,
     HEADS,
     LENGTH,
@@ -17,12 +17,12 @@ from tests.training.weight_files import (
 from vlp_jax.config import ExperimentConfig, build, load_config
 from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.data.tokenizer import SPECIAL_TOKENS, Tokenizer
-from vlp_jax.interchange.safetensors_file import write_directory
 from vlp_jax.model import build_model
 from vlp_jax.parallel import use_mesh
 from vlp_jax.training.experiment import assemble
-from vlp_jax.training.init_from import read_initial_weights
-from vlp_jax.zoo import ZOO
+from vlp_jax.weights.initial import read_initial_weights
+from vlp_jax.weights.safetensors_file import write_directory
+from vlp_jax.weights.zoo import ZOO
 
 CONFIGS = ROOT / "configs"
 MODELS = ("albef", "uniter", "vilbert", "lxmert", "visualbert", "oscar")

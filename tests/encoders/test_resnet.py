@@ -9,9 +9,9 @@ from flax.traverse_util import flatten_dict
 
 from vlp_jax.config import OptimizerConfig
 from vlp_jax.encoders.resnet import ResNet, StoredNorm
-from vlp_jax.interchange.conversion import count_parameters, published_shapes, to_published
 from vlp_jax.training.optimizer import make_optimizer
-from vlp_jax.zoo.resnet import (
+from vlp_jax.weights.conversion import count_parameters, published_shapes, to_published
+from vlp_jax.weights.zoo.resnet import (
     encoder_args,
     encoder_args_by_layers,
     encoder_shapes,

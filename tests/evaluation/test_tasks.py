@@ -15,10 +15,10 @@ from tests.training.tiny import tiny, write_pairs
 from vlp_jax.evaluation.context import Context, Outcome
 from vlp_jax.evaluation.evaluate import _cannot_run, build_tasks, evaluate
 from vlp_jax.evaluation.matching_task import MatchingTask
-from vlp_jax.evaluation.report import write_report
 from vlp_jax.evaluation.retrieval_task import RetrievalTask
-from vlp_jax.evaluation.run_report import learning_curves, make_report
 from vlp_jax.evaluation.text_tasks import AnswerTask, MaskedTextTask, NearMissTask
+from vlp_jax.report.page import write_report
+from vlp_jax.report.run import learning_curves, make_report
 from vlp_jax.training.experiment import assemble
 
 

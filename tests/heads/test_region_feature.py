@@ -8,7 +8,7 @@ import pytest
 from vlp_jax.config import ModelConfig
 from vlp_jax.heads.region_feature import RegionFeatureHead
 from vlp_jax.model import build_model, example_batch
-from vlp_jax.zoo.base import abstract_shapes
+from vlp_jax.weights.zoo.base import abstract_shapes
 
 
 def test_output_layer_is_the_transposed_projection():

@@ -7,7 +7,8 @@ import pytest
 
 from tests.objectives.fakes import FakeViews
 from vlp_jax.layers.tokens import Fused, Tokens
-from vlp_jax.objectives.alignment import AlignmentObjective, alignment_loss
+from vlp_jax.losses.optimal_transport import alignment_loss
+from vlp_jax.objectives.alignment import AlignmentObjective
 
 
 def test_the_loss_by_hand():

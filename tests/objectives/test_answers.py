@@ -9,7 +9,8 @@ import pytest
 
 from tests.model.tiny import random_batch, random_params, tiny_model
 from tests.objectives.fakes import FakeViews
-from vlp_jax.objectives.answers import AnswerObjective, answer_loss
+from vlp_jax.losses.answers import answer_loss
+from vlp_jax.objectives.answers import AnswerObjective
 from vlp_jax.objectives.views import Views
 
 LOGITS = np.array([[0.0, 1, -1]], np.float32)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.objectives.similarity import random_ids, random_queue, unit, views_of
+from tests.losses.similarity import random_ids, random_queue, unit, views_of
+from vlp_jax.losses.momentum import Queue
 from vlp_jax.objectives.contrastive import ContrastiveObjective
-from vlp_jax.objectives.momentum import Queue
 
 IMAGE, TEXT = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.6, 0.8]]
 ONE = jnp.ones(())

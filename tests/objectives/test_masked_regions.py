@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 
 from tests.objectives.fakes import FakeViews
+from vlp_jax.losses.regions import best_class, class_losses, feature_losses, smooth_l1
 from vlp_jax.objectives.masked_regions import (
     RegionClassObjective,
     RegionFeatureObjective,
-    best_class,
-    class_losses,
-    feature_losses,
     region_output,
-    smooth_l1,
 )
 
 ONE = jnp.ones(())

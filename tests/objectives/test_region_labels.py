@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 
 from tests.objectives.fakes import FakeViews
-from vlp_jax.objectives.region_labels import (
-    LOSS_SCALE,
-    RegionLabelsObjective,
-    weighted_region_loss,
-)
+from vlp_jax.losses.regions import LOSS_SCALE, weighted_region_loss
+from vlp_jax.objectives.region_labels import RegionLabelsObjective
 
 ONE = jnp.ones(())
 BATCH = {

@@ -11,11 +11,11 @@ import pytest
 
 from tests.model import tiny
 from tests.model.tiny import count_draws, fusion_args, random_batch, random_params, tiny_model
+from vlp_jax.losses.momentum import Queue
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.generative_answers import GenerativeAnswerObjective
 from vlp_jax.objectives.masked_regions import region_output
-from vlp_jax.objectives.momentum import Queue
 from vlp_jax.objectives.views import Views, _stable_hash
 
 SIZE = 8

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.interchange.torch_writer import Call, Global, pickle_bytes
+from tests.weights.torch_writer import Call, Global, pickle_bytes
 from vlp_jax.pickles.machine import OPERATIONS, PickleMachine
 from vlp_jax.pickles.safety import Constructor, Opaque, refuse_code_runners
 

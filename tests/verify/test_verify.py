@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from vlp_jax.interchange.state_dict import read_state_dict
 from vlp_jax.verify import print_verdicts, read_bundle, verify
 from vlp_jax.verify.bundle import _read_arrays
+from vlp_jax.weights.state_dict import read_state_dict
 
 BUNDLE = Path(__file__).parents[1] / "goldens" / "albef-interp-a"
 

@@ -23,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, after a check that every tensor is known and every parameter filled."""
-    from vlp_jax.interchange.conversion import count_parameters
-    from vlp_jax.interchange.safetensors_file import write_safetensors
-    from vlp_jax.interchange.state_dict import read_state_dict
-    from vlp_jax.zoo import ZOO
+    from vlp_jax.weights.conversion import count_parameters
+    from vlp_jax.weights.safetensors_file import write_safetensors
+    from vlp_jax.weights.state_dict import read_state_dict
+    from vlp_jax.weights.zoo import ZOO
 
     model = ZOO.get_known(args.model, "--model")
     sizes = json.loads(Path(args.sizes).read_text()) if args.sizes else None

@@ -30,13 +30,13 @@ def report(
     import jax
 
     from vlp_jax.evaluation.evaluate import evaluate
-    from vlp_jax.evaluation.report import write_report
-    from vlp_jax.evaluation.report_table import print_table
-    from vlp_jax.evaluation.run_report import make_report
-    from vlp_jax.evaluation.summary import write_summary
     from vlp_jax.inference.load import read_checkpoint
     from vlp_jax.model import build_model
     from vlp_jax.model.bound import Bound
+    from vlp_jax.report.page import write_report
+    from vlp_jax.report.run import make_report
+    from vlp_jax.report.summary import write_summary
+    from vlp_jax.report.table import print_table
 
     folder = Path(workdir)
     config, vocabulary, params = read_checkpoint(folder, step, which)

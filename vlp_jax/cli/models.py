@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models():
-    from vlp_jax.zoo import ZOO
+    from vlp_jax.weights.zoo import ZOO
 
     for name, model in ZOO.items():
         yield f"{name:32} {model.parameters / 1e6:7.1f} M parameters   {model.paper}"

@@ -164,7 +164,7 @@ class ExperimentConfig:
     """One experiment, whole: what `vlp-jax train` runs and what a checkpoint carries.
 
     `init_from` lists given weights with which a new run starts, each entry with the fields of
-    `vlp_jax.training.init_from.InitialWeights`; they are applied in order. A checkpoint in the
+    `vlp_jax.weights.initial.InitialWeights`; they are applied in order. A checkpoint in the
     workdir goes before them.
     """
 

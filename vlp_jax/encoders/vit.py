@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.encoders import VISION_ENCODERS
+from vlp_jax.layers.activation import gelu
 from vlp_jax.layers.attention import attention_bias
-from vlp_jax.layers.blocks import ViTBlock, gelu
+from vlp_jax.layers.blocks import ViTBlock
 from vlp_jax.layers.normalisation import VIT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import INITIAL_STD, Linear, kernel_init
 from vlp_jax.layers.tokens import Tokens

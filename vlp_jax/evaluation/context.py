@@ -11,14 +11,8 @@ from vlp_jax.data.assemble import Vocabulary, make_processor, open_source
 from vlp_jax.data.pipeline import evaluation_batches
 from vlp_jax.data.records import SkippedRecords
 from vlp_jax.data.sources.base import Source
-from vlp_jax.evaluation.report_content import (
-    AnswerExample,
-    Failure,
-    HeatMap,
-    RetrievalExample,
-)
-from vlp_jax.evaluation.summary import TableRow
 from vlp_jax.model.bound import Bound
+from vlp_jax.tasks.outcome import AnswerExample, Failure, HeatMap, RetrievalExample, TableRow
 
 TASKS = Registry("evaluation task")
 

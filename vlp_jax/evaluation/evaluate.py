@@ -13,8 +13,8 @@ from vlp_jax.evaluation import (  # noqa: F401
     text_tasks,
 )
 from vlp_jax.evaluation.context import TASKS, Context, Outcome
-from vlp_jax.evaluation.summary import in_groups
 from vlp_jax.model.bound import Bound
+from vlp_jax.report.summary import in_groups
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from vlp_jax.evaluation.context import TASKS, Context, Outcome
-from vlp_jax.evaluation.retrieval import retrieval_report
 from vlp_jax.evaluation.retrieval_task import match_scores, retrieval_rows
 from vlp_jax.layers.tokens import Tokens
+from vlp_jax.metrics.retrieval import retrieval_report
 
 
 class Encoded(NamedTuple):

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.evaluation.context import TASKS, Context, Outcome
-from vlp_jax.evaluation.report_content import HeatMap, RetrievalExample
-from vlp_jax.evaluation.retrieval import rerank, retrieval_report
-from vlp_jax.evaluation.summary import TableRow, twin
 from vlp_jax.layers.tokens import Tokens
+from vlp_jax.metrics.figures import twin
+from vlp_jax.metrics.retrieval import rerank, retrieval_report
+from vlp_jax.tasks.outcome import HeatMap, RetrievalExample, TableRow
 
 
 @dataclass(frozen=True)

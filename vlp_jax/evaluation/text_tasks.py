@@ -9,14 +9,14 @@ from jaxtyping import Array, Float
 from vlp_jax.data.batch import IGNORE
 from vlp_jax.data.images import decode
 from vlp_jax.data.text import TEXT_STYLES
-from vlp_jax.evaluation.baselines import best_blind_vqa
-from vlp_jax.evaluation.classification import pairwise_accuracy
 from vlp_jax.evaluation.context import TASKS, Context, Outcome
-from vlp_jax.evaluation.report_content import AnswerExample, Failure, PairExample
-from vlp_jax.evaluation.summary import TableRow, figure
-from vlp_jax.evaluation.text_baselines import ContextMLM, best_blind_near_miss
-from vlp_jax.evaluation.vqa import accuracy_by_type, soft_scores
 from vlp_jax.layers.tokens import Tokens
+from vlp_jax.metrics.blind_answers import best_blind_vqa
+from vlp_jax.metrics.blind_texts import ContextMLM, best_blind_near_miss
+from vlp_jax.metrics.classification import pairwise_accuracy
+from vlp_jax.metrics.figures import figure
+from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores
+from vlp_jax.tasks.outcome import AnswerExample, Failure, PairExample, TableRow
 
 
 @TASKS.register("near_miss")

@@ -8,9 +8,9 @@ from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, build, nea
 from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.inference.model import Model
-from vlp_jax.interchange.state_dict import StateDict, read_state_dict
-from vlp_jax.zoo import ZOO
-from vlp_jax.zoo.base import Published, find_architecture
+from vlp_jax.weights.state_dict import StateDict, read_state_dict
+from vlp_jax.weights.zoo import ZOO
+from vlp_jax.weights.zoo.base import Published, find_architecture
 
 
 def load(

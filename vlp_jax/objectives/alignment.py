@@ -2,24 +2,15 @@
 
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
+from vlp_jax.losses.cross_entropy import masked_mean
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.optimal_transport import alignment_loss, transport_distance
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, masked_mean
-from vlp_jax.objectives.momentum import Queue
-from vlp_jax.objectives.optimal_transport import transport_distance
+from vlp_jax.objectives.base import Result
 from vlp_jax.objectives.pairs import swapped_pairs
 from vlp_jax.objectives.views import Views
-
-
-def alignment_loss(distance: Float[Array, "b"], matched: Bool[Array, "b"]) -> Float[Array, ""]:
-    """Returns (Σ distance of matched pairs - Σ distance of the others) / number of pairs.
-
-    Mismatched pairs are pushed apart without bound, as in `pretrain.py` of ChenRocks/UNITER; the
-    paper has the first sum alone.
-    """
-    return jnp.where(matched, distance, -distance).mean()
 
 
 @OBJECTIVES.register("alignment")

@@ -1,74 +1,32 @@
 """Image-text contrastive learning with momentum queue and distillation (ALBEF section 3.2)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import flax
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
+from vlp_jax.losses.contrastive import (
+    LossOf,
+    Vectors,
+    contrastive_loss,
+    in_batch_accuracy,
+    loss_by_parts,
+    plain_loss,
+)
+from vlp_jax.losses.contrastive_forms import SigmoidForm, SoftmaxForm
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.ring_contrastive import ring_accuracy, ring_loss
+from vlp_jax.losses.similarity_blocks import Scale
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.base import Result
-from vlp_jax.objectives.contrastive_forms import Form, SigmoidForm, SoftmaxForm
-from vlp_jax.objectives.momentum import Queue
-from vlp_jax.objectives.ring_contrastive import ring_accuracy, ring_loss
-from vlp_jax.objectives.similarity_blocks import Columns, Rows, Scale, compare
 from vlp_jax.objectives.views import Views
 from vlp_jax.parallel.ring import Axes, ring_axes, ring_size
 
 # Bytes of one similarity matrix on one device above which "auto" takes the ring: several of them
 # are kept for the backward pass. Below it memory is no concern, and plain has fewer operations.
 _LARGE = 64 * 2**20
-
-Both = tuple[Float[Array, "b w"], Float[Array, "b w"]]
-LossOf = Callable[[Rows, Columns, Columns | None], Float[Array, ""]]
-
-
-@flax.struct.dataclass
-class Vectors:
-    """The (image, text) vectors of a batch: of the rows, of the columns, and the teacher's."""
-
-    own: Both
-    fresh: Both
-    taught: Both | None
-    ids: Int[Array, "b"]
-
-
-def contrastive_loss(
-    loss_of: LossOf, vectors: Vectors, queue: Queue | None, queue_share: Array | float = 1.0
-) -> Float[Array, ""]:
-    """Returns the mean of `loss_of` images against texts and of texts against images."""
-    taught = vectors.taught or (None, None)
-    fresh = jnp.ones(len(vectors.ids))
-
-    def direction(row: int, column: int) -> Float[Array, ""]:
-        rows = Rows(vectors.own[row], taught[row], vectors.ids)
-        columns = Columns(vectors.fresh[column], taught[column], vectors.ids, fresh)
-        stored = None
-        if queue is not None:
-            others = (queue.image, queue.text)[column]
-            share = jnp.full(len(others), queue_share, jnp.float32)
-            soft = None if vectors.taught is None else others
-            stored = Columns(others, soft, queue.ids, share)
-        return loss_of(rows, columns, stored)
-
-    return (direction(0, 1) + direction(1, 0)) / 2
-
-
-def plain_loss(
-    form: Form, rows: Rows, columns: Columns, queue: Columns | None, scale: Scale, alpha: Array
-) -> Float[Array, ""]:
-    """Returns the mean loss of rows against all columns, from one matrix of similarities."""
-    return form.whole(compare(rows, columns.followed_by(queue), scale), alpha).mean()
-
-
-def contrastive_logits(vectors: Both, columns: Both, temperature: Array) -> tuple[Array, Array]:
-    """Returns image→text and text→image similarities of (image, text) vectors, over temperature."""
-    scale, (image, text), (images, texts) = Scale(temperature, 0.0), vectors, columns
-    return scale.logits(image, texts), scale.logits(text, images)
 
 
 @OBJECTIVES.register("itc")
@@ -143,11 +101,11 @@ class ContrastiveObjective:
         loss_of = self._loss_of(scale, ramp * self.alpha, axes if rings else None)
         queue_share = jnp.maximum(ramp, 1e-9) if self.queue_ramp else 1.0
         whole = partial(contrastive_loss, loss_of, queue=queue, queue_share=queue_share)
-        loss = _by_parts(whole, Vectors(own, fresh, taught, ids), self.local_batch)
+        loss = loss_by_parts(whole, Vectors(own, fresh, taught, ids), self.local_batch)
         if rings:
             accuracy = ring_accuracy(*own, ids, axes)
         else:
-            accuracy = _in_batch_accuracy(views.similarities(), ids)
+            accuracy = in_batch_accuracy(views.similarities(), ids)
         metrics = {"itc_accuracy": accuracy, "temperature": scale.temperature}
         enqueue = {} if taught is None else dict(zip(("image", "text"), taught), ids=ids)
         return Result(loss, metrics, enqueue)
@@ -165,22 +123,3 @@ class ContrastiveObjective:
             return lambda *compared: plain_loss(form, *compared, scale, alpha)
         axes = () if self.local_batch else axes  # the columns of a part stay where its rows are
         return lambda *compared: ring_loss(form, axes, *compared, scale, alpha)
-
-
-def _by_parts(loss_of: Callable[[Vectors], Array], vectors: Vectors, local: int | None) -> Array:
-    """Returns the mean loss of all parts of `local` rows, or that of the whole batch for None."""
-    if local is None:
-        return loss_of(vectors)
-    size = len(vectors.ids)
-    if size % local:
-        raise ValueError(
-            f"local_batch = {local} of an objective of kind itc: a batch of {size} examples cannot "
-            "be divided into parts of that size"
-        )
-    parts = jax.tree.map(lambda x: x.reshape(size // local, local, *x.shape[1:]), vectors)
-    return jax.vmap(loss_of)(parts).mean()
-
-
-def _in_batch_accuracy(similarities: Float[Array, "b b"], ids: Int[Array, "b"]) -> Array:
-    best = jnp.argmax(similarities, axis=-1)
-    return (ids[best] == ids).astype(jnp.float32).mean()

@@ -8,11 +8,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.heads.answer_decoder import shifted
 from vlp_jax.layers.tokens import Fused
+from vlp_jax.losses.answer_text import answer_text_losses, weighted_answer_loss
+from vlp_jax.losses.momentum import Queue
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.answer_text import answer_text_losses, weighted_answer_loss
 from vlp_jax.objectives.base import Result
-from vlp_jax.objectives.momentum import Queue
 from vlp_jax.objectives.views import Views
 
 

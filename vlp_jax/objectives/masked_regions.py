@@ -5,56 +5,16 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from vlp_jax.layers.tokens import Fused
+from vlp_jax.losses.cross_entropy import masked_mean
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.regions import best_class, class_losses, feature_losses
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, cross_entropy, divergence_terms, masked_mean
-from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.base import Result
 from vlp_jax.objectives.views import TEXTS, Views
-
-
-def smooth_l1(difference: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Returns half the square below 1, and the absolute value less a half above."""
-    size = jnp.abs(difference)
-    return jnp.where(size < 1, 0.5 * jnp.square(difference), size - 0.5)
-
-
-def feature_losses(
-    predicted: Float[Array, "*b f"], targets: Float[Array, "*b f"], form: str = "l2"
-) -> Float[Array, "*b"]:
-    """Returns the loss of each region's feature, averaged over its numbers.
-
-    * "l2": squared error. UNITER's paper (section 3.2) writes a squared norm; its code averages
-      over the feature as well, and so does ViLBERT's.
-    * "smooth_l1": LXMERT (section 3.1.2).
-    """
-    difference = predicted.astype(jnp.float32) - targets
-    terms = smooth_l1(difference) if form == "smooth_l1" else jnp.square(difference)
-    return terms.mean(-1)
-
-
-def class_losses(
-    logits: Float[Array, "*b c"], scores: Float[Array, "*b c"], form: str = "kl_mean"
-) -> Float[Array, "*b"]:
-    """Returns the loss of each region's class logits against the detector's class distribution.
-
-    * "kl_mean": KL(scores ‖ softmax) over the number of classes. UNITER's code takes the mean over
-      all elements, so that the loss is as many times smaller than in its paper (section 3.2).
-    * "kl_sum": KL(scores ‖ softmax) (ViLBERT, section 2.2).
-    * "ce": cross-entropy against the best class but the first, which is the background: it can be
-      predicted and is never a target (UNITER's MRC).
-    """
-    if form == "ce":
-        return cross_entropy(logits, best_class(scores))
-    terms = divergence_terms(logits, scores)
-    return terms.mean(-1) if form == "kl_mean" else terms.sum(-1)
-
-
-def best_class(scores: Float[Array, "*b c"]) -> Int[Array, "*b"]:
-    """Returns the class of the highest score; class 0, the background, does not take part."""
-    return 1 + jnp.argmax(scores[..., 1:], axis=-1)
 
 
 def region_output(views: Views, text: str, head: str, part: str) -> Float[Array, "b r n"]:

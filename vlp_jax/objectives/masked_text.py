@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from vlp_jax.losses.cross_entropy import cross_entropy, masked_mean, soft_cross_entropy
+from vlp_jax.losses.momentum import Queue
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, cross_entropy, masked_mean, soft_cross_entropy
-from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.base import Result
 from vlp_jax.objectives.views import Views
 
 

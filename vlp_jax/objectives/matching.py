@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from vlp_jax.losses.contrastive import contrastive_logits
+from vlp_jax.losses.cross_entropy import cross_entropy
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.sampling import sample_negatives
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, cross_entropy
-from vlp_jax.objectives.contrastive import contrastive_logits
-from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.base import Result
 from vlp_jax.objectives.pairs import match_classes, swapped_pairs
-from vlp_jax.objectives.sampling import sample_negatives
 from vlp_jax.objectives.views import Views
 
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from vlp_jax.layers.tokens import Fused
+from vlp_jax.losses.cross_entropy import cross_entropy
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.sampling import sample_negatives
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, cross_entropy
-from vlp_jax.objectives.momentum import Queue
-from vlp_jax.objectives.sampling import sample_negatives
+from vlp_jax.objectives.base import Result
 from vlp_jax.objectives.views import TEXTS, Views
 
 

@@ -4,21 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from vlp_jax.losses.cross_entropy import cross_entropy
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.regions import LOSS_SCALE, feature_losses, weighted_region_loss
 from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result, cross_entropy, masked_mean
-from vlp_jax.objectives.masked_regions import (
-    check_width,
-    feature_losses,
-    hidden_regions,
-    region_output,
-)
-from vlp_jax.objectives.momentum import Queue
+from vlp_jax.objectives.base import Result
+from vlp_jax.objectives.masked_regions import check_width, hidden_regions, region_output
 from vlp_jax.objectives.views import TEXTS, Views
-
-# The original's 1 / mask probability; Hugging Face rounds it to 6.67.
-LOSS_SCALE = 1 / 0.15
 
 Part = Literal["object", "attribute", "feature"]
 
@@ -28,22 +22,6 @@ PART_FIELDS = {
     "attribute": ("region_attributes", "region_attribute_confidence"),
     "feature": ("region_targets", "region_hidden"),
 }
-
-
-def weighted_region_loss(
-    losses: Float[Array, "b r"],
-    weights: Float[Array, "b r"],
-    real: Bool[Array, "b r"] | None = None,
-    scale: float = LOSS_SCALE,
-) -> Float[Array, ""]:
-    """Returns scale · Σ weight · loss / number of regions, those of weight zero counted as well.
-
-    Source: `modeling.py` of airsplay/lxmert. `real` leaves out padding, which LXMERT's 36 regions
-    never have.
-    """
-    if real is None:
-        real = jnp.ones(losses.shape, bool)
-    return masked_mean(losses * weights, real) * scale
 
 
 @OBJECTIVES.register("region_labels")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlp_jax.config import nearest
-from vlp_jax.evaluation.summary import twin
+from vlp_jax.metrics.figures import twin
 from vlp_jax.sweep.states import Progress, State
 
 

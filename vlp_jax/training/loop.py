@@ -17,7 +17,6 @@ from vlp_jax.parallel import put_batch, replicated, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
 from vlp_jax.training.clock import Clock
 from vlp_jax.training.experiment import Experiment, assemble
-from vlp_jax.training.init_from import read_initial_weights
 from vlp_jax.training.interruption import Interruption
 from vlp_jax.training.metrics import MetricsWriter
 from vlp_jax.training.optimizer import make_schedule
@@ -25,6 +24,7 @@ from vlp_jax.training.progress import Progress
 from vlp_jax.training.schedule import Task
 from vlp_jax.training.state import TrainState, create_state, state_shardings
 from vlp_jax.training.workdir_lock import only_trainer
+from vlp_jax.weights.initial import read_initial_weights
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Int
 
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.layers.projection import INITIAL_STD
+from vlp_jax.losses.momentum import Queue
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.model.model import abstract_params, init_params
-from vlp_jax.objectives.momentum import Queue
 from vlp_jax.parallel import ShardingReport, shardings_for, shardings_like, unbox
 
 

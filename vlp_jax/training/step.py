@@ -10,10 +10,10 @@ import optax
 from jaxtyping import Array
 
 from vlp_jax.config import TrainingConfig
+from vlp_jax.losses.momentum import update_teacher
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.objectives.base import Objective, Result
-from vlp_jax.objectives.momentum import update_teacher
 from vlp_jax.objectives.views import Views
 from vlp_jax.training.state import Meter, TrainState
 

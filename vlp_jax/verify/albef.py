@@ -8,18 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vlp_jax.interchange.conversion import to_params
-from vlp_jax.layers.interpolation import resize_position_grid
 from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.cross_entropy import cross_entropy, masked_mean
+from vlp_jax.losses.momentum import Queue, update_teacher
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.base import cross_entropy, masked_mean
 from vlp_jax.objectives.contrastive import ContrastiveObjective
-from vlp_jax.objectives.momentum import Queue, update_teacher
 from vlp_jax.objectives.views import Views
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
-from vlp_jax.zoo.albef import momentum_table
+from vlp_jax.weights.conversion import to_params
+from vlp_jax.weights.interpolation import resize_position_grid
+from vlp_jax.weights.zoo.albef import momentum_table
 
 # The score of a pair that the contrastive similarity did not put among the best k.
 NOT_RANKED = -100.0

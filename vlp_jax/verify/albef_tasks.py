@@ -9,9 +9,9 @@ from jaxtyping import Array
 
 from vlp_jax.heads.answer_decoder import answer_log_likelihood, rank_answers
 from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.answer_text import answer_text_losses, weighted_answer_loss
+from vlp_jax.losses.cross_entropy import distilled_cross_entropy
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.answer_text import answer_text_losses, weighted_answer_loss
-from vlp_jax.objectives.base import distilled_cross_entropy
 from vlp_jax.verify.albef import distillation, forward, layer_outputs, moved_teacher
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from vlp_jax.config import nearest
-from vlp_jax.interchange.state_dict import CHECKPOINT_SUFFIXES, StateDict, read_state_dict
+from vlp_jax.weights.state_dict import CHECKPOINT_SUFFIXES, StateDict, read_state_dict
 
 # How the name of a checkpoint begins that the original wrote after training steps.
 _LATER = "checkpoint_after_"

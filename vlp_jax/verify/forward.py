@@ -12,11 +12,11 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from vlp_jax.config import ModelConfig, nearest
-from vlp_jax.interchange.conversion import to_published
-from vlp_jax.interchange.key_table import KeyTable
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.verify.bundle import Bundle
-from vlp_jax.zoo import Published, find
+from vlp_jax.weights.conversion import to_published
+from vlp_jax.weights.key_table import KeyTable
+from vlp_jax.weights.zoo import Published, find
 
 _QUICK_OPTIONS = ({"xla_backend_optimization_level": 0}, {"xla_cpu_use_fusion_emitters": False})
 

@@ -6,13 +6,14 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from vlp_jax.heads.contrastive import l2_normalise
-from vlp_jax.objectives.answer_text import answer_text_losses, weighted_answer_loss
-from vlp_jax.objectives.base import distilled_cross_entropy, labelled_mean, masked_mean
-from vlp_jax.objectives.contrastive import ContrastiveObjective, Vectors, contrastive_loss
-from vlp_jax.objectives.contrastive_forms import SoftmaxForm
-from vlp_jax.objectives.momentum import Queue, update_teacher
-from vlp_jax.objectives.sampling import negative_weights
-from vlp_jax.objectives.similarity_blocks import Columns, Rows, Scale, compare
+from vlp_jax.losses.answer_text import answer_text_losses, weighted_answer_loss
+from vlp_jax.losses.contrastive import Vectors, contrastive_loss
+from vlp_jax.losses.contrastive_forms import SoftmaxForm
+from vlp_jax.losses.cross_entropy import distilled_cross_entropy, labelled_mean, masked_mean
+from vlp_jax.losses.momentum import Queue, update_teacher
+from vlp_jax.losses.sampling import negative_weights
+from vlp_jax.losses.similarity_blocks import Columns, Rows, Scale, compare
+from vlp_jax.objectives.contrastive import ContrastiveObjective
 from vlp_jax.verify.losses import LOSS_FUNCTIONS, Inputs
 
 Outputs = dict[str, Array]

@@ -7,18 +7,17 @@ from jaxtyping import Array
 
 from vlp_jax.heads.answer_token import answer_position
 from vlp_jax.layers.tokens import Tokens
-from vlp_jax.objectives.alignment import alignment_loss
-from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, labelled_mean, masked_mean
-from vlp_jax.objectives.captioning import mean_of_least, smoothed_losses
-from vlp_jax.objectives.masked_regions import class_losses, feature_losses
-from vlp_jax.objectives.optimal_transport import (
+from vlp_jax.losses.answers import answer_loss
+from vlp_jax.losses.captioning import mean_of_least, smoothed_losses
+from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean, masked_mean
+from vlp_jax.losses.optimal_transport import (
+    alignment_loss,
     transport_cost,
     transport_distance,
     transport_plan,
 )
-from vlp_jax.objectives.region_labels import weighted_region_loss
-from vlp_jax.objectives.triplet import triplet_losses
+from vlp_jax.losses.regions import class_losses, feature_losses, weighted_region_loss
+from vlp_jax.losses.triplet import triplet_losses
 from vlp_jax.verify.losses import LOSS_FUNCTIONS, Inputs, spread
 
 Outputs = dict[str, Array]

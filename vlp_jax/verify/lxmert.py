@@ -6,11 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.answers import answer_loss
+from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean
+from vlp_jax.losses.regions import LOSS_SCALE, feature_losses, weighted_region_loss
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, labelled_mean
-from vlp_jax.objectives.masked_regions import feature_losses
-from vlp_jax.objectives.region_labels import LOSS_SCALE, weighted_region_loss
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS

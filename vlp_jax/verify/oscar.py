@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.answers import answer_loss
+from vlp_jax.losses.captioning import mean_of_least, smoothed_losses
+from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, labelled_mean
-from vlp_jax.objectives.captioning import mean_of_least, smoothed_losses
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS
-from vlp_jax.zoo.oscar import BOX_NUMBERS
+from vlp_jax.weights.zoo.oscar import BOX_NUMBERS
 
 FAMILIES = ("oscar", "oscarplus")
 

@@ -12,14 +12,13 @@ import optax
 from jaxtyping import Array
 
 from vlp_jax.config import OptimizerConfig, TrainingConfig
-from vlp_jax.interchange.conversion import to_published
 from vlp_jax.layers.tokens import Tokens
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.sampling import negative_weights
 from vlp_jax.objectives.base import Objective, Result
 from vlp_jax.objectives.contrastive import ContrastiveObjective
 from vlp_jax.objectives.masked_text import MaskedTextObjective
 from vlp_jax.objectives.matching import MatchingObjective
-from vlp_jax.objectives.momentum import Queue
-from vlp_jax.objectives.sampling import negative_weights
 from vlp_jax.objectives.views import Views
 from vlp_jax.training.optimizer import make_optimizer
 from vlp_jax.training.state import TrainState
@@ -28,7 +27,8 @@ from vlp_jax.verify.albef import teacher_params
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, load, named_gradients, quick_jit
 from vlp_jax.verify.runner import RUNNERS
-from vlp_jax.zoo.albef import momentum_table
+from vlp_jax.weights.conversion import to_published
+from vlp_jax.weights.zoo.albef import momentum_table
 
 LOSSES = {"loss": "loss", "loss_mlm": "mlm_loss", "loss_ita": "itc_loss", "loss_itm": "itm_loss"}
 WEIGHTS = ("weights_i2t", "weights_t2i")

@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Array
 
 from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.answers import answer_loss
+from vlp_jax.losses.cross_entropy import cross_entropy, divergence_terms
+from vlp_jax.losses.optimal_transport import alignment_loss, transport_distance
+from vlp_jax.losses.regions import class_losses
+from vlp_jax.losses.triplet import triplet_losses
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.alignment import alignment_loss
-from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, divergence_terms
-from vlp_jax.objectives.masked_regions import class_losses
-from vlp_jax.objectives.optimal_transport import transport_distance
-from vlp_jax.objectives.triplet import triplet_losses
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS

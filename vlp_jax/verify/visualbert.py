@@ -8,9 +8,9 @@ from jaxtyping import Array, Bool
 
 from vlp_jax.heads.answer_token import answer_position
 from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.answers import answer_loss
+from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.objectives.answers import answer_loss
-from vlp_jax.objectives.base import cross_entropy, labelled_mean
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS

@@ -1,0 +1,136 @@
+"""Tests of the ring: on eight devices it gives the plain loss and gradients, from less memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.losses.similarity import random_ids, random_queue, unit, views_of
+from vlp_jax.losses import ring_contrastive
+from vlp_jax.losses.ring_contrastive import over_blocks
+from vlp_jax.losses.similarity_blocks import Columns
+from vlp_jax.objectives.contrastive import ContrastiveObjective
+from vlp_jax.parallel import batch_sharding, make_mesh, use_mesh
+
+ROOT = Path(__file__).parents[2]
+SIZE, STORED = 32, 11
+# Settings, and whether there is a teacher with a queue.
+CASES = {
+    "softmax": ({}, False),
+    "distilled": ({"smoothing": 0.1, "queue_ramp": True}, True),
+    "distilled online": ({"in_batch": "online"}, True),
+    "local": ({"local_batch": 8, "in_batch": "online"}, True),
+    "sigmoid": ({"form": "sigmoid"}, False),
+    "sigmoid distilled": ({"form": "sigmoid", "queue_ramp": True, "in_batch": "online"}, True),
+}
+
+
+@pytest.fixture(params=[(8, 1, 1), (2, 2, 2)], ids=str)
+def mesh(request, devices8):
+    with use_mesh(make_mesh(*request.param, devices=devices8)) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Cuts a device's columns, and the queue, into blocks with one to fill up."""
+    monkeypatch.setattr(ring_contrastive, "BLOCK_COLUMNS", 3)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """The learned arrays, and the fixed ones."""
+    rng = np.random.default_rng()
+    both = lambda: (unit(rng, SIZE), unit(rng, SIZE))
+    learned = {"vectors": both(), "temperature": np.float32(0.1), "bias": np.float32(-2)}
+    fixed = {"taught": both(), "ids": random_ids(rng, SIZE, SIZE // 2)}
+    return learned, fixed, random_queue(rng, STORED, SIZE // 2)
+
+
+def outcome(case, implementation, inputs, mesh=None):
+    """Returns ((loss, accuracy), gradients) of one program."""
+    settings, taught = CASES[case]
+    objective = ContrastiveObjective(implementation=implementation, **settings)
+
+    def loss(learned, fixed, queue):
+        scale = learned["temperature"], learned["bias"]
+        views = views_of(fixed["ids"], *learned["vectors"], *scale)
+        teacher = views_of(fixed["ids"], *fixed["taught"], *scale) if taught else None
+        result = objective(views, teacher, queue if taught else None, jnp.float32(0.5))
+        return result.loss, result.metrics["itc_accuracy"]
+
+    learned, fixed, queue = inputs
+    if mesh is not None:
+        put = lambda x: jax.device_put(x, batch_sharding(mesh)) if np.ndim(x) else x
+        learned, fixed = jax.tree.map(put, (learned, fixed))
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(learned, fixed, queue)
+
+
+def check_equal(found, exact):
+    (value, accuracy), gradients = found
+    (exact_value, exact_accuracy), exact_gradients = exact
+    np.testing.assert_allclose(value, exact_value, rtol=1e-6)
+    assert accuracy == exact_accuracy
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(exact_gradients))
+    assert largest > 1e-2
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, gradients, exact_gradients)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_eight_devices_give_the_plain_loss_and_gradients(case, inputs, mesh, small_blocks):
+    found = outcome(case, "ring", inputs, mesh)
+    gradient = found[1]["vectors"][0]
+    assert gradient.addressable_shards[0].data.shape[0] == SIZE * mesh.shape["tensor"] // 8
+    check_equal(found, outcome(case, "plain", inputs))
+
+
+@pytest.mark.parametrize("case", ["distilled online", "sigmoid"])
+def test_one_device_gives_the_plain_loss_and_gradients(case, inputs, small_blocks):
+    check_equal(outcome(case, "ring", inputs), outcome(case, "plain", inputs))
+
+
+def test_no_device_holds_the_vectors_of_all(inputs, mesh):
+    settings, fixed, _ = inputs
+    vectors = jax.device_put(settings["vectors"], batch_sharding(mesh))
+    ids = jax.device_put(fixed["ids"], batch_sharding(mesh))
+
+    def loss(vectors, ids):
+        objective = ContrastiveObjective(implementation="ring")
+        return objective(views_of(ids, *vectors), None, None, jnp.ones(())).loss
+
+    compiled = jax.jit(jax.value_and_grad(loss)).lower(vectors, ids).compile().as_text()
+    assert "collective-permute" in compiled and "all-gather" not in compiled
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7])
+def test_blocks_go_over_all_columns_in_order(count, small_blocks):
+    vectors, ids = np.random.default_rng().normal(size=(count, 2)), np.arange(count)
+    columns = Columns(vectors, None, ids, np.ones(count))
+
+    def step(total, block):
+        assert len(block.ids) <= 3
+        return total + (block.share * block.ids).sum(), {"doubled": 2 * block.vectors}
+
+    total, outputs = over_blocks(step, jnp.zeros(()), columns)
+    assert total == ids.sum()
+    np.testing.assert_allclose(outputs["doubled"], 2 * vectors, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_ring_needs_an_eighth_of_the_memory():
+    command = [sys.executable, ROOT / "benchmarks" / "contrastive_memory.py", "--size", "8192"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment.pop("JAX_NUM_CPU_DEVICES", None)
+    ended = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [row["devices"] for row in rows] == [8, 8, 8]
+    assert all(row["ratio"] >= 8 for row in rows), rows

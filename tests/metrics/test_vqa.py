@@ -1,0 +1,108 @@
+"""VQA accuracy against the published rules and hand-computed averages."""
+
+import numpy as np
+import pytest
+
+from vlp_jax.metrics.vqa import (
+    accuracy_by_type,
+    answer_accuracy,
+    normalize_answer,
+    soft_accuracy,
+    soft_scores,
+    vqa_accuracies,
+)
+
+
+@pytest.mark.parametrize(
+    "raw, normal",
+    [
+        ("The Dog", "dog"),
+        ("an  apple\n", "apple"),
+        ("Two", "2"),
+        ("none", "0"),
+        ("dont", "don't"),
+        ("couldnt've", "couldn't've"),
+        ("couldn'tve", "couldn't've"),
+        ("let's", "let's"),
+        ("shell", "shell"),
+        ("somebody'd", "somebodyd"),
+        ("1,000", "1000"),
+        ("3.5", "3.5"),
+        ("U.S.", "us"),
+        ("red/white", "red white"),
+        ("red, white", "red white"),
+        ("10:30", "10:30"),
+        ("dog's", "dog's"),
+        ("t-shirt", "t shirt"),
+        ("yes!", "yes"),
+        ("1,000/day", "1000day"),
+        ("the", ""),
+    ],
+)
+def test_normal_form(raw, normal):
+    assert normalize_answer(raw) == normal
+
+
+def test_normal_form_is_stable():
+    for word in ("couldn't've", "y'all'd've", "2", "red white", "it's"):
+        assert normalize_answer(normalize_answer(word)) == normalize_answer(word)
+
+
+@pytest.mark.parametrize(
+    "agreeing, expected",
+    [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)],
+)
+def test_ten_annotators(agreeing, expected):
+    answers = ["red"] * agreeing + [f"other {i}" for i in range(10 - agreeing)]
+    assert answer_accuracy("red", answers) == pytest.approx(expected)
+
+
+def test_normalised_only_where_annotators_disagree():
+    assert answer_accuracy("two dogs", ["2 dogs"] * 9 + ["cats"]) == 1.0
+    assert answer_accuracy("two dogs", ["2 dogs"] * 10) == 0.0
+
+
+def test_order_of_annotators_does_not_matter():
+    rng = np.random.default_rng()
+    answers = list(rng.choice(["a cat", "cat", "dog", "two"], 10))
+    expected = answer_accuracy("cat", answers)
+    assert answer_accuracy("cat", list(rng.permutation(answers))) == pytest.approx(expected)
+
+
+def test_one_accuracy_a_question():
+    two = ["2"] * 2 + ["3"] * 8
+    assert vqa_accuracies(["two", "3"], [two, two]) == pytest.approx([0.6, 1.0])
+
+
+LOGITS = np.array([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+TARGETS = np.array([[1.0, 0.3, 0.0], [0.6, 0.0, 1.0], [1.0, 0.0, 0.0]], np.float32)
+
+
+def test_soft_score_is_the_target_of_the_highest_logit():
+    assert soft_scores(LOGITS, TARGETS) == pytest.approx([0.3, 0.6, 0.0])
+    assert soft_accuracy(LOGITS, TARGETS) == pytest.approx(0.3)
+    assert soft_accuracy(LOGITS, TARGETS, np.array([1, 1, 0], bool)) == pytest.approx(0.45)
+    assert np.isnan(soft_accuracy(LOGITS, TARGETS, np.zeros(3, bool)))
+
+
+def test_accuracy_by_type():
+    scores, types = np.array([1.0, 0.0, 0.5, 1.0]), ["count", "count", "is", "colour"]
+    assert accuracy_by_type(scores, types) == {"colour": 1.0, "count": 0.5, "is": 0.5}
+    mask = np.array([1, 1, 1, 0], bool)
+    assert accuracy_by_type(scores, types, mask) == {"count": 0.5, "is": 0.5}
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: answer_accuracy("a", ["a"] * 3), "at least 4"),
+        (lambda: answer_accuracy("a", "aaaaaaaaaa"), "expected a list"),
+        (lambda: vqa_accuracies(["a"], []), "predictions has 1, answers has 0"),
+        (lambda: soft_accuracy(LOGITS, TARGETS[:2]), r"answer_scores has shape \[2, 3\]"),
+        (lambda: soft_accuracy(LOGITS, TARGETS, np.ones(3)), "expected bool"),
+        (lambda: accuracy_by_type(np.ones(2), ["a"]), "equal lengths"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

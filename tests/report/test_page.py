@@ -1,0 +1,137 @@
+"""The report: everything escaped, self-contained, sections left out when empty, fast."""
+
+import re
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from vlp_jax.report.page import report_html, write_report
+from vlp_jax.tasks.outcome import (
+    AnswerExample,
+    Curve,
+    Failure,
+    HeatMap,
+    PairExample,
+    Report,
+    RetrievalExample,
+    TableRow,
+)
+
+NASTY = "<script>alert(\"x\")</script> & 'a' $body"
+VOID = {"meta", "img", "br", "link"}
+
+
+def _image(side=24):
+    return np.random.default_rng().integers(0, 256, (side, side, 3), np.uint8)
+
+
+def _full(text=NASTY):
+    answers = [AnswerExample(_image(), text, text, text, score, 0.5) for score in (1.0, 0.0)]
+    by_text = RetrievalExample(text, [_image() for _ in range(5)], [False] * 4 + [True])
+    by_image = RetrievalExample(_image(), [text] * 5, [False] * 5, [0.1] * 5, rank=1234)
+    return Report(
+        title=text,
+        intro=text,
+        facts={text: text},
+        rows=[TableRow(text, 0.5, 0.25, 0.3, text, text, headline=True), TableRow("n", None)],
+        curves={text: ([0, 1, 2], [3.0, 2.0, 1.0]), "acc": Curve([0, 1], [0.1, 0.9], 0.5, True)},
+        retrieval=[by_text, by_image],
+        heat_maps=[HeatMap(_image(), [text, "dog"], np.random.default_rng().random((2, 4, 4)))],
+        answers=answers,
+        failures=[
+            Failure(text, text, {text: 0.2, "b": float("nan")}, {text: 0.1}, answers),
+            Failure("pairs", examples=[PairExample(_image(), text, text, 0.1, 0.2), by_text]),
+        ],
+        warnings=[text],
+        attribution=[text],
+        config_text=text,
+    )
+
+
+class _Balance(HTMLParser):
+    """Checks that every tag is closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_every_text_is_escaped_and_every_tag_closed():
+    html = report_html(_full())
+    assert "<script" not in html and "alert(&quot;x&quot;)" in html
+    balance = _Balance()
+    balance.feed(html)
+    assert balance.open == [] and {"svg", "img", "table", "details"} <= balance.seen
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    html = report_html(_full("plain"))
+    assert "http" not in html and "@import" not in html and "<link" not in html
+    assert all(source.startswith("data:image/png") for source in re.findall(r'src="([^"]*)', html))
+    assert not re.findall(r"url\((?!#)", html)
+
+
+def test_missing_sections_are_left_out():
+    html = report_html(Report(title="only a title"))
+    assert "<h1>only a title</h1>" in html
+    assert "<section" not in html and "<footer" not in html and "<details" not in html
+    titles = re.findall(r"<h2>(.*?)</h2>", report_html(_full("x")))
+    assert titles == [
+        "What it reached",
+        "How it learned",
+        "What it finds",
+        "Where each word looks",
+        "What it answers",
+        "Where it fails",
+        "All figures",
+    ]
+
+
+def test_ranks_marks_and_advantage_are_shown():
+    html = report_html(_full("x"))
+    assert "right one at rank 5" in html and "right one at rank 1,234" in html
+    assert html.count("✓ x") == 2 and html.count("✗ x") == 3  # 1 + 1 right, 1 + 1 wrong, 1 foil
+    assert "× 2.0" in html
+    assert html.count('class="thumb right"') == 2
+
+
+def test_file_is_written_whole_and_quickly(tmp_path):
+    full = _full("x")
+    curves = {f"curve {i}": (np.arange(1000), np.random.rand(1000)) for i in range(12)}
+    busy = Report(**{**vars(full), "curves": curves, "answers": list(full.answers) * 12})
+    start = time.process_time()
+    path = write_report(tmp_path / "run" / "report.html", busy)
+    assert time.process_time() - start < 8  # measured: about a second; slack for a busy machine
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: AnswerExample(np.zeros((4, 4, 3)), "q", "a", "a", 1.0), r"float64 \[4, 4, 3\]"),
+        (lambda: AnswerExample("cat.png", "q", "a", "a", 1.0), "is str"),
+        (lambda: PairExample(_image()[..., 0], "a", "b", 0.0, 1.0), "uint8 array"),
+        (lambda: RetrievalExample("a", [_image()], [True, False]), "correct has 2"),
+        (lambda: RetrievalExample(_image(), [_image()], [True]), "one caption with images"),
+        (lambda: HeatMap(_image(), ["a"], np.ones((2, 4, 4))), "words has 1, maps has 2"),
+        (lambda: HeatMap(_image(), ["a"], np.ones((1, 16))), r"expected \[words, h, w\]"),
+        (lambda: Curve([0, 1], [1.0]), "steps has 2, values has 1"),
+    ],
+)
+def test_bad_content_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

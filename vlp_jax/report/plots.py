@@ -1,0 +1,112 @@
+"""Pictures of a report: learning curves as SVG, images and heat maps as PNG data addresses."""
+
+import base64
+import io
+import re
+
+import cv2
+import numpy as np
+
+from vlp_jax.metrics.checks import array_of_shape
+from vlp_jax.tasks.outcome import Curve
+
+# Colours that stand for CSS variables: matplotlib draws them, `_themed` swaps them, and so the
+# curves follow the light or dark theme of the page.
+_VARIABLE_OF = {"#010101": "--accent", "#020202": "--muted", "#030303": "--line"}
+_ACCENT, _MUTED, _LINE = _VARIABLE_OF
+_LARGEST_SIDE = 224
+
+
+def png_address(image: np.ndarray, largest_side: int = _LARGEST_SIDE) -> str:
+    """Returns a `data:image/png` address of a uint8 RGB image, made smaller where it is larger."""
+    scale = largest_side / max(image.shape[:2])
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    _, png = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode("ascii")
+
+
+def heat_overlay(image: np.ndarray, heat: np.ndarray, side: int = 144) -> np.ndarray:
+    """Returns the image, greyed, with `heat` [h, w] glowing over it; its longer side is `side`.
+
+    The map is scaled to its own minimum and maximum, so the colours show where a word looks and not
+    how strongly; a constant map gives no glow.
+    """
+    heat = array_of_shape("heat", heat, ("h", "w")).astype(np.float32)
+    height, width = image.shape[:2]
+    size = [max(1, round(side * length / max(height, width))) for length in (width, height)]
+    span = float(heat.max() - heat.min())
+    heat = (heat - heat.min()) / span if span > 0 and np.isfinite(span) else np.zeros_like(heat)
+    heat = np.clip(cv2.resize(heat, size, interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
+    picture = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    grey = picture.mean(-1, keepdims=True) * 0.55 + 60.0
+    glow = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    weight = 0.85 * heat[..., None]
+    return (grey * (1 - weight) + glow * weight).clip(0, 255).astype(np.uint8)
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Returns the centred moving average over about a twentieth of the curve, same length."""
+    width = max(1, len(values) // 20) | 1
+    padded = np.pad(values, width // 2, mode="edge")
+    return np.convolve(padded, np.ones(width) / width, mode="valid")
+
+
+def _themed(svg: str) -> str:
+    """Returns an SVG for use inside HTML: no prologue, no addresses, colours as CSS variables."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (xmlns(:xlink)?|width|height)="[^"]*(pt|org[^"]*)"', "", svg)
+    for colour, variable in _VARIABLE_OF.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg
+
+
+def curve_svg(curve: Curve) -> str:
+    """Returns a learning curve as an SVG element that takes its colours from the page.
+
+    Long curves are drawn pale with their moving average on top. Values that are not finite are left
+    out; a curve without any finite value gives an empty text.
+    """
+    steps = np.asarray(curve.steps, np.float64)
+    values = np.asarray(curve.values, np.float64) * (100 if curve.percent else 1)
+    finite = np.isfinite(steps) & np.isfinite(values)
+    if not finite.any():
+        return ""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    style = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 8.5}
+    with rc_context(style):
+        figure = Figure(figsize=(3.2, 1.75))
+        _draw(figure.add_axes((0.13, 0.15, 0.84, 0.8)), steps[finite], values[finite], curve)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True)
+    return _themed(buffer.getvalue())
+
+
+def _draw(axes, steps: np.ndarray, values: np.ndarray, curve: Curve) -> None:
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    if len(values) >= 40:
+        axes.plot(steps, values, color=_ACCENT, alpha=0.25, linewidth=0.8)
+        axes.plot(steps, _smoothed(values), color=_ACCENT, linewidth=1.7)
+    else:
+        axes.plot(steps, values, color=_ACCENT, linewidth=1.7, marker="o", markersize=2.5)
+    if curve.reference is not None:
+        level = curve.reference * (100 if curve.percent else 1)
+        axes.axhline(level, color=_MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    if curve.percent:
+        axes.set_ylim(0, max(5.0, axes.get_ylim()[1]))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g} %"))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(colors=_MUTED, length=0, pad=4)
+    axes.grid(axis="y", color=_LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)

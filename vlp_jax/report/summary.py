@@ -1,0 +1,74 @@
+"""The flat figures of a run: names with their chance and blind twins, written as summary.json."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.metrics.figures import Value
+from vlp_jax.tasks.outcome import TableRow
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_GROUPS = ("Retrieval", "Composition", "Question answering", "Language")
+
+
+def in_groups(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Returns the rows group by group: ours in the order of a report, then the others by name."""
+
+    def place(row: TableRow) -> tuple[int, str]:
+        known = row.group in _GROUPS
+        return (_GROUPS.index(row.group), "") if known else (len(_GROUPS), row.group)
+
+    return sorted(rows, key=place)
+
+
+def _plain(name: str, value: Any, warnings: list[str]) -> Value:
+    """Returns `value` as something JSON can hold; what is not finite becomes None and a warning."""
+    if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if not isinstance(value, float):
+        raise ValueError(
+            f'summary figure "{name}" is of type {type(value).__name__}, '
+            "expected a number, a text, a boolean or None"
+        )
+    if math.isfinite(value):
+        return value
+    warnings.append(f"{name} was {value} and is written as null")
+    return None
+
+
+def clean_summary(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the figures sorted by name, plain Python values, plus `warnings`, a list of texts.
+
+    NaN and infinities become None and a warning each; warnings already in `figures` are kept.
+    Raises ValueError for a name that is not lower_case_with_underscores or a nested value.
+    """
+    warnings = list(figures.get("warnings", ()))
+    clean: dict[str, Any] = {}
+    for name in sorted(figures):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f'summary name "{name}": expected lower case, digits, underscores')
+        if name != "warnings":
+            clean[name] = _plain(name, figures[name], warnings)
+    return clean | {"warnings": warnings}
+
+
+def write_summary(path: str | os.PathLike, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the cleaned figures as JSON, whole or not at all, and returns them.
+
+    See `clean_summary` for what is changed and refused.
+    """
+    path, summary = Path(path), clean_summary(figures)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return summary

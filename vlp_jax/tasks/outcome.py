@@ -1,0 +1,198 @@
+"""What a report shows: plain dataclasses, checked when they are made."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.metrics.checks import same_length
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One metric with what it is compared with.
+
+    `model`, `chance` and `blind` are shares in 0..1 when `unit` is "percent", plain numbers when it
+    is "number"; None leaves a cell empty. `note` says what the blind baseline is. Rows of one
+    `group` stand together, and `headline` rows are also shown large at the top of the report.
+    """
+
+    metric: str
+    model: float | None
+    chance: float | None = None
+    blind: float | None = None
+    note: str = ""
+    group: str = ""
+    unit: str = "percent"
+    headline: bool = False
+
+    def __post_init__(self):
+        if self.unit not in ("percent", "number"):
+            raise ValueError(f'unit is "{self.unit}", expected "percent" or "number"')
+
+    def text(self, value: float | None) -> str:
+        """Returns `value` as this row shows it: "71.3 %", "0.20 %", "12.5" or "–"."""
+        if value is None or not math.isfinite(value):
+            return "–"
+        if self.unit == "number":
+            return f"{value:,.1f}"
+        return f"{100 * value:.2f} %" if 0 < value < 0.01 else f"{100 * value:.1f} %"
+
+
+def check_image(name: str, image: Any) -> None:
+    """Raises ValueError unless `image` is a uint8 array [H, W, 3]."""
+    dtype, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
+    if dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3 or not min(shape):
+        raise ValueError(f"{name} is {dtype} {list(shape)}, expected a uint8 array [H, W, 3]")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve: `values` over `steps`, both [N]; `reference` (such as chance) is dashed.
+
+    `percent` says that values are shares in 0..1.
+    """
+
+    steps: Sequence[float]
+    values: Sequence[float]
+    reference: float | None = None
+    percent: bool = False
+
+    def __post_init__(self):
+        same_length(steps=self.steps, values=self.values)
+
+
+@dataclass(frozen=True)
+class RetrievalExample:
+    """One query with its best candidates, best first.
+
+    `query` is a caption and `candidates` are images (uint8 [H, W, 3]), or the other way round.
+    `correct[i]` says whether candidate i belongs to the query; `rank` is the place of the first
+    right candidate (1 is first), wanted where none is among those shown.
+    """
+
+    query: str | np.ndarray
+    candidates: Sequence[str] | Sequence[np.ndarray]
+    correct: Sequence[bool]
+    scores: Sequence[float] | None = None
+    rank: int | None = None
+
+    def __post_init__(self):
+        same_length(candidates=self.candidates, correct=self.correct)
+        if self.scores is not None:
+            same_length(candidates=self.candidates, scores=self.scores)
+        images = self.candidates if self.query_is_text else [self.query]
+        texts = [self.query] if self.query_is_text else self.candidates
+        for image in images:
+            check_image("a retrieval example's image", image)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("expected one caption with images, or one image with captions")
+
+    @property
+    def query_is_text(self) -> bool:
+        """Whether the query is a caption (text → image)."""
+        return isinstance(self.query, str)
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Where each word of a caption looks: `maps` is [words, h, w] over the image, not negative."""
+
+    image: np.ndarray
+    words: Sequence[str]
+    maps: np.ndarray
+
+    def __post_init__(self):
+        check_image("a heat map's image", self.image)
+        if np.ndim(self.maps) != 3:
+            raise ValueError(f"maps has shape {list(np.shape(self.maps))}, expected [words, h, w]")
+        same_length(words=self.words, maps=self.maps)
+
+
+@dataclass(frozen=True)
+class AnswerExample:
+    """A question about an image with the true and the predicted answer; `score` is in 0..1."""
+
+    image: np.ndarray
+    question: str
+    answer: str
+    prediction: str
+    score: float
+    confidence: float | None = None
+
+    def __post_init__(self):
+        check_image("an answer example's image", self.image)
+
+    @property
+    def right(self) -> bool:
+        """Whether the prediction earns at least half the score."""
+        return self.score >= 0.5
+
+
+@dataclass(frozen=True)
+class PairExample:
+    """An image with its true caption and a foil; the model is right if `true_score` is higher."""
+
+    image: np.ndarray
+    truth: str
+    foil: str
+    true_score: float
+    foil_score: float
+
+    def __post_init__(self):
+        check_image("a pair example's image", self.image)
+
+    @property
+    def right(self) -> bool:
+        """Whether the truth scores above the foil."""
+        return self.true_score > self.foil_score
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One way in which the model fails: a sentence, figures by kind of case, and examples.
+
+    `shares` maps a kind of case (such as a question type) to its accuracy in 0..1, `chances` to
+    what guessing reaches there; both are optional.
+    """
+
+    title: str
+    note: str = ""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    chances: Mapping[str, float] = field(default_factory=dict)
+    examples: Sequence[AnswerExample | PairExample | RetrievalExample] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report can show; a section that is None or empty is left out.
+
+    Attributes:
+        title: what was trained, a few words.
+        intro: one to three sentences below the title.
+        facts: short label → text, such as {"Parameters": "4.1 M", "Training": "3 min 12 s"}.
+        rows: the table of figures; its `headline` rows stand large at the top.
+        curves: title → Curve, or → (steps, values).
+        retrieval: queries with their best candidates, both directions mixed.
+        heat_maps: one strip each.
+        answers: answered questions, right and wrong mixed.
+        failures: the section "Where it fails".
+        warnings: texts shown above the figures (as in summary.json).
+        attribution: credit lines for data and pictures.
+        config_text: the resolved config, folded away at the end.
+    """
+
+    title: str
+    intro: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[TableRow] = ()
+    curves: Mapping[str, Curve | tuple[Sequence[float], Sequence[float]]] | None = None
+    retrieval: Sequence[RetrievalExample] | None = None
+    heat_maps: Sequence[HeatMap] | None = None
+    answers: Sequence[AnswerExample] | None = None
+    failures: Sequence[Failure] | None = None
+    warnings: Sequence[str] = ()
+    attribution: Sequence[str] = ()
+    config_text: str = ""
