@@ -9,7 +9,11 @@ Args = dict[str, Any]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Two encoders, a fusion, a pooler and heads, each by name with the arguments of that part."""
+    """Two encoders, a fusion, a pooler and heads, each by name with the arguments of that part.
+
+    `scan_layers` compiles one layer of each stack and loops over it ("on"), or every layer ("off");
+    "auto" goes by what is faster. Numbers and checkpoints are the same.
+    """
 
     vision: str = "vit"
     vision_args: Args = field(default_factory=dict)
@@ -21,6 +25,7 @@ class ModelConfig:
     pooler_args: Args = field(default_factory=dict)
     heads: dict[str, Args] = field(default_factory=dict)
     init_std: float = 0.02
+    scan_layers: Literal["auto", "on", "off"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,9 @@ class TrainingConfig:
     `accumulate` = k computes every forward and backward pass in k micro-batches. `momentum` is the
     teacher's decay and `queue_size` its queue; distillation weights rise linearly over the first
     `distillation_warmup` steps. A step with a non-finite loss or gradient changes nothing; the run
-    stops after `nan_patience` of them in a row.
+    stops after `nan_patience` of them in a row. `remat` saves memory: the backward pass computes
+    again what is "cheap" (norms, activations, attention's probabilities), all but matrix products
+    ("dots"), or each layer in "full".
 
     `schedule` = "sampled" trains one task a step, drawn by the weights in `mix`, instead of the sum
     of all objectives (UNITER). A key of `mix` is an objective, or several joined by "+"; an empty
@@ -131,6 +138,7 @@ class TrainingConfig:
     mix: dict[str, float] = field(default_factory=dict)
     accumulate: int = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: Literal["none", "dots", "full", "cheap"] = "none"
     momentum: float | None = None
     queue_size: int = 0
     distillation_warmup: int = 0

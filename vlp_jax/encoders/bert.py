@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.encoders import TEXT_ENCODERS
-from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Tokens
 
 
@@ -40,6 +40,8 @@ class BertEncoder(nn.Module):
     tasks: int = 0
     task: int = 0
     dtype: str = "float32"
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
     def setup(self) -> None:
         frozen = self.frozen_first_rows
@@ -53,18 +55,16 @@ class BertEncoder(nn.Module):
         if self.embedding_norm:
             self.norm = LayerNorm(self.epsilon)
         self.drop = nn.Dropout(self.dropout)
-        self.blocks = [
-            BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                activation=self.activation,
-                name=f"layer_{i}",
-            )
-            for i in range(self.layers)
-        ]
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            activation=self.activation,
+            name="layers",
+        )
+        self.stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
 
     def __call__(
         self, ids, mask, segments=None, *, tasks=None, deterministic: bool = True
@@ -76,11 +76,7 @@ class BertEncoder(nn.Module):
         states = self.embed(ids, segments, tasks, deterministic=deterministic)
         if self.tasks:
             mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
-        bias = attention_bias(mask)
-        for i, block in enumerate(self.blocks):
-            states = block(states, bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
-        return Tokens(states, mask)
+        return Tokens(self.stack(states, mask, deterministic=deterministic), mask)
 
     def embed(
         self, ids, segments=None, tasks=None, *, deterministic: bool = True

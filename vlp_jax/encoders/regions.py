@@ -7,11 +7,11 @@ from jaxtyping import Array, Float, Int
 
 from vlp_jax.config.registry import Registry
 from vlp_jax.encoders import VISION_ENCODERS
-from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear, kernel_init
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Tokens
 
 BOX_ENCODINGS = Registry("box encoding")
@@ -132,6 +132,8 @@ class RegionEncoder(nn.Module):
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
     dtype: str = "float32"
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
     reads = ("region_features", "region_boxes", "region_mask")
 
@@ -151,20 +153,17 @@ class RegionEncoder(nn.Module):
         states = drop(states, deterministic=deterministic).astype(self.dtype)
         self.sow("intermediates", "embedding", states)
         mask = batch["region_mask"]
-        bias = attention_bias(mask)
-        for i in range(self.layers):
-            layer = BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                activation=self.activation,
-                name=f"layer_{i}",
-            )
-            states = layer(states, bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
-        return Tokens(states, mask)
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            activation=self.activation,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        return Tokens(stack(states, mask, deterministic=deterministic), mask)
 
     def _embed(self, batch: dict, text_encoder) -> Float[Array, "b r d"]:
         features = self._features(batch)

@@ -4,10 +4,10 @@ import flax.linen as nn
 from jaxtyping import Array, Bool
 
 from vlp_jax.fusion import FUSIONS
-from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Fused, Tokens
 
 
@@ -29,6 +29,10 @@ class SingleStreamFusion(nn.Module):
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
+
+    joint_attention = "layers/self_attention/attention"
 
     @nn.compact
     def __call__(
@@ -41,23 +45,22 @@ class SingleStreamFusion(nn.Module):
     ) -> Fused:
         joined = text.concatenate(self._as_wide_as(text, image))
         states = joined.states
-        bias = attention_bias(joined.mask if joint_mask is None else joint_mask)
         if self.embedding_norm:
             states = LayerNorm(self.epsilon, name="embedding_norm")(states)
             states = nn.Dropout(self.dropout)(states, deterministic=deterministic)
             self.sow("intermediates", "embedding", states)
-        for i in range(self.layers):
-            layer = BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                activation=self.activation,
-                name=f"layer_{i}",
-            )
-            states = layer(states, bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            activation=self.activation,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        mask = joined.mask if joint_mask is None else joint_mask
+        states = stack(states, mask, deterministic=deterministic)
         return Fused(*Tokens(states, joined.mask).split(text.states.shape[1]))
 
     def _as_wide_as(self, text: Tokens, image: Tokens) -> Tokens:

@@ -8,6 +8,7 @@ from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, build, nea
 from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.inference.model import Model
+from vlp_jax.weights.old_layout import stacked_layout
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
 from vlp_jax.weights.zoo import ZOO
 from vlp_jax.weights.zoo.base import Published, find_architecture
@@ -66,6 +67,7 @@ def read_checkpoint(
         about = store.about(step)
         params = store.restore_params(step, which)
     config = build(ExperimentConfig, about["config"], "config")
+    params = stacked_layout(params, config.model)
     return config, Vocabulary.from_json(about["vocabulary"]), params
 
 

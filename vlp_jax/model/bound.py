@@ -1,6 +1,5 @@
 """A model with its parameters: jitted functions for evaluation and inference."""
 
-import re
 from functools import cached_property, partial
 from typing import Any
 
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float
 
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model.answer_ranking import ranked_answer_scores
+from vlp_jax.model.heat_maps import heat_maps
 from vlp_jax.model.model import VisionLanguageModel as Model
 
 
@@ -70,9 +70,7 @@ class Bound:
     def heat_maps(self, texts: Tokens, images: Tokens) -> Float[Array, "b l t"]:
         """Returns how much each text position reads each image token to find that they match.
 
-        Gradients of the match log odds times attention, negative parts cut, averaged over heads, at
-        the middle layer in which text reads the image (ALBEF, section 6.3 and appendix; Grad-CAM,
-        Selvaraju et al. 2017).
+        See `vlp_jax.model.heat_maps`.
         """
         return self._heat(self.params, texts, images)
 
@@ -112,7 +110,8 @@ class Bound:
 
     @cached_property
     def _heat(self):
-        return jax.jit(partial(_attention_heat, self.model))
+        heat = lambda params, *tokens: heat_maps(self.model, params, match_log_odds, *tokens)
+        return jax.jit(heat)
 
     def _jitted(self, method: Any) -> Any:
         return jax.jit(lambda params, *x: self.model.apply({"params": params}, *x, method=method))
@@ -123,49 +122,6 @@ def match_log_odds(model: Model, text: Tokens, image: Tokens) -> Float[Array, "b
     logits = model.match_logits(model.fuse(text, image))
     index = model.head("itm").match_index
     return logits[:, index] - jax.nn.logsumexp(jnp.delete(logits, index, axis=1), axis=1)
-
-
-def _attention_heat(model: Model, params: Any, text: Tokens, image: Tokens) -> Array:
-    variables = {"params": params}
-    length = text.mask.shape[1]
-    if length == image.mask.shape[1]:
-        # Attention arrays are told apart by their shapes.
-        text = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2)), text)
-    _, made = model.apply(
-        variables, text, image, method=match_log_odds, mutable=["perturbations", "intermediates"]
-    )
-
-    def score(perturbations: Any) -> Array:
-        every = variables | {"perturbations": perturbations}
-        return model.apply(every, text, image, method=match_log_odds).sum()
-
-    gradients = jax.grad(score)(made["perturbations"])
-    shape = text.mask.shape[1], image.mask.shape[1]
-    probabilities = _text_to_image(made["intermediates"], *shape)
-    middle = (len(probabilities) - 1) // 2
-    gradient = _text_to_image(gradients, *shape)[middle]
-    return (probabilities[middle] * jax.nn.relu(gradient)).mean(axis=1)[:, :length]
-
-
-def _text_to_image(tree: Any, texts: int, images: int) -> list[Array]:
-    """Returns the attention arrays [B, H, L, T] of text positions over image tokens, by layer."""
-    leaves = [(jax.tree_util.keystr(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
-    found = []
-    for path, x in sorted(leaves, key=lambda leaf: _numbers_as_such(leaf[0])):
-        if "probabilities" not in path:
-            continue
-        if x.shape[-2:] == (texts, images):
-            found.append(x)
-        elif x.shape[-2:] == (texts + images,) * 2:
-            found.append(x[..., :texts, texts:])
-    if not found:
-        raise ValueError("no layer of this model's fusion lets text positions read image tokens")
-    return found
-
-
-def _numbers_as_such(path: str) -> list[tuple[int, str]]:
-    """Returns a sort key that puts layer_2 before layer_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 def to_device(batch: dict) -> dict[str, Array]:

@@ -15,9 +15,17 @@ from vlp_jax.config import ModelConfig, Registry, checked_fields
 from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.heads import HEADS, POOLERS
+from vlp_jax.layers.projection import INITIAL_STD, initial_std
 from vlp_jax.layers.tokens import Fused, Tokens
 
 logger = logging.getLogger(__name__)
+
+# What all parts have in common, and where it is set.
+_SHARED_SETTINGS = {
+    "dtype": "config.training.dtype",
+    "remat": "config.training.remat",
+    "scan_layers": "config.model.scan_layers",
+}
 
 
 class VisionLanguageModel(nn.Module):
@@ -155,17 +163,21 @@ class VisionLanguageModel(nn.Module):
         return head(*inputs, **options)
 
 
-def build_model(config: ModelConfig, dtype: str = "float32") -> VisionLanguageModel:
+def build_model(
+    config: ModelConfig, dtype: str = "float32", remat: str = "none"
+) -> VisionLanguageModel:
     """Returns the model that `config` describes; parts compute in `dtype`.
 
+    `remat` says what the backward pass computes again (`vlp_jax.layers.stack.REMAT_POLICIES`).
     Raises ValueError for unknown parts and arguments, with the path and the nearest valid name.
     """
+    shared = {"dtype": dtype, "remat": remat, "scan_layers": config.scan_layers}
     return VisionLanguageModel(
-        vision=_part(VISION_ENCODERS, config.vision, config.vision_args, "vision", dtype=dtype),
-        text=_part(TEXT_ENCODERS, config.text, config.text_args, "text", dtype=dtype),
-        fusion=_part(FUSIONS, config.fusion, config.fusion_args, "fusion"),
-        pooler=_part(POOLERS, config.pooler, config.pooler_args, "pooler"),
-        heads={name: _head(name, args) for name, args in config.heads.items()},
+        vision=_part(VISION_ENCODERS, config.vision, config.vision_args, "vision", shared),
+        text=_part(TEXT_ENCODERS, config.text, config.text_args, "text", shared),
+        fusion=_part(FUSIONS, config.fusion, config.fusion_args, "fusion", shared),
+        pooler=_part(POOLERS, config.pooler, config.pooler_args, "pooler", shared),
+        heads={name: _head(name, args, shared) for name, args in config.heads.items()},
     )
 
 
@@ -192,19 +204,28 @@ def abstract_params(model: VisionLanguageModel) -> Any:
     return jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
 
 
-def init_params(model: VisionLanguageModel, key: Array) -> Any:
-    """Returns freshly drawn parameters, each boxed with its logical axis names."""
-    return model.init(key, example_batch(model), mutable=["params"])["params"]
+def init_params(model: VisionLanguageModel, key: Array, std: float = INITIAL_STD) -> Any:
+    """Returns freshly drawn parameters, each boxed with its logical axis names.
+
+    Weights have the deviation `std`, except in parts that say what theirs is.
+    """
+    with initial_std(std):
+        return model.init(key, example_batch(model), mutable=["params"])["params"]
 
 
-def _part(registry: Registry, name: str, args: Mapping, path: str, **fixed: Any) -> nn.Module:
+def _part(registry: Registry, name: str, args: Mapping, path: str, shared: Mapping) -> nn.Module:
     cls = registry.get_known(name, f"config.model.{path}")
     args = _for_this_kind(registry, name, args, f"config.model.{path}_args")
-    for key in fixed.keys() & args.keys():
-        raise ValueError(
-            f"config.model.{path}_args.{key}: set config.training.{key}, for all parts"
-        )
-    return cls(**checked_fields(cls, args, f"config.model.{path}_args"), **fixed)
+    return _made(cls, args, f"config.model.{path}_args", shared)
+
+
+def _made(cls: type, args: Mapping, path: str, shared: Mapping) -> nn.Module:
+    """Returns a part with its own arguments and those `shared` settings that it has fields for."""
+    own = {field.name for field in dataclasses.fields(cls)}
+    for key in own & shared.keys() & args.keys():
+        raise ValueError(f"{path}.{key}: set {_SHARED_SETTINGS[key]}, for all parts")
+    given = {key: value for key, value in shared.items() if key in own}
+    return cls(**checked_fields(cls, args, path), **given)
 
 
 def _for_this_kind(registry: Registry, name: str, args: Mapping, path: str) -> dict[str, Any]:
@@ -220,8 +241,8 @@ def _for_this_kind(registry: Registry, name: str, args: Mapping, path: str) -> d
     return kept
 
 
-def _head(name: str, args: Mapping) -> nn.Module:
+def _head(name: str, args: Mapping, shared: Mapping) -> nn.Module:
     args = dict(args)
     path = f"config.model.heads.{name}"
     cls = HEADS.get_known(args.pop("kind", name), path)
-    return cls(**checked_fields(cls, args, path))
+    return _made(cls, args, path, shared)

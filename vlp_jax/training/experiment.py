@@ -127,7 +127,7 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     batches = {name: mixture[name].batch(0) for name in config.data.sources}
     config, objectives = resolve(config, vocabulary, batches)
     schedule = make_schedule(config.training, objectives, config.seed)
-    model = build_model(config.model, config.training.dtype)
+    model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_heads(model, objectives)
     _check_fields(model, batches)
     params = unbox(abstract_params(model))

@@ -11,7 +11,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.layers.projection import INITIAL_STD
 from vlp_jax.losses.momentum import Queue
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.model.model import abstract_params, init_params
@@ -83,7 +82,7 @@ def make_init(
 
     def init(key: Array) -> TrainState:
         params_key, queue_key, run_key = jax.random.split(key, 3)
-        params = _rescaled(unbox(init_params(model, params_key)), config.model.init_std)
+        params = unbox(init_params(model, params_key, config.model.init_std))
         training = config.training
         queue = None
         if training.queue_size:
@@ -121,21 +120,4 @@ def state_shardings(
             teacher=None if abstract.teacher is None else params,
         ),
         report,
-    )
-
-
-def _rescaled(params: Any, std: float) -> Any:
-    """Rescales freshly drawn weights from the published deviation to the configured one.
-
-    Convolutions of a stem and position embeddings of pictures have deviations of their own.
-    """
-    factor = std / INITIAL_STD
-
-    def is_drawn(path: tuple) -> bool:
-        names = [str(key.key) for key in path]
-        in_stem = any(name.startswith("stem_") for name in names)
-        return names[-1] in ("kernel", "table", "class_token") and not in_stem
-
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: x * factor if factor != 1 and is_drawn(path) else x, params
     )

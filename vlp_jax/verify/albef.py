@@ -1,6 +1,5 @@
 """Every output of the ALBEF bundles for pre-training, retrieval and another resolution."""
 
-import itertools
 from typing import Any
 
 import jax
@@ -158,9 +157,11 @@ def _rerank(similarity: Array, scores: Array, k: int) -> Array:
 def layer_outputs(loaded: Loaded, sown: dict[str, Array], mask: Array) -> dict[str, Any]:
     """Every layer of the ViT, and of the one published BERT that we hold in two parts."""
     config = loaded.config
-    fusion = (f"fusion/layer_{i}_output" for i in itertools.count())
     layers = [sown[f"text/layer_{i}_output"] for i in range(config.text_args["layers"])]
-    layers += [sown[name] for name in itertools.takewhile(sown.__contains__, fusion)]
+    for i in range(config.fusion_args["layers"]):
+        # One layer, or the two that read two images.
+        names = (f"fusion/layer_{i}{end}" for end in ("_output", "/first/output", "/second/output"))
+        layers += [sown[name] for name in names if name in sown]
     blocks = range(config.vision_args["layers"])
     return {
         "text_embedding_output": Tokens(sown["text/embedding"], mask),

@@ -1,6 +1,7 @@
 """Runs a published model on a bundle: loading, forward passes with intermediates, gradients."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,11 +13,15 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from vlp_jax.config import ModelConfig, nearest
+from vlp_jax.layers.layer_names import split_layers
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.weights.conversion import to_published
 from vlp_jax.weights.key_table import KeyTable
 from vlp_jax.weights.zoo import Published, find
+
+# "layer_0/text_output", of which a name such as "text_layer_0_output" is made.
+_LAYER_OUTPUT = re.compile(r"(?<![^/])((?:\w+_)?layer_\d+)/((?:\w+_)?)output$")
 
 _QUICK_OPTIONS = ({"xla_backend_optimization_level": 0}, {"xla_cpu_use_fusion_emitters": False})
 
@@ -46,8 +51,17 @@ class Loaded:
         output, sown = self.model.apply(
             {"params": params}, *inputs, method=method, mutable=["intermediates"]
         )
-        flat = flatten_dict(sown.get("intermediates", {}), sep="/")
-        return output, {path: values[0] for path, values in flat.items()}
+        return output, by_layer(sown.get("intermediates", {}))
+
+
+def by_layer(sown: Mapping) -> dict[str, Array]:
+    """Returns what parts have sown by path, that of stacks cut into layers.
+
+    Layers are "text/layer_0_output"; of two streams "fusion/text_layer_0_output"; other parts keep
+    their names, "fusion/layer_0/first/output".
+    """
+    flat = {path: values[0] for path, values in flatten_dict(dict(sown), sep="/").items()}
+    return {_LAYER_OUTPUT.sub(r"\2\1_output", name): x for name, x in split_layers(flat).items()}
 
 
 def load(bundle: Bundle, task: str | None = None) -> Loaded:
