@@ -2,8 +2,8 @@
 
 "text/layer_3/norm/scale" is slice 3 of "text/layers/norm/scale", "fusion/text_layer_0/…" the first
 of "fusion/text_layers/…". Published files, patterns of users and reports speak of layers so; the
-model's arrays are stacked. Stacks stand directly under a part, which keeps deeper numbers, such as
-those of ResNet's convolutions, out of this.
+model's arrays are stacked. Stacks stand directly under a part of the model, which keeps other
+numbers, such as those of ResNet's convolutions, out of this.
 """
 
 import re
@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-_STACK = re.compile(r"([^/]+/(?:\w+_)?)layers/(.+)")
-_LAYER = re.compile(r"([^/]+/(?:\w+_)?)layer_(\d+)/(.+)")
+_PART = r"(?:vision|text|fusion|pooler|heads_\w+)/"
+_STACK = re.compile(rf"({_PART}(?:\w+_)?)layers/(.+)")
+_LAYER = re.compile(rf"({_PART}(?:\w+_)?)layer_(\d+)/(.+)")
 
 
 def is_stacked(path: str) -> bool:
