@@ -236,7 +236,7 @@ def test_first_rows_of_all_three_tables_get_no_gradient():
 
 def test_one_cross_attention_serves_both_directions():
     _, config, shapes = tiny("lxmert_trunk")
-    parts = set(shapes["fusion"]["layer_0"])
+    parts = set(shapes["fusion"]["layers"])
     assert parts == {"cross_attention"} | {
         f"{stream}_{part}"
         for stream in ("text", "image")
