@@ -17,6 +17,7 @@ from vlp_jax.layers.attention import (
     _by_flash,
     attention_bias,
     choose_implementation,
+    device_kind,
     head_size,
 )
 from vlp_jax.layers.attention import attend as attend_to
@@ -177,7 +178,8 @@ def choice(platform, *, length=256, size=64, dtype="bfloat16", mask=None, **opti
 
 
 def test_each_device_has_its_kernel():
-    assert choice("cpu") == Implementation("xla")
+    assert choice(device_kind()) == choice("cpu") == Implementation("xla")
+    assert choice("an abacus") == Implementation("xla", "no kernel for an abacus")
     assert choice("gpu") == choice("gpu", mask=(B, 256, 256)) == Implementation("cudnn")
     assert choice("tpu") == choice("tpu", mask=(B, 256)) == Implementation("flash")
     assert choice("tpu", dtype="float32") == Implementation("flash")

@@ -29,6 +29,7 @@ PROBABILITIES = "probabilities"
 TPU_TILE = 128
 CUDNN_DTYPES = ("bfloat16", "float16")
 CUDNN_LARGEST_HEAD = 128
+CUDNN_COMPUTE_CAPABILITY = 8.0
 
 Mask = Bool[Array, "b s"] | Bool[Array, "b t s"] | None
 
@@ -71,7 +72,7 @@ def choose_implementation(
     """Returns "cudnn" (GPU), "flash" (TPU) or "xla", with the reason where XLA has to do.
 
     Args:
-      platform: "cpu", "gpu" or "tpu".
+      platform: "cpu", "gpu", "tpu", or a kind without a kernel, as `device_kind` names it.
       query, key: [B, T, H, K] and [B, S, H, K], or their shapes and types.
       mask: [B, S], [B, T, S] or None, or its shape.
       dropout: the rate at which probabilities are dropped in this call.
@@ -79,7 +80,7 @@ def choose_implementation(
       devices: how many devices the computation is spread over.
     """
     if platform not in ("gpu", "tpu"):
-        return Implementation("xla")
+        return Implementation("xla", "" if platform == "cpu" else f"no kernel for {platform}")
     refused = [why for fails, why in _kernel_demands(query, key, dropout, explain) if fails]
     own = _cudnn_demands if platform == "gpu" else _flash_demands
     refused += [why for fails, why in own(query, key, mask, devices) if fails]
@@ -119,6 +120,19 @@ def _flash_demands(query: Any, key: Any, mask: Any, devices: int) -> list[tuple[
 
 
 @functools.cache
+def device_kind() -> str:
+    """Returns "cpu", "tpu", "gpu" for those with cuDNN's flash attention, or what else it is."""
+    backend, device = jax.default_backend(), jax.devices()[0]
+    if backend != "gpu":
+        return backend
+    if "cuda" not in device.client.platform_version.lower():
+        return "GPUs other than Nvidia's"
+    capability = device.compute_capability
+    least = CUDNN_COMPUTE_CAPABILITY
+    return "gpu" if float(capability) >= least else f"compute capability {capability} < {least}"
+
+
+@functools.cache
 def _log_once(implementation: Implementation, queries: int, keys: int) -> None:
     reason = f": {implementation.why}" if implementation.why else ""
     logger.info(
@@ -148,7 +162,7 @@ def attend(
     """
     rate = drop.rate if drop is not None and not drop.deterministic else 0.0
     chosen = choose_implementation(
-        jax.default_backend(),
+        device_kind(),
         query,
         key,
         mask,
