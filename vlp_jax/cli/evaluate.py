@@ -29,20 +29,19 @@ def report(
     """
     import jax
 
-    from vlp_jax.evaluation.evaluate import evaluate
-    from vlp_jax.inference.load import read_checkpoint
-    from vlp_jax.model import build_model
-    from vlp_jax.model.bound import Bound
+    from vlp_jax.model import Forward, build_model
     from vlp_jax.report.page import write_report
     from vlp_jax.report.run import make_report
     from vlp_jax.report.summary import write_summary
     from vlp_jax.report.table import print_table
+    from vlp_jax.tasks import evaluate
+    from vlp_jax.training.checkpoint import read_run
 
     folder = Path(workdir)
-    config, vocabulary, params = read_checkpoint(folder, step, which)
-    bound = Bound(build_model(config.model, config.training.dtype), params)
+    config, vocabulary, params = read_run(folder, step, which)
+    forward = Forward(build_model(config.model, config.training.dtype), params)
     started = time.perf_counter()
-    outcome = evaluate(config, vocabulary, bound)
+    outcome = evaluate(config, vocabulary, forward)
     if jax.process_index() > 0:
         return
     timing = _timing(folder)

@@ -13,7 +13,8 @@ from typing import Any
 import ml_collections
 
 from vlp_jax.config.build import build, to_plain
-from vlp_jax.config.schema import ExperimentConfig
+from vlp_jax.config.moved import check_moved
+from vlp_jax.config.schema import ExperimentConfig, replace
 
 PREFIX = "--config."
 
@@ -28,7 +29,18 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     for text in overrides:
         path, value = parse_override(text)
         set_path(values, path, value)
-    return build(ExperimentConfig, values, "config")
+    check_moved(values)
+    config = build(ExperimentConfig, values, "config")
+    return replace(config, "plugins", _found(config.plugins, Path(spec.partition(":")[0])))
+
+
+def _found(plugins: Sequence[str], config: Path) -> tuple[str, ...]:
+    """Returns absolute paths of plug-ins, which stand beside the config or start from here."""
+    beside = [config.parent / plugin for plugin in plugins]
+    return tuple(
+        str((near if near.is_file() and not Path(given).is_file() else Path(given)).resolve())
+        for given, near in zip(plugins, beside)
+    )
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -41,6 +41,8 @@ class BertEncoder(nn.Module):
     task: int = 0
     dtype: str = "float32"
 
+    from_data = {"vocab_size": "words"}
+
     def setup(self) -> None:
         frozen = self.frozen_first_rows
         self.word = Embedding(self.vocab_size, self.width, "word" in frozen)

@@ -134,6 +134,9 @@ class RegionEncoder(nn.Module):
     dtype: str = "float32"
 
     reads = ("region_features", "region_boxes", "region_mask")
+    rank = 3  # of the first field, [B, …], where an example has one picture
+    may_read = ("region_hidden", "region_types", "region_alignment")
+    from_data = {"feature_width": "feature_width"}
 
     @property
     def shares_text_tables(self) -> bool:

@@ -138,6 +138,10 @@ class ResNet(nn.Module):
     dtype: str = "float32"
 
     reads = ("image",)
+    rank = 4  # of the first field, [B, …], where an example has one picture
+    may_read = ()
+    shares_text_tables = False
+    from_data = {"image_size": "image_size"}
 
     @nn.compact
     def __call__(self, batch: dict, *, deterministic: bool = True) -> Tokens:

@@ -61,6 +61,10 @@ class ViT(nn.Module):
     dtype: str = "float32"
 
     reads = ("image",)
+    rank = 4  # of the first field, [B, …], where an example has one picture
+    may_read = ()
+    shares_text_tables = False
+    from_data = {"image_size": "image_size"}
 
     @property
     def tokens(self) -> int:

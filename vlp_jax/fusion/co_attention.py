@@ -68,6 +68,8 @@ class CoAttentionFusion(nn.Module):
     image_activation: str = "gelu"
     epsilon: float = BERT_EPSILON
 
+    images = 1
+
     @nn.compact
     def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
         biases = attention_bias(text.mask), attention_bias(image.mask)

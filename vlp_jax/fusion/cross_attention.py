@@ -20,6 +20,8 @@ class CrossAttentionFusion(nn.Module):
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
 
+    images = 1
+
     @nn.compact
     def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
         states = text.states

@@ -24,6 +24,8 @@ class CrossModalFusion(nn.Module):
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
 
+    images = 1
+
     @nn.compact
     def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
         biases = attention_bias(text.mask), attention_bias(image.mask)

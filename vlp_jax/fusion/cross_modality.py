@@ -62,6 +62,8 @@ class CrossModalityFusion(nn.Module):
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
 
+    images = 1
+
     @nn.compact
     def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
         widths = text.states.shape[-1], image.states.shape[-1]

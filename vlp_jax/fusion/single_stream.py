@@ -30,6 +30,8 @@ class SingleStreamFusion(nn.Module):
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
 
+    images = 1
+
     @nn.compact
     def __call__(
         self,

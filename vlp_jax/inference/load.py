@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, build, nearest
-from vlp_jax.data.assemble import Vocabulary
+from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, nearest
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.model import Model
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
 from vlp_jax.weights.zoo import ZOO
@@ -52,21 +52,10 @@ def load(
         runs = [str(folder) for folder in beside if (folder / "checkpoints").is_dir()]
         hint = nearest(str(name_or_path), [*ZOO, *runs])
         raise FileNotFoundError(f'"{name_or_path}" is neither a path nor a published model.{hint}')
-    config, vocabulary, params = read_checkpoint(path, step, which)
+    from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
+
+    config, vocabulary, params = read_run(path, step, which)
     return Model(config, params, vocabulary)
-
-
-def read_checkpoint(
-    path: str | Path, step: int | None = None, which: str = "params"
-) -> tuple[ExperimentConfig, Vocabulary, Any]:
-    """Returns the resolved config, the vocabulary and the parameters of a run's checkpoint."""
-    from vlp_jax.training.checkpoint import open_store  # Orbax is slow to import
-
-    with open_store(path) as store:
-        about = store.about(step)
-        params = store.restore_params(step, which)
-    config = build(ExperimentConfig, about["config"], "config")
-    return config, Vocabulary.from_json(about["vocabulary"]), params
 
 
 def _published_model(
@@ -88,7 +77,6 @@ def _data(published: Published, config: ModelConfig) -> DataConfig:
     return DataConfig(
         image_size=config.vision_args.get("image_size", 256),
         text_length=min(30, config.text_args.get("max_length", 512)),
-        question_length=min(30, config.text_args.get("max_length", 512)),
         add_sep=published.conventions.add_sep,
         text_style="albef" if published.family == "albef" else "plain",
     )

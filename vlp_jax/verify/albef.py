@@ -12,8 +12,8 @@ from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.losses.cross_entropy import cross_entropy, masked_mean
 from vlp_jax.losses.momentum import Queue, update_teacher
 from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.model.views import Views
 from vlp_jax.objectives.contrastive import ContrastiveObjective
-from vlp_jax.objectives.views import Views
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit
 from vlp_jax.verify.runner import RUNNERS

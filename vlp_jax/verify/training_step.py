@@ -15,11 +15,12 @@ from vlp_jax.config import OptimizerConfig, TrainingConfig
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.momentum import Queue
 from vlp_jax.losses.sampling import negative_weights
-from vlp_jax.objectives.base import Objective, Result
+from vlp_jax.model.views import Views
+from vlp_jax.objectives.base import Objective
 from vlp_jax.objectives.contrastive import ContrastiveObjective
 from vlp_jax.objectives.masked_text import MaskedTextObjective
 from vlp_jax.objectives.matching import MatchingObjective
-from vlp_jax.objectives.views import Views
+from vlp_jax.tasks.base import Result
 from vlp_jax.training.optimizer import make_optimizer
 from vlp_jax.training.state import TrainState
 from vlp_jax.training.step import clamp_temperature, make_train_step

@@ -2,20 +2,18 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Array
-
+from vlp_jax.config.ranges import Count, Positive
 from vlp_jax.losses.cross_entropy import masked_mean
-from vlp_jax.losses.momentum import Queue
 from vlp_jax.losses.optimal_transport import alignment_loss, transport_distance
-from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Result
-from vlp_jax.objectives.pairs import swapped_pairs
-from vlp_jax.objectives.views import Views
+from vlp_jax.model import CAPTION
+from vlp_jax.tasks.base import TASKS, Result, Step, Task
+from vlp_jax.tasks.matching import swapped_pairs
+from vlp_jax.tasks.texts import needed
 
 
-@OBJECTIVES.register("alignment")
+@TASKS.register("alignment")
 @dataclass(frozen=True)
-class AlignmentObjective:
+class AlignmentTask(Task):
     """Draws words and regions of matched pairs together, and of swapped pairs apart (section 3.2).
 
     It sees the pairs of `itm` with `negatives` = "swapped", in the same pass; UNITER adds it to
@@ -23,19 +21,24 @@ class AlignmentObjective:
     `transport_distance`; [CLS] and [SEP] count as words.
     """
 
-    weight: float = 1.0
-    beta: float = 0.5
-    iterations: int = 50
-    inner: int = 1
+    beta: Positive = 0.5
+    iterations: Count = 50
+    inner: Count = 1
 
-    reads = frozenset({"text_ids", "text_mask", "image_id"})
-    metrics = ("matched_distance", "swapped_distance")
-    heads = ()
+    title = "Word-region alignment"
+    metrics = {
+        "matched_distance": "Distance of matched pairs",
+        "swapped_distance": "Distance of swapped pairs",
+    }
 
-    def __call__(
-        self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
-    ) -> Result:
-        fused, matched = swapped_pairs(views)
+    @property
+    def reads(self) -> frozenset[str]:
+        """The caption and which images are the same."""
+        return needed(CAPTION) | {"image_id"}
+
+    def loss(self, step: Step) -> Result:
+        """The signed mean distance of all pairs."""
+        fused, matched = swapped_pairs(step.views)
         distance = transport_distance(
             fused.text, fused.image, self.beta, self.iterations, self.inner
         )
