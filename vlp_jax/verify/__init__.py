@@ -7,7 +7,6 @@ from vlp_jax.verify import (  # noqa: F401  (they register their runners)
     losses_region_models,
     lxmert,
     oscar,
-    training_step,
     uniter,
     vilbert,
     visualbert,
