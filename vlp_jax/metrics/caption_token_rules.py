@@ -149,17 +149,17 @@ _VALUE = f"(?:'[^'\r\n]*'|\"[^\"\r\n]*\"|{_NAME})"
 _HOST = r"[^ \t\n\f\r\"<>|.!?(){}\[\],\-_$^'`:=/;@\\]+"
 _WWW_HOST = r"[^ \t\n\f\r\"<>|.!?(){}\[\],$^'`:=/;@\\]+"
 _PATH = r"[^ \t\n\f\r\"<>|(){}]+[^ \t\n\f\r\"<>|.!?(){},-]"
-_MAIL_PART = r"[^ \t\n\f\r\"<>|().\xa0]+"
+_MAIL_PART = r"[^ \t\n\f\r\"<>|(){}.\xa0]+"
 
 _PATTERNS: tuple[tuple[str, Write], ...] = (
     # Contractions, before words: of equally long readings the first counts.
     (f"({_one_of(_SPLIT_WORDS)})", _split),
     (f"([A-Za-z]*[A-MO-Za-mo-z]){_NT}", _word),
-    (f"({_NT})(?:[^A-Za-z])", _clitic),
+    (f"((?i:c'mon)|[A-HJ-XZn]['’][{_L}]{{2,}}|[lLdDjJ]['’])", _word),
+    (f"({_NT})[^A-Za-z]", _clitic),
     (f"((?:'|&apos;){_CLITIC})[^A-Za-z]", _clitic),
     (f"(’{_CLITIC})", _clitic),
     ("('[tT])(?i:is|was)", _word),
-    (f"((?i:c'mon)|[A-HJ-XZn]['’][{_L}]{{2,}}|[lLdDjJ]['’])", _word),
     ("([yY]['’])[A-Za-z]{2}", _word),
     (f"({_one_of(_APOSTROPHE_WORDS).replace(chr(39), _APOS)}|{_APOS}[nN]{_APOS}?)", _word),
     (f"({_APOS}[2-9]0[sS])", _word),
@@ -178,7 +178,8 @@ _PATTERNS: tuple[tuple[str, Write], ...] = (
     (f"([A-Za-z])\\.{_STARTER}", _word),
     (f"({_MAY_END})[\\s\\S]{{2}}", _word),
     (f"({_MAY_END}|{_INITIALS}(?:-{_PART})*|(?:[A-Za-z]|{_one_of(_TITLES)})\\.)", _word),
-    (f"({_one_of(_BEFORE_NUMBERS)}\\.)(?: ?[0-9]|[,:;])", _word),
+    (f"({_one_of(_BEFORE_NUMBERS)}\\.) ?[0-9]", _word),
+    (f"((?:{_WORD}|{_HYPHENED})\\.)[,:;、]", _word),
     # Numbers.
     (f"([-+]?{_NUMBER}|[0-9]{{1,2}}[-/][0-9]{{1,2}}[-/][0-9]{{2,4}})", _word),
     ("((?:[0-9]{1,4}[- \xa0])?[0-9]{1,4}(?:\\\\?/|⁄)[0-9]{1,4})", _glued),
@@ -193,7 +194,7 @@ _PATTERNS: tuple[tuple[str, Write], ...] = (
     (f"((?i:https?)://{_PATH})", _word),
     (rf"(www\.(?:{_WWW_HOST}\.)+[A-Za-z]{{2,4}}(?:/{_PATH})?)", _word),
     (rf"((?:{_HOST}\.)+(?:com|net|org|edu)(?:/{_PATH})?)", _word),
-    (rf"(<?[A-Za-z0-9][^ \t\n\f\r\"<>|()\xa0]*@(?:{_MAIL_PART}\.)*{_MAIL_PART}>?)", _word),
+    (rf"(<?[A-Za-z0-9][^ \t\n\f\r\"<>|(){{}}\xa0]*@(?:{_MAIL_PART}\.)*{_MAIL_PART}>?)", _word),
     (f"(@[A-Za-z_][A-Za-z_0-9]*|#[{_L}]+)", _word),
     (rf"(</?{_NAME}(?: +{_NAME}(?: *= *{_VALUE})?)* */? *>|<[!?][A-Za-z-][^>\r\n]*>)", _glued),
     (r"(&(?i:amp|lt|gt|apos);)", _mark),
