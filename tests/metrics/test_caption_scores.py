@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlp_jax.metrics.bleu import bleu
+from vlp_jax.metrics.captions import caption_scores
 from vlp_jax.metrics.cider import cider
 from vlp_jax.metrics.rouge import rouge_l
 
@@ -74,3 +75,27 @@ def test_another_reference_never_lowers_rouge(pairs, text):
     captions, references = map(list, zip(*pairs))
     more = [[*refs, text] for refs in references]
     assert np.all(rouge_l(captions, more)[1] >= rouge_l(captions, references)[1])
+
+
+def test_raw_texts_are_tokenised_first():
+    raw = caption_scores(["The cat's hat.", "Two dogs!"], [['the "cat\'s" hat'], ["two birds"]])
+    tokens = ["the cat 's hat", "two dogs"], [["the cat 's hat"], ["two birds"]]
+    cut = caption_scores(*tokens, tokenized=True)
+    for ours, other in zip(raw, cut):
+        assert ours == pytest.approx(other)
+    assert raw.rouge_l_of_each == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.parametrize("metric", [bleu, rouge_l, cider])
+@pytest.mark.parametrize(
+    "captions, references, message",
+    [
+        ([], [], "no captions"),
+        (["a"], [["a"], ["b"]], "captions has 1, references has 2"),
+        (["a"], [[]], r"references\[0\] is \[\], expected a list of texts"),
+        (["a"], ["a b"], "references.0. is 'a b', expected a list of texts"),
+    ],
+)
+def test_bad_input_is_named(metric, captions, references, message):
+    with pytest.raises(ValueError, match=message):
+        metric(captions, references)

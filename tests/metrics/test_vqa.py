@@ -9,6 +9,7 @@ from vlp_jax.metrics.vqa import (
     normalize_answer,
     soft_scores,
     vqa_accuracies,
+    vqa_scores,
 )
 
 
@@ -115,3 +116,15 @@ def test_accuracy_by_type():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_official_table_is_in_percent_by_both_types():
+    answers = [["2"] * 2 + ["3"] * 8, ["red"] * 10, ["yes"] * 10]
+    kinds = ["how many", "what", "what"], ["number", "other", "yes/no"]
+    scores = vqa_scores(["two", "red", "no"], answers, *kinds)
+    assert scores.per_question == pytest.approx([0.6, 1.0, 0.0])
+    assert scores.overall == pytest.approx(160 / 3)
+    assert scores.by_question_type == pytest.approx({"how many": 60.0, "what": 50.0})
+    assert scores.by_answer_type == pytest.approx({"number": 60.0, "other": 100.0, "yes/no": 0.0})
+    with pytest.raises(ValueError, match="no questions"):
+        vqa_scores([], [], [], [])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vlp_jax.metrics.checks import caption_pairs
 from vlp_jax.metrics.ngrams import ngram_counts
 
 ORDERS = 4
@@ -33,9 +34,7 @@ def bleu(
     two (pycocoevalcap, option "closest"). The corpus figure pools counts and lengths of all
     captions and is no mean.
     """
-    counts = [_count(caption, refs) for caption, refs in zip(candidates, references, strict=True)]
-    if not counts:
-        raise ValueError("there are no captions, expected at least one")
+    counts = [_count(caption, texts) for caption, texts in caption_pairs(candidates, references)]
     lengths, reference_lengths, made, matched = (np.array(column) for column in zip(*counts))
     corpus = _score(lengths.sum(), reference_lengths.sum(), made.sum(0), matched.sum(0))
     return corpus, _score(lengths, reference_lengths, made, matched).T

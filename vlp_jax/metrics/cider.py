@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vlp_jax.metrics.checks import caption_pairs
 from vlp_jax.metrics.ngrams import Ngram, ngram_counts
 
 _ORDERS = 4
@@ -37,15 +38,14 @@ def cider(
     of one image are 0. `plain` leaves out clipping and the penalty on lengths. As in pycocoevalcap
     (vrama91/cider) length is measured in bigrams.
     """
-    counted = [[ngram_counts(r.split(), _ORDERS) for r in refs] for refs in references]
-    if not counted or not all(counted):
-        raise ValueError("expected at least one image, and a reference for every image")
+    pairs = caption_pairs(candidates, references)
+    counted = [[ngram_counts(text.split(), _ORDERS) for text in texts] for _, texts in pairs]
     frequency: Counter[Ngram] = Counter()
     for counts in counted:
         frequency.update(set().union(*counts))
     rarity = _rarity(frequency, len(counted))
     scores = []
-    for caption, counts in zip(candidates, counted, strict=True):
+    for caption, counts in zip(candidates, counted):
         vector = _vector(ngram_counts(caption.split(), _ORDERS), rarity, len(counted))
         others = (_vector(reference, rarity, len(counted)) for reference in counts)
         scores.append(_SCALE * sum(_similarity(vector, o, plain) for o in others) / len(counts))

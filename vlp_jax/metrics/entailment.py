@@ -1,6 +1,6 @@
 """Visual entailment (SNLI-VE): does the image entail the sentence?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vlp_jax.metrics.checks import same_length
 
@@ -21,16 +21,3 @@ def entailment_accuracy(predicted: Sequence[str], gold: Sequence[str]) -> float:
         known = ", ".join(ENTAILMENT_LABELS)
         raise ValueError(f'label "{unknown[0]}", expected one of {known} (gold also "-")')
     return sum(p == g for p, g in pairs) / len(pairs) if pairs else float("nan")
-
-
-def entailment_accuracy_by_label(
-    predicted: Sequence[str], gold: Sequence[str]
-) -> Mapping[str, float]:
-    """Returns `entailment_accuracy` of the examples of each gold label that occurs."""
-    same_length(predicted=predicted, gold=gold)
-    rows = {label: [i for i, g in enumerate(gold) if g == label] for label in ENTAILMENT_LABELS}
-    return {
-        label: entailment_accuracy([predicted[i] for i in chosen], [label] * len(chosen))
-        for label, chosen in rows.items()
-        if chosen
-    }

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vlp_jax.metrics.checks import caption_pairs
+
 _BETA = 1.2  # how much more recall weighs than precision
 
 
@@ -16,10 +18,8 @@ def rouge_l(
     reference (recall), each the largest over the references on its own, as pycocoevalcap has it.
     Texts are tokenised, with one blank between tokens; an empty text is one empty token.
     """
-    pairs = zip(candidates, references, strict=True)
-    scores = np.array([_score(caption, refs) for caption, refs in pairs], np.float64)
-    if not scores.size:
-        raise ValueError("there are no captions, expected at least one")
+    pairs = caption_pairs(candidates, references)
+    scores = np.array([_score(caption, texts) for caption, texts in pairs], np.float64)
     return float(scores.mean()), scores
 
 

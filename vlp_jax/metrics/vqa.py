@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -99,6 +100,55 @@ def vqa_accuracies(predictions: Sequence[str], answers: Sequence[Sequence[str]])
     """
     same_length(predictions=predictions, answers=answers)
     return np.array([answer_accuracy(p, a) for p, a in zip(predictions, answers)], np.float64)
+
+
+class VQAScores(NamedTuple):
+    """Official figures in percent: of all questions, and by type of question and of answer.
+
+    `per_question` is the accuracy of each question in 0..1, float64 [N].
+    """
+
+    per_question: np.ndarray
+    overall: float
+    by_question_type: Mapping[str, float]
+    by_answer_type: Mapping[str, float]
+
+
+def vqa_scores(
+    predictions: Sequence[str],
+    answers: Sequence[Sequence[str]],
+    question_types: Sequence[str],
+    answer_types: Sequence[str],
+) -> VQAScores:
+    """Returns what the official evaluation prints, there rounded to two digits.
+
+    `answers[i]` holds the annotators' answers to question i; the types are those of the annotation
+    file ("what is"; "yes/no", "number", "other"). All have one entry per question, at least one.
+    """
+    if not same_length(
+        predictions=predictions,
+        answers=answers,
+        question_types=question_types,
+        answer_types=answer_types,
+    ):
+        raise ValueError("there are no questions, expected at least one")
+    accuracies = vqa_accuracies(predictions, answers)
+    return VQAScores(
+        accuracies,
+        _percent(accuracies),
+        _percent_by(question_types, accuracies),
+        _percent_by(answer_types, accuracies),
+    )
+
+
+def _percent(accuracies: Sequence[float]) -> float:
+    """Returns the mean in percent, added up in order, so that it rounds like the original's."""
+    return 100 * sum(map(float, accuracies)) / len(accuracies)
+
+
+def _percent_by(types: Sequence[str], accuracies: np.ndarray) -> dict[str, float]:
+    rows = {kind: [i for i, other in enumerate(types) if other == kind] for kind in set(types)}
+    return {kind: _percent(accuracies[rows[kind]]) for kind in sorted(rows)}
 
 
 def soft_scores(logits: np.ndarray, answer_scores: np.ndarray) -> np.ndarray:
