@@ -6,6 +6,7 @@ from vlp_jax.verify import (  # noqa: F401  (they register their runners)
     losses_albef,
     losses_region_models,
     lxmert,
+    metrics,
     oscar,
     uniter,
     vilbert,
