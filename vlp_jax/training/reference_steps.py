@@ -15,7 +15,7 @@ from vlp_jax.config import OptimizerConfig, TrainingConfig
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.momentum import Queue
 from vlp_jax.losses.sampling import negative_weights
-from vlp_jax.tasks import Result, Step, Task
+from vlp_jax.tasks import Result, Step, Task, contrast, masked_text, matching
 from vlp_jax.tasks.contrast import ContrastiveTask
 from vlp_jax.tasks.masked_text import MaskedTextTask
 from vlp_jax.tasks.matching import MatchingTask
@@ -86,9 +86,9 @@ def _without_dropout(bundle: Bundle) -> Loaded:
 
 def _tasks(alpha: float) -> dict[str, Task]:
     return {
-        "itc": ContrastiveTask(alpha=alpha),
-        "itm": GivenNegatives(),
-        "mlm": MaskedTextTask(alpha=alpha),
+        contrast.HEAD: ContrastiveTask(alpha=alpha),
+        matching.HEAD: GivenNegatives(),
+        masked_text.HEAD: MaskedTextTask(alpha=alpha),
     }
 
 
@@ -120,7 +120,7 @@ def _initial_state(loaded: Loaded, optimizer: optax.GradientTransformation) -> T
         params=params,
         opt_state=optimizer.init(params),
         teacher=jax.tree.map(jnp.asarray, teacher_params(loaded)),
-        tasks={"itc": _queue(loaded.bundle), "itm": None, "mlm": None},
+        tasks={**dict.fromkeys(_tasks(0.0)), contrast.HEAD: _queue(loaded.bundle)},
         meters={},
         bad_steps=jnp.zeros((), jnp.int32),
         key=jax.random.key(0),
@@ -135,7 +135,7 @@ def _queue(bundle: Bundle) -> Queue:
 
 
 def _queue_of(state: TrainState) -> Queue:
-    return state.tasks["itc"]
+    return state.tasks[contrast.HEAD]
 
 
 def _batch(bundle: Bundle, step: int) -> dict[str, Array]:

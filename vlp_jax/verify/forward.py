@@ -92,17 +92,6 @@ def task_loss(task: Task, views: Views, teacher: Views | None = None, state: Any
     return task.loss(Step(views, teacher, state, jnp.ones(()))).loss
 
 
-def run(
-    bundle: Bundle, outputs: Callable[[Loaded, Any], dict[str, Any]], task: str | None = None
-) -> dict[str, Any]:
-    """Returns `outputs(loaded, params)`, and the gradients of its "loss" if it has one."""
-    loaded = load(bundle, task)
-    computed = quick_jit(lambda params: outputs(loaded, params))(loaded.params)
-    if "loss" not in computed:
-        return computed
-    return computed | gradients(loaded, lambda params: outputs(loaded, params)["loss"])
-
-
 def load(bundle: Bundle, task: str | None = None) -> Loaded:
     """Returns the bundle's model with its checkpoint; `task` overrides the bundle's own."""
     published = find(bundle.field("model"), task or bundle.field("task"))
@@ -115,6 +104,28 @@ def load(bundle: Bundle, task: str | None = None) -> Loaded:
     return Loaded(bundle, published, config, build_model(config), params)
 
 
+def run(
+    bundle: Bundle, outputs: Callable[[Loaded, Any], dict[str, Any]], task: str | None = None
+) -> dict[str, Any]:
+    """Returns `outputs(loaded, params)` and, as the bundle names them, the gradients of its "loss".
+
+    That is the norm for every name in `grad_param_names`, the total norm, and in full the
+    gradients that the bundle holds. Tied tensors count once. A bundle without any gets none.
+    `task` overrides the bundle's own.
+    """
+    loaded = load(bundle, task)
+    if not any(name == "loss" or name.startswith("grad") for name in bundle.expected):
+        return quick_jit(lambda params: outputs(loaded, params))(loaded.params)
+
+    def loss(params: Any) -> tuple[Array, dict[str, Any]]:
+        computed = outputs(loaded, params)
+        return computed["loss"], computed
+
+    differentiate = quick_jit(jax.value_and_grad(loss, has_aux=True))
+    (_, computed), grads = differentiate(loaded.params)
+    return computed | named_gradients(loaded, grads, bundle.expected)
+
+
 def consecutive(fused: Fused) -> tuple[Fused, Fused]:
     """Splits rows in which both images of a sentence follow each other into firsts and seconds.
 
@@ -125,18 +136,6 @@ def consecutive(fused: Fused) -> tuple[Fused, Fused]:
     if rows % 2:
         raise ValueError(f"{rows} rows cannot be paired: NLVR2 needs two images a sentence")
     return tuple(jax.tree.map(lambda x, i=i: x[i::2], fused) for i in range(2))
-
-
-def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
-    """Returns `loss` of the parameters and its gradients, as a bundle names them.
-
-    That is the norm for every name in `grad_param_names`, the total norm, and in full the
-    gradients that the bundle holds. Tied tensors count once. A bundle without any gets none.
-    """
-    if not any(name == "loss" or name.startswith("grad") for name in loaded.bundle.expected):
-        return {}
-    value, grads = quick_jit(jax.value_and_grad(loss))(loaded.params)
-    return {"loss": value, **named_gradients(loaded, grads, loaded.bundle.expected)}
 
 
 def named_gradients(loaded: Loaded, grads: Any, expected: Iterable[str]) -> dict[str, Any]:
