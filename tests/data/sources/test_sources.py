@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.sources.base import (
     check_index,
     check_integer,
-    existing_path,
     package_folder,
     stable_fraction,
 )

@@ -161,8 +161,8 @@ def test_mistakes_say_what_is_expected(tmp_path):
         ({"caption": "txt"}, '"caption".*Did you mean "captions"'),
         ({"captions": "json"}, 'as in "json:caption"'),
         ({"captions": "txt,"}, "expected names joined by commas"),
-        ({"images": 3}, "images is 3"),
-        ({"holdout": 1}, "holdout is 1; expected a share"),
+        ({"images": 3}, r"images = 3 \(int\): expected str"),
+        ({"holdout": 1}, "holdout is 1.0; expected a share"),
         ({"split": "test", "holdout": 0}, "split 'test' is empty"),
         ({"captions": "text"}, r"expected files .* and text, found jpg, json, txt.*first of 3"),
     ):

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.regions.base64_arrays import decode_array
 from vlp_jax.data.regions.build import unit_corners
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore, nearest_key
 from vlp_jax.data.regions.tsv_file import TsvFile
-from vlp_jax.data.sources.base import existing_path
 
 _BOX_NUMBERS = 6  # a feature ends in x1, y1, x2, y2, width, height as shares of the picture
 

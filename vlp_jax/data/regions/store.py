@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import Registry, nearest
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.regions.build import build_regions
 from vlp_jax.data.regions.regions import Regions, Rules
-from vlp_jax.data.sources.base import check_choice, existing_path
+from vlp_jax.data.sources.base import check_choice
 
 REGION_STORES = Registry("region store")
 """Maps a name to a `RegionStore` class."""

@@ -1,16 +1,18 @@
 """Source "hf_datasets": a Hugging Face `datasets` directory, as `save_to_disk` writes it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
+    Source,
     check_choice,
     check_index,
-    existing_path,
     optional_module,
     stable_fraction,
     usable_texts,
@@ -21,52 +23,50 @@ from vlp_jax.data.sources.splits import check_holdout, check_request, held_out_m
 
 
 @SOURCES.register("hf_datasets")
-class HfDatasets:
+@dataclass(eq=False)
+class HfDatasets(Source):
     """One record a row of a `Dataset` or `DatasetDict` directory; the network is not used.
 
     path: the directory. image, captions, image_id: see `Columns`; pictures stay encoded.
     splits: of a directory with several sets, which is which where names differ, as in
     {"test": "validation"}. holdout: of a directory with one set, the share of rows kept for
     "validation" and "test", which are one set, by a hash of the row's image id or number; 0
-    trains on all. seed: taken because every source takes one.
+    trains on all.
     """
 
-    attribution = "User-supplied data."
     provides = frozenset({"image", "caption"})
 
-    def __init__(
-        self,
-        split: str = "train",
-        path: str | None = None,
-        seed: int = 0,
-        image: str = "image",
-        captions: str = "caption",
-        image_id: str | None = None,
-        splits: dict[str, str] | None = None,
-        holdout: float = 0.05,
-        **unknown,
-    ):
+    image: str = "image"
+    captions: str = "caption"
+    image_id: str | None = None
+    splits: dict[str, str] | None = None
+    holdout: float = 0.05
+
+    def __post_init__(self):
+        super().__post_init__()
         expected = "a directory that save_to_disk wrote"
-        check_request(self, "hf_datasets", split, path, expected, unknown)
-        self._path = str(existing_path(path, "data set directory"))
-        self._columns = Columns(image, captions, image_id)
+        check_request("hf_datasets", self.split, self.path, expected)
+        self._path = str(existing_path(self.path, "data set directory"))
+        self._columns = Columns(self.image, self.captions, self.image_id)
         content = _load(self._path)
         if isinstance(content, dict):  # a DatasetDict
-            self._data = content[_set_name(split, splits, content)]
-            self._train = content[_set_name("train", splits, content)]
+            self._data = content[_set_name(self.split, self.splits, content)]
+            self._train = content[_set_name("train", self.splits, content)]
             self._rows, self._train_rows = range(len(self._data)), range(len(self._train))
         else:
             self._data = self._train = content
-            held_out = self._held_out(check_holdout(holdout))
+            held_out = self._held_out(check_holdout(self.holdout))
             self._train_rows = np.flatnonzero(~held_out)
-            self._rows = self._train_rows if split == "train" else np.flatnonzero(held_out)
+            self._rows = self._train_rows if self.split == "train" else np.flatnonzero(held_out)
         for data in (self._data, self._train):
             self._columns.check(data.column_names, self._path)
         if not len(self._rows):
-            raise ValueError(f"{self._path}: split {split!r} is empty. Give more rows or `holdout`")
+            raise ValueError(
+                f"{self._path}: split {self.split!r} is empty. Give more rows or `holdout`"
+            )
         # A row is decoded with all its columns, and pictures that are not used may be damaged.
         used = list(dict.fromkeys(self._columns.names().values()))
-        self._data = _keep_encoded(self._data.select_columns(used), image)
+        self._data = _keep_encoded(self._data.select_columns(used), self.image)
 
     def __len__(self) -> int:
         return len(self._rows)
