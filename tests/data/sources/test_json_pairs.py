@@ -215,7 +215,7 @@ def test_a_list_is_read_in_pieces_and_errors_name_the_line(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="pairs.json: not valid JSON: .* line 19 column 11"):
         JsonPairs(path=write(tmp_path, "\n".join(lines)))
     for text, message in (
-        ("[1, 2", "Expecting ',' delimiter: line 1 column 6"),
+        ('[{"image": "a", "caption": "b"} 2', "Expecting ',' delimiter: line 1 column 33"),
         ('[{"image": "a", "caption": "b"}] x', "text follows the end of the list: line 1"),
         ("", "Expecting value: line 1 column 1"),
         ("[" * 100_000, "nested too deeply"),

@@ -170,3 +170,11 @@ def test_mistakes_say_what_is_expected(tmp_path):
             WebDataset(**{"path": path, **options})
     with pytest.raises(FileNotFoundError, match="match no file, the first is"):
         WebDataset(path=f"{path}/{{00000..00001}}.tar")
+
+
+def test_names_with_dots_end_in_a_short_message(tmp_path):
+    members = [m for k in range(3000) for m in ((f"img.{k}.jpg", b"x"), (f"img.{k}.txt", "a"))]
+    path = write_tar(tmp_path / "dots.tar", members)
+    with pytest.raises(ValueError, match="and 5995 more.*name ends at its first dot") as caught:
+        WebDataset(path=path)
+    assert len(str(caught.value)) < 900

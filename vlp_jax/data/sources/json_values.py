@@ -101,6 +101,7 @@ class _Window:
         self.at = 0
         self._stream = stream
         self._lines = 0  # those before the window
+        self._columns = 0  # of the line that the window starts in, before it
         self._ended = False
         self._decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
 
@@ -145,8 +146,12 @@ class _Window:
     def error(self, problem: str, place: int) -> ValueError:
         """Returns the error of a problem at a place in the window."""
         line = self._lines + self.text.count("\n", 0, place) + 1
-        column = place - self.text.rfind("\n", 0, place)
+        column = self._columns_before(place) + 1
         return ValueError(f"not valid JSON: {problem}: line {line} column {column}")
+
+    def _columns_before(self, place: int) -> int:
+        start = self.text.rfind("\n", 0, place) + 1
+        return place - start + (0 if start else self._columns)
 
     def _is_final(self, problem: json.JSONDecodeError) -> bool:
         long = len(self.text) - self.at > _LONGEST
@@ -156,6 +161,7 @@ class _Window:
     def _read_on(self) -> None:
         """Drops what has been used and reads as much as is left, so that a long value is cheap."""
         more = self._stream.read(max(_CHUNK, len(self.text) - self.at))
+        self._columns = self._columns_before(self.at)
         self._lines += self.text.count("\n", 0, self.at)
         self.text = self.text[self.at :] + more
         self.at = 0
