@@ -8,7 +8,7 @@ _LONGEST = 400  # characters of a reason; parsers put what they were given into 
 
 @contextlib.contextmanager
 def foreign_bytes(name: str = "") -> Iterator[None]:
-    """Turns every error of parsing into a ValueError that begins with `name`, if there is one.
+    """Turns every error of parsing into a ValueError that begins once with `name`.
 
     Errors of the disk stay what they are: those are OSErrors with a number; a library's own
     OSErrors for damage (h5py, Pillow) have none.
@@ -19,7 +19,8 @@ def foreign_bytes(name: str = "") -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = _reason(error)
-        raise ValueError(f"{name}: {reason}" if name else reason) from None
+        named = not name or reason.startswith(name)
+        raise ValueError(reason if named else f"{name}: {reason}") from None
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
