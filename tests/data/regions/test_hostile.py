@@ -234,7 +234,7 @@ def test_an_hdf5_shorter_than_its_list(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["image_id"], file["features"] = [7, 8], np.ones((1, 2, 4))
-        file["boxes"], file["image_w"], file["image_h"] = np.ones((1, 2, 4)), [9], [9]
+        file["boxes"], file["image_w"], file["image_h"] = np.full((1, 2, 4), 2), [9], [9]
     with pytest.raises(ValueError, match='picture "8": the file is damaged'):
         open_regions("hdf5", str(path))["8"]
 

@@ -67,7 +67,11 @@ def unpack(data: bytes) -> tuple[str, dict[str, Any]]:
 
 def _halved(name: str, value: Any) -> bool:
     """Boxes stay: half precision moves a corner by up to half a pixel."""
-    return name != "boxes" and isinstance(value, np.ndarray) and value.dtype == np.float32
+    return (
+        name not in ("boxes", "box_sizes")
+        and isinstance(value, np.ndarray)
+        and value.dtype == np.float32
+    )
 
 
 def _half(key: str, name: str, values: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ class OscarTsv(RegionStore):
         if rows.ndim != 2 or rows.shape[1] <= _BOX_NUMBERS:
             raise ValueError(f"features have shape {list(rows.shape)}, expected 2,048 + 6 numbers")
         try:
-            boxes = unit_corners(rows[:, -_BOX_NUMBERS:])
+            unit_corners(boxes := rows[:, -_BOX_NUMBERS:])
         except ValueError as error:
             raise ValueError(f"the last six numbers of the features: {error}") from None
         fields = {"features": rows[:, :-_BOX_NUMBERS], "unit_boxes": boxes, "num_boxes": count}
