@@ -9,6 +9,7 @@ import numpy as np
 from vlp_jax.data.foreign import foreign_bytes, shortened
 from vlp_jax.data.open_files import OpenFiles
 from vlp_jax.data.regions.build import MEANINGS, NAMES, integer
+from vlp_jax.data.regions.hdf5_heaps import check_dataset
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 from vlp_jax.data.sources.base import optional_module
 
@@ -43,14 +44,20 @@ class Hdf5(RegionStore):
         with foreign_bytes("the file is damaged"):
             if isinstance(place, str):
                 group = file[place]
-                fields = {name: group[name][()] for name in group if self._wanted(name)}
+                fields = {name: self._value(number, group[name], ()) for name in self._names(group)}
                 return _with_texts(dict(group.attrs) | fields)
-            fields = {name: file[name][place] for name in file if self._wanted(name)}
+            fields = {name: self._value(number, file[name], place) for name in self._names(file)}
         return _with_texts(_cut(fields))
 
-    def _wanted(self, name: str) -> bool:
-        meaning = MEANINGS.get(name)
-        return meaning is not None and (self.rules.class_scores or meaning != "class_scores")
+    def _value(self, number: int, dataset: Any, place: int | tuple) -> Any:
+        check_dataset(self._files.paths[number], dataset)
+        return dataset[place]
+
+    def _names(self, group: Any) -> list[str]:
+        """Returns the names of the fields of a group that are wanted."""
+        scores = self.rules.class_scores
+        known = [name for name in group if name in MEANINGS]
+        return [name for name in known if scores or MEANINGS[name] != "class_scores"]
 
 
 def _cut(fields: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +93,7 @@ def _list_pictures(path: Path, file: Any) -> list[tuple[str, int | str]]:
     h5py = optional_module("h5py", "regions")
     listed = next((name for name in _KEYS if name in file), None)
     if listed is not None:
+        check_dataset(path, file[listed])
         return [(_text(key), row) for row, key in enumerate(file[listed][()])]
     groups = [(name, name) for name in file if isinstance(file[name], h5py.Group)]
     if not groups:

@@ -1,7 +1,7 @@
-"""Reads the known arrays of `.npz` and `.npy`, from files or bytes; pickled ones are refused."""
+"""Reads the known arrays of `.npz` and `.npy`, from their bytes; pickled ones are refused."""
 
-from pathlib import Path
-from typing import Any, BinaryIO
+import io
+from typing import Any
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.regions.build import MEANINGS
 
 
-def read_npz(source: Path | BinaryIO, class_scores: bool) -> dict[str, np.ndarray]:
+def read_npz(data: bytes, class_scores: bool) -> dict[str, np.ndarray]:
     """Returns name → array of the fields that `build.NAMES` knows, with or without class scores.
 
     Others are not read and are there with None. The single array of an `.npy` is "features".
     """
     try:
         with foreign_bytes("damaged file"):
-            return _arrays(np.load(source, allow_pickle=False), class_scores)
+            return _arrays(np.load(io.BytesIO(data), allow_pickle=False), class_scores)
     except ValueError as error:
         if "allow_pickle" in str(error):
             raise ValueError(

@@ -25,7 +25,7 @@ class NpzFolder(RegionStore):
         self._probe()
 
     def _read(self, row: int) -> dict[str, Any]:
-        return read_npz(self.path / self._keys[row], self.rules.class_scores)
+        return read_npz((self.path / self._keys[row]).read_bytes(), self.rules.class_scores)
 
 
 @REGION_STORES.register("uniter_npz")

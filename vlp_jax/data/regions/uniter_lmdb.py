@@ -1,6 +1,5 @@
 """Store "uniter_lmdb": UNITER's features, packed from what its extractor writes."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ class UniterLmdb(RegionStore):
         key = self._keys[row]
         value = self._database.read(key)
         if value.startswith(_ZIP):
-            fields = read_npz(io.BytesIO(value), self.rules.class_scores)
+            fields = read_npz(value, self.rules.class_scores)
         else:
             fields = read_msgpack(value)
         if not isinstance(fields, dict):
