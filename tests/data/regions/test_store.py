@@ -167,3 +167,21 @@ def test_the_nearest_of_very_many_keys_is_found_fast():
     assert 'mean "coco_train2014_000000900000.npz"' in nearest_key("000000900000", keys)
     assert nearest_key("?", keys) == ""
     assert time.perf_counter() - started < 3
+
+
+def test_options_of_a_wrong_type(two_files, tmp_path):
+    path = str(two_files[0])
+    for options, message in (
+        ({"labels": 3}, "labels is 3; expected a path"),
+        ({"self": 1}, 'unknown option of OscarTsv "self"'),
+        ({"cls": 1}, 'unknown option of OscarTsv "cls"'),
+        ({"max_boxes": "x"}, "max_boxes is 'x'"),
+        ({"dimension": 2.5}, "dimension is 2.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            open_regions("oscar_tsv", path, **options)
+    for wrong in (3, None, ["a"]):
+        with pytest.raises(ValueError, match="region features is .*expected a path"):
+            open_regions("oscar_tsv", wrong)
+        with pytest.raises(ValueError, match="unknown region store"):
+            open_regions(wrong, path)
