@@ -15,8 +15,6 @@ import numpy as np
 from vlp_jax.data.sources.json_pairs import JsonPairs
 
 _WORDS = "a the man woman dog cat red blue sits stands near on table street two people".split()
-    "a the man woman dog cat red blue sits stands near on table street two people".split()
-)
 _FOLDER = "/export/share/datasets/vision/coco/images/train2014"
 
 
