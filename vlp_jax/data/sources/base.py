@@ -45,8 +45,9 @@ class Source(abc.ABC):
     skipped: ClassVar[Sequence[str]] = ()
 
     def __new__(cls, /, *arguments: Any, **options: Any):
-        if "__dataclass_fields__" in vars(cls):
-            known = [field.name for field in dataclasses.fields(cls) if field.init]
+        owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+        if "__dataclass_fields__" in vars(owner):  # its fields are the options
+            known = [field.name for field in dataclasses.fields(owner) if field.init]
             for name in options:
                 check_choice(f"option of source {cls.__name__}", name, known)
         return super().__new__(cls)

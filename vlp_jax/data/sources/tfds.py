@@ -83,7 +83,8 @@ def _builder(path: Path) -> Any:
         raise ValueError(f"{path} has no dataset_info.json, so TFDS did not prepare it.{hint}")
     _check_features(path)
     tfds = optional_module("tensorflow_datasets", "tfds")
-    builder = tfds.builder_from_directory(str(path))
+    with foreign_bytes(str(path)):
+        builder = tfds.builder_from_directory(str(path))
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise ValueError(
             f"{path} is stored as {builder.info.file_format.value}, which only TensorFlow reads; "
@@ -134,7 +135,5 @@ def _examples(builder: Any, split: str, image: str) -> Any:
     decoders = {image: tfds.decode.SkipDecoding()}
     if not isinstance(builder.info.features[image], tfds.features.Image):
         raise ValueError(f'column "{image}" of {builder.data_path} is not an image')
-    try:
+    with foreign_bytes(f'{builder.data_path}: split "{split}"'):
         return builder.as_data_source(split=split, decoders=decoders)
-    except ValueError as error:
-        raise ValueError(f'{builder.data_path}: split "{split}": {error}') from None
