@@ -111,7 +111,7 @@ def read_entries(paths: str, image_root: str | None) -> tuple[Entries, list[str]
                 skipped.append(f"{file} entry {index}: empty caption")
             else:
                 entries.append(*fields)
-    keys.check(paths)
+    keys.check()
     if not len(entries):
         reason = f"all {len(skipped)} have an empty caption" if skipped else "the list is empty"
         raise ValueError(f"{paths}: no entries to use, {reason}")
@@ -128,6 +128,7 @@ class _SharedKeys:
         self._places: dict[str, list[str]] = {key: [] for key in _SHARED_KEYS}
 
     def add(self, file: Path, index: int, raw: dict[str, Any]) -> None:
+        """Counts one entry."""
         self._count += 1
         for key in _SHARED_KEYS:
             if key not in raw:
@@ -137,7 +138,7 @@ class _SharedKeys:
                 elif self._lacking[key] <= 5:
                     self._places[key].append(str(index))
 
-    def check(self, paths: str) -> None:
+    def check(self) -> None:
         """Raises ValueError if some entries lack a key, or if there is nothing to learn from."""
         asked = min(self._lacking["question"], self._lacking["answer"]) < self._count
         shared = [key for key in _SHARED_KEYS if self._lacking[key] < self._count]
@@ -151,10 +152,12 @@ class _SharedKeys:
                 )
 
     def _others(self, key: str, lacking: int) -> str:
+        """Returns how many and which entries lack a key, or nothing if all do."""
         if lacking == self._count:
             return ""
-        also = [*self._places[key], *([""] * (lacking - 1 - len(self._places[key])))]
-        more = f"; also entries {listed(also, 4)}" if also else ""
+        further = lacking - 1 - len(self._places[key])
+        more = f"; also entries {', '.join(self._places[key])}" if self._places[key] else ""
+        more += f" and {further} more" if further else ""
         count = "1 entry has" if lacking == 1 else f"{lacking} entries have"
         return f'of {self._count} entries {count} no "{key}"{more}. The first of them, '
 
