@@ -3,6 +3,7 @@
 import functools
 import json
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")  # letters and signs without ink
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -140,6 +142,20 @@ class Tokenizer:
         """Returns the word pieces of a text as strings."""
         return self._backend.encode(text, add_special_tokens=False).tokens
 
+    def has_words(self, text: str) -> bool:
+        """Tells whether a model sees anything of a text: a word piece besides special tokens.
+
+        Not of zero-width and soft-hyphen characters, byte order marks, spaces of any kind or lone
+        accents, which BERT's cleaning takes out; nor of blank letters (U+3164, U+2800), which it
+        calls unknown. Words that are not in the vocabulary count.
+        """
+        pieces = set(self.piece_ids(text)).difference(self.special_ids)
+        return bool(pieces) or any(map(_is_visible, text)) and self._has_unknown(text)
+
+    def _has_unknown(self, text: str) -> bool:
+        """Tells whether a text has unknown words, apart from those that are spelt "[UNK]"."""
+        return self.unk_id in self.piece_ids(text.replace(SPECIAL_TOKENS[1], " "))
+
     def encode(
         self, text: str, length: int, add_sep: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -161,6 +177,11 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of the ids, without special tokens and with word pieces joined."""
         return self._backend.decode([int(i) for i in ids], skip_special_tokens=True)
+
+
+def _is_visible(character: str) -> bool:
+    """Tells whether a character leaves a mark: no space, control or format, and no blank letter."""
+    return unicodedata.category(character)[0] not in "ZCM" and character not in _BLANK
 
 
 @functools.cache
