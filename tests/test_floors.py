@@ -21,8 +21,8 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 def rooms_imported(file: Path) -> set[str]:
     """Returns the rooms that a file imports from, wherever in it."""
     nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
-    modules = [node.module.split(".") for node in nodes if (node.module or "").startswith("vlp_jax.")]
-    return {parts[1] for parts in modules}
+    modules = [node.module for node in nodes if (node.module or "").startswith("vlp_jax.")]
+    return {module.split(".")[1] for module in modules}
 
 
 def test_every_room_has_a_floor():

@@ -1,7 +1,6 @@
 """The entries of ALBEF-format JSON files, checked one by one and kept as columns."""
 
 from array import array
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from vlp_jax.data.sources.base import stable_digest
 from vlp_jax.data.sources.json_values import read_values
 from vlp_jax.data.sources.nested_texts import valid_text
 from vlp_jax.data.sources.text_columns import TextColumn, TextLists
+from vlp_jax.data.vqa_targets import share_targets
 
 _KNOWN_KEYS = ("image", "caption", "image_id", "question", "answer")
 _SHARED_KEYS = ("caption", "question", "answer")  # all entries have one, or none has
@@ -28,6 +28,7 @@ class Entries:
 
     keys: the image as the file has it, which need not be a path for sources that look it up
     elsewhere. captions, questions, answers: one an entry, or none at all. scores: of each answer.
+    annotators: how many an entry's answers come from, 0 where scores were given.
     """
 
     def __init__(self):
@@ -36,6 +37,7 @@ class Entries:
         self.questions = TextColumn()
         self.answers = TextLists()
         self.scores = array("d")
+        self.annotators = array("I")
         self._identities = array("Q")
         self._places = array("Q")
         self._roots: list[tuple[int, str]] = []  # first entry, folder
@@ -47,7 +49,15 @@ class Entries:
         """Says what the relative paths of the entries to come start from."""
         self._roots.append((len(self), str(root)))
 
-    def append(self, image: str, identity: Any, captions: list, question: str, answers: dict):
+    def append(
+        self,
+        image: str,
+        identity: Any,
+        captions: list,
+        question: str,
+        answers: dict,
+        annotators: int,
+    ):
         """Adds a checked entry; `identity` is a number or text, or None for the image's path."""
         image = image if image.isascii() else valid_text(image)
         self.keys.append(image)
@@ -65,6 +75,7 @@ class Entries:
             self.questions.append(question)
             self.answers.append(answers)
             self.scores.extend(answers.values())
+            self.annotators.append(annotators)
 
     def image(self, index: int) -> str:
         """Returns the absolute path of an entry's picture."""
@@ -180,8 +191,8 @@ def _with_known_names(raw: Any) -> dict[str, Any]:
     return renamed
 
 
-def _checked(raw: dict[str, Any]) -> tuple[str, Any, list[str], str, dict[str, float]]:
-    """Returns image, identity, captions, question and answers of an entry."""
+def _checked(raw: dict[str, Any]) -> tuple[str, Any, list[str], str, dict[str, float], int]:
+    """Returns image, identity, captions, question, answers and annotators of an entry."""
     if "image" not in raw:
         raise ValueError(f'key "image" is missing; found keys {_hint("image", list(raw))}')
     image = _text("image", raw["image"])
@@ -190,11 +201,12 @@ def _checked(raw: dict[str, Any]) -> tuple[str, Any, list[str], str, dict[str, f
     identity = _identity(raw["image_id"]) if "image_id" in raw else None
     captions = _captions(raw["caption"]) if "caption" in raw else []
     if "question" not in raw and "answer" not in raw:
-        return image, identity, captions, "", {}
+        return image, identity, captions, "", {}, 0
     question = _text("question", raw["question"]) if "question" in raw else ""
     if not question and "question" in raw:
         raise ValueError('"question" is empty')
-    return image, identity, captions, question, _answers(raw["answer"]) if "answer" in raw else {}
+    answers, annotators = _answers(raw["answer"]) if "answer" in raw else ({}, 0)
+    return image, identity, captions, question, answers, annotators
 
 
 def _text(key: str, value: Any) -> str:
@@ -221,8 +233,13 @@ def _captions(value: Any) -> list[str]:
     return [text] if text else []
 
 
-def _answers(value: Any) -> dict[str, float]:
-    """Returns answer → score in (0, 1]; of a list, each answer scores its share (as in ALBEF)."""
+def _answers(value: Any) -> tuple[dict[str, float], int]:
+    """Returns answer → score in (0, 1], and the number of annotators.
+
+    A list has one answer for each annotator, and an answer's score is its share of them. A text
+    counts as it is, and given scores as they are, with 0 annotators.
+    """
+    annotators = len(value) if isinstance(value, list) else 0
     if isinstance(value, dict):
         for answer, score in value.items():
             number = isinstance(score, int | float) and not isinstance(score, bool)
@@ -232,10 +249,10 @@ def _answers(value: Any) -> dict[str, float]:
     else:
         values = value if isinstance(value, list) else [value]
         texts = [valid_text(_text("answer", answer)) for answer in values]
-        scores = {answer: n / len(texts) for answer, n in Counter(texts).items()}
+        scores = share_targets(texts) if texts else {}
     if not scores or "" in scores:
         raise ValueError(f'"answer" is {value!r:.80}; expected at least one non-empty answer')
-    return scores
+    return scores, annotators
 
 
 def _joined(root: str, image: str) -> str:

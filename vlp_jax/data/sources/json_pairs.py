@@ -81,8 +81,9 @@ class JsonPairs(Source):
 
     def _question(self, index: int) -> Record:
         row = int(self._rows[index])
-        answers = self._entries.answer_scores(row)
-        return {"question": self._entries.questions[row], "answers": answers}
+        answers, annotators = self._entries.answer_scores(row), self._entries.annotators[row]
+        asked: Record = {"question": self._entries.questions[row], "answers": answers}
+        return asked | ({"annotators": annotators} if annotators else {})
 
     def image_ids(self) -> np.ndarray:
         """Returns the "image_id" of every record, int64 [N]."""
