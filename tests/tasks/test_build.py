@@ -23,8 +23,8 @@ MADE = {
 }
 
 
-def built(tasks, **changes):
-    return build_tasks(ExperimentConfig(tasks=tasks, **changes))
+def built(tasks):
+    return build_tasks(ExperimentConfig(tasks=tasks))
 
 
 def mistake(tasks):
@@ -140,7 +140,8 @@ def plugin(tmp_path):
 
 def test_a_plugin_is_loaded_once_and_its_task_is_like_any(plugin):
     for _ in range(2):  # a second run of the file would register "mine" again
-        tasks = built({"mine": {"size": 5}}, plugins=(str(plugin),))
+        load_plugins((str(plugin),))
+    tasks = built({"mine": {"size": 5}})
     assert tasks["mine"].size == 5 and type(tasks["mine"]).__name__ == "Mine"
     assert mistake({"mine": {"sizes": 5}}).startswith("config.tasks.mine.sizes: no such field. Did")
 
@@ -148,9 +149,7 @@ def test_a_plugin_is_loaded_once_and_its_task_is_like_any(plugin):
 def test_a_plugin_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load_plugins((str(tmp_path / "mine.py"),))
-    assert str(error.value) == (
-        f'config.plugins names "{tmp_path}/mine.py", and there is no such file'
-    )
+    assert str(error.value) == f'plug-in "{tmp_path}/mine.py": there is no such file'
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         load_plugins((str(tmp_path),))
 

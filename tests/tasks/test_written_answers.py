@@ -13,7 +13,6 @@ from tests.tasks.fakes import FakeViews, loss_of
 from vlp_jax.heads.answer_decoder import answer_log_likelihood, rank_answers
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import Forward, Views
-from vlp_jax.tasks import HeadNeed
 from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.written_answers import (
     WrittenAnswerTask,
@@ -145,11 +144,3 @@ def test_answers_of_one_question_do_not_depend_on_each_other(ranking):
     all_of_them = written(forward, batch, ids, mask)
     alone = written(forward, batch, ids[:, 2:3], mask[:, 2:3])
     np.testing.assert_allclose(all_of_them[:, 2:3], alone, atol=1e-5)
-
-
-def test_a_head_by_another_name_writes_the_answers():
-    task, sizes = WrittenAnswerTask(head="mine"), SimpleNamespace(words=4)
-    assert task.heads(sizes) == {"mine": HeadNeed("answer", {"word": 4})}
-    views = Decoded(UNIFORM)
-    views.model = SimpleNamespace(head={"mine": views.model.head("answer")}.get)
-    assert loss_of(task, views).loss == pytest.approx(result(UNIFORM).loss)

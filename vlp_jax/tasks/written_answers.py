@@ -38,14 +38,13 @@ def answer_words(
     ids: Int[Array, "b k l"],
     mask: Bool[Array, "b k l"],
     *,
-    head: str = HEAD,
     deterministic: bool = True,
 ) -> Float[Array, "b k l v"]:
     """Returns next-word logits of K answers to each question, which is the text of `fused`."""
     size, count, length = ids.shape
     question = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), fused.text)
     flat = ids.reshape(size * count, length), mask.reshape(size * count, length)
-    logits = model.head(head)(*flat, question, deterministic=deterministic)
+    logits = model.head(HEAD)(*flat, question, deterministic=deterministic)
     return logits.reshape(size, count, length, -1)
 
 
@@ -57,11 +56,10 @@ def spelling_losses(
     teacher_logits: Float[Array, "b k l v"] | None = None,
     *,
     alpha: Array | float = 0.0,
-    head: str = HEAD,
     deterministic: bool = True,
 ) -> tuple[Float[Array, "b k"], Float[Array, "b k"], Float[Array, "b k"]]:
     """Returns of every answer the loss, the number of words predicted right, and that of words."""
-    logits = answer_words(model, fused, ids, mask, head=head, deterministic=deterministic)
+    logits = answer_words(model, fused, ids, mask, deterministic=deterministic)
     losses = answer_text_losses(logits, ids, mask, teacher_logits, alpha)
     own, words, counts = shifted(logits, ids, mask)
     right = (jnp.argmax(own, -1) == words) & counts
@@ -69,11 +67,7 @@ def spelling_losses(
 
 
 def ranked_answers(
-    views: Views,
-    ids: Int[Array, "a l"],
-    mask: Bool[Array, "a l"],
-    keep: int = 128,
-    head: str = HEAD,
+    views: Views, ids: Int[Array, "a l"], mask: Bool[Array, "a l"], keep: int = 128
 ) -> Float[Array, "b a"]:
     """Returns a score for each answer of a list to each question; -inf for all but `keep` of them.
 
@@ -84,15 +78,14 @@ def ranked_answers(
     Args:
       views: of a batch with questions. ids, mask: the answers, `[CLS] words [SEP]`.
     """
-    probabilities = first_word_probabilities(views, ids, head)
-    words_of = partial(answer_words, head=head)
+    probabilities = first_word_probabilities(views, ids)
     likely, kept = jax.lax.top_k(probabilities, min(keep, len(ids)))
 
     def likelihoods(row: tuple[Fused, Array]) -> Float[Array, "k"]:
         question, chosen = row
         words = ids[chosen][None], mask[chosen][None]
         single = jax.tree.map(lambda x: x[None], question)
-        logits = views.run(words_of, single, *words, name="answers")
+        logits = views.run(answer_words, single, *words, name="answers")
         return answer_log_likelihood(logits, *words)[0]
 
     fused = views.fused(QUESTION)
@@ -101,26 +94,21 @@ def ranked_answers(
     return jnp.put_along_axis(every, kept, scores, axis=-1, inplace=False)
 
 
-def ranked_list(
-    views: Views, answers: tuple[tuple[int, ...], ...], head: str = HEAD
-) -> Float[Array, "b a"]:
+def ranked_list(views: Views, answers: tuple[tuple[int, ...], ...]) -> Float[Array, "b a"]:
     """Returns `ranked_answers` of answers that are given as word pieces `[CLS] words [SEP]`."""
-    return ranked_answers(views, *map(jnp.asarray, padded_answers(answers)), head=head)
+    return ranked_answers(views, *map(jnp.asarray, padded_answers(answers)))
 
 
-def first_word_logits(views: Views, start: Int[Array, ""], head: str = HEAD) -> Float[Array, "b v"]:
+def first_word_logits(views: Views, start: Int[Array, ""]) -> Float[Array, "b v"]:
     """Returns logits of the first word of an answer to each question, after the token `start`."""
     fused = views.fused(QUESTION)
     ids = jnp.broadcast_to(start, (len(fused.text.mask), 1, 1))
-    inputs = fused, ids, jnp.ones_like(ids, bool)
-    return views.run(partial(answer_words, head=head), *inputs, name="start")[:, 0, 0]
+    return views.run(answer_words, fused, ids, jnp.ones_like(ids, bool), name="start")[:, 0, 0]
 
 
-def first_word_probabilities(
-    views: Views, ids: Int[Array, "a l"], head: str = HEAD
-) -> Float[Array, "b a"]:
+def first_word_probabilities(views: Views, ids: Int[Array, "a l"]) -> Float[Array, "b a"]:
     """Returns how likely the first word of each answer is."""
-    return jax.nn.softmax(first_word_logits(views, ids[0, 0], head))[:, ids[:, 1]]
+    return jax.nn.softmax(first_word_logits(views, ids[0, 0]))[:, ids[:, 1]]
 
 
 @TASKS.register("vqa_generative")
@@ -164,23 +152,22 @@ class WrittenAnswerTask(QuestionTask):
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The decoder."""
-        return {self.head: HeadNeed("answer", {"word": sizes.words})}
+        return {HEAD: HeadNeed("answer", {"word": sizes.words})}
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
         """The decoder's scores; -inf for all but the 128 with the likeliest first word."""
         known = (tuple(answer_pieces(vocabulary.tokenizer, a)) for a in vocabulary.answers)
-        return partial(ranked_list, answers=tuple(known), head=self.head)
+        return partial(ranked_list, answers=tuple(known))
 
     def loss(self, step: Step) -> Result:
         """The mean over questions."""
         views, teacher, batch = step.views, step.teacher, step.views.batch
         answers = batch["answer_ids"], batch["answer_mask"]
-        losses_of, taught = partial(spelling_losses, head=self.head), ()
+        losses_of, taught = spelling_losses, ()
         if teacher is not None and self.alpha > 0:
             inputs = teacher.fused(QUESTION), *answers
-            words_of = partial(answer_words, head=self.head)
-            taught = (jax.lax.stop_gradient(teacher.run(words_of, *inputs, name="spell")),)
-            losses_of = partial(losses_of, alpha=step.ramp * self.alpha)
+            taught = (jax.lax.stop_gradient(teacher.run(answer_words, *inputs, name="spell")),)
+            losses_of = partial(spelling_losses, alpha=step.ramp * self.alpha)
         losses, right, words = views.run(
             losses_of, views.fused(QUESTION), *answers, *taught, name="spell"
         )
