@@ -74,6 +74,7 @@ def test_arrays(tmp_path):
 
 def test_one_value_is_a_list_of_one():
     assert listed("text") == ["text"] and listed(b"data") == [b"data"]
+    assert len(listed(bytearray(b"data"))) == 1 and len(listed(memoryview(b"data"))) == 1
     assert listed(("a", "b")) == ["a", "b"]
     assert len(listed(PIXELS)) == 1 and len(listed(PIXELS[None])) == 1
 

@@ -1,7 +1,6 @@
 """BERT WordPiece tokenisation with fixed-length output, wrapping the `tokenizers` library."""
 
 import functools
-import json
 import string
 import unicodedata
 from collections import Counter
@@ -11,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.json_text import parse_json
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")  # letters and signs without ink
@@ -106,12 +108,9 @@ class Tokenizer:
         directory = Path(directory)
         whole, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
         if whole.is_file():
-            try:
-                return cls(tokenizers.Tokenizer.from_file(str(whole)), f'"{whole}"')
-            except ValueError:
-                raise
-            except Exception as error:  # the library raises bare Exception for a bad file
-                raise ValueError(f'"{whole}" is not a tokenizer file: {error}') from None
+            with foreign_bytes(f'"{whole}" is not a tokenizer file'):
+                backend = tokenizers.Tokenizer.from_file(str(whole))
+            return cls(backend, f'"{whole}"')
         if vocabulary.is_file():
             return cls.from_vocab_file(vocabulary, _lowercase_of(directory))
         raise FileNotFoundError(f'"{directory}" holds neither tokenizer.json nor vocab.txt')
@@ -194,7 +193,5 @@ def _lowercase_of(directory: Path) -> bool:
     path = directory / "tokenizer_config.json"
     if not path.is_file():
         return True
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f'"{path}" is not a tokenizer configuration: {error}') from None
+    with foreign_bytes(f'"{path}" is not a tokenizer configuration'):
+        return bool(parse_json(path.read_bytes(), "it").get("do_lower_case", True))

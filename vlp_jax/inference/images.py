@@ -7,6 +7,8 @@ import numpy as np
 
 from vlp_jax.data.images import decode, resize
 
+_ONE = (str, bytes, bytearray, memoryview)  # sequences that are one value
+
 
 def image_batch(images: Any, size: int) -> np.ndarray:
     """Returns uint8 [N, size, size, 3] of one image or a sequence of images.
@@ -22,7 +24,7 @@ def listed(values: Any) -> list:
     """Returns one value as a list of one, and a sequence of values as a list."""
     if isinstance(values, np.ndarray):
         return list(values) if values.ndim == 4 else [values]
-    if isinstance(values, Sequence) and not isinstance(values, (str, bytes)):
+    if isinstance(values, Sequence) and not isinstance(values, _ONE):
         if not values:
             raise ValueError("an empty list was given; expected at least one image or text")
         return list(values)
