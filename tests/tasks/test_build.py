@@ -99,6 +99,7 @@ def test_ranges(name, settings, message):
     [
         ("mlm", {"mlm": {"limits": 3}}, 'mlm.limits: no such field. Did you mean "limit"'),
         ("vqa", {"mine": {"rerank": 3}}, "mine.rerank: no such field."),
+        ("near_miss", {"x": {"examples": -1}}, "x.examples = -1: must be at least 0"),
         ("retrieval", {"x": {"rank_by": "mathcing"}}, "x.rank_by = 'mathcing'. Did you mean \"ma"),
     ],
 )

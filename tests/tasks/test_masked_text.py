@@ -1,4 +1,4 @@
-"""Tests of masked language modelling: values computed by hand, distillation, no masked word."""
+"""Tests of masked words: values computed by hand, distillation, no masked word; the evaluation."""
 
 import math
 
@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.tasks.all_knowing import Listed
 from tests.tasks.fakes import FakeViews, loss_of
-from vlp_jax.tasks.masked_text import MaskedTextTask
+from vlp_jax.tasks.masked_text import MaskedTextEvaluation, MaskedTextTask
 
 # Word logits [B, L, V]; the fake model takes states for logits.
 LOGITS = np.array([[[0.0, 0, 0], [1, 0, 0]], [[0, 2, 0], [0, 0, 9]]], np.float32)
@@ -60,3 +61,33 @@ def test_the_teacher_gets_no_gradient():
         return loss_of(MaskedTextTask(alpha=1.0), views(), views(states=states)).loss
 
     assert not jax.grad(loss)(jnp.asarray(LOGITS)).any()
+
+
+def figures(evaluated, source=None, **settings):
+    settings = {"limit": 16, "baseline_records": 64} | settings
+    return MaskedTextEvaluation(**settings)(evaluated.run("mlm", source), "mlm").figures
+
+
+def test_the_evaluation(right, wrong):
+    found = figures(right)
+    assert found["mlm_accuracy"] == 1.0
+    assert found["mlm_chance"] == 1 / right.experiment.vocabulary.tokenizer.size
+    assert found["mlm_chance"] < found["mlm_blind"] < 1.0
+    assert figures(wrong)["mlm_accuracy"] == 0.0
+
+
+def test_one_empty_caption_ends_no_evaluation(right):
+    source = right.forward.model.records
+    records = [source[i] for i in range(16)]
+    records[2], records[5] = ValueError("damaged"), source[5] | {"captions": [""]}
+    found = figures(right, Listed(records, source.provides))
+    assert found["mlm_accuracy"] == 1.0 and 0 < found["mlm_blind"] < 1
+
+
+def test_masks_of_an_evaluation_are_the_same_each_time(right):
+    """What a model half knows scores the same twice."""
+    head = right.forward.model.heads["mlm"]
+    know = head.of
+    head.of = lambda fused: know(fused) * (np.arange(fused.text.mask.shape[1]) < 5)[:, None]
+    first = figures(right)["mlm_accuracy"]
+    assert 0 < first < 1 and figures(right)["mlm_accuracy"] == first

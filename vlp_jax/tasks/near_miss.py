@@ -7,8 +7,11 @@ from itertools import islice
 import jax
 import numpy as np
 
+from vlp_jax.config.ranges import Natural
+from vlp_jax.data.caption_fields import usable_caption
 from vlp_jax.data.images import decode
 from vlp_jax.data.sources.base import Source
+from vlp_jax.layers.tokens import Tokens
 from vlp_jax.metrics.blind_texts import best_blind_near_miss
 from vlp_jax.metrics.classification import pairwise_accuracy
 from vlp_jax.metrics.figures import figure
@@ -41,17 +44,17 @@ class Pairs:
 class NearMissEvaluation(Evaluation):
     """How often the true caption scores above a false one; `examples` failures are shown."""
 
-    examples: int = 3
+    examples: Natural = 3
 
     needs = ("image", "caption")
     heads = (HEAD,)
 
     def __call__(self, run: Run, name: str) -> Outcome:
         source = run.source(self)
-        pairs = self._pairs(run, source)
+        images, usable = self._images(run, source)
+        pairs = self._pairs(run, source, usable)
         if not pairs.foils:
             return Outcome()
-        images = self._images(run, source)
         true = match_texts(run, images, pairs.truths, pairs.rows)[pairs.owners]
         false = match_texts(run, images, pairs.foils, pairs.rows[pairs.owners])
         accuracy = pairwise_accuracy(true, false)
@@ -70,21 +73,24 @@ class NearMissEvaluation(Evaluation):
         figures = figure(f"{name}_accuracy", accuracy, 0.5, blind, which)
         return Outcome(figures, [row], failures=[self._failure(pairs, true, false)])
 
-    def _pairs(self, run: Run, source: Source) -> Pairs:
-        rows = range(min(self.limit or len(source), len(source)))
+    def _pairs(self, run: Run, source: Source, rows: np.ndarray) -> Pairs:
         found = run.records(source, rows)
         kept = {row: record for row, record in found.items() if record.get("near_misses")}
         records = list(kept.values())
-        truths = [run.texts.caption(record["captions"][0]) for record in records]
+        truths = [usable_caption(run.texts, record["captions"])[0] for record in records]
         foils = [(i, f) for i, record in enumerate(records) for f in record["near_misses"]]
         owners = np.array([i for i, _ in foils], int)
         texts = [run.texts.caption(foil) for _, foil in foils]
         return Pairs(records, np.array(list(kept), int), truths, texts, owners)
 
-    def _images(self, run: Run, source: Source):
-        batches = run.batches(source, self.limit)
-        parts = [jax.tree.map(np.asarray, run.forward(Views.image, batch)) for batch in batches]
-        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    def _images(self, run: Run, source: Source) -> tuple[Tokens, np.ndarray]:
+        """Returns the encoded images of all rows, and which rows are usable records."""
+        parts, usable = [], []
+        for batch in run.batches(source, self.limit):
+            parts.append(jax.tree.map(np.asarray, run.forward(Views.image, batch)))
+            usable.append(batch["example_mask"])
+        images = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        return images, np.nonzero(np.concatenate(usable))[0]
 
     def _failure(self, pairs: Pairs, true: np.ndarray, false: np.ndarray) -> Failure:
         wrong = np.nonzero(true <= false)[0][: self.examples]
@@ -123,7 +129,7 @@ class NearMissTask(Task):
     trains = False
 
 
-def match_texts(run: Run, images, texts: Sequence[str], owners: np.ndarray) -> np.ndarray:
+def match_texts(run: Run, images: Tokens, texts: Sequence[str], owners: np.ndarray) -> np.ndarray:
     """Returns the match log odds of each cleaned text with the image of row `owners[i]`."""
     ids, mask = run.texts.encode_all(texts, run.config.data.text_length)
     size = 4 * run.config.evaluation.batch_size

@@ -122,6 +122,11 @@ class RetrievalEvaluation(Evaluation):
 
     needs = ("image|region_features", "caption")
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The one that ranks."""
+        return (matching.HEAD if self.rank_by == "matching" else contrast.HEAD,)
+
     def __call__(self, run: Run, name: str) -> Outcome:
         gallery = encode_gallery(run, self)
         if self.rank_by == "matching":

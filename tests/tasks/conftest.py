@@ -1,0 +1,31 @@
+"""What the tests of evaluations share: an experiment, and models that know all or nothing of it."""
+
+import pytest
+
+from tests.tasks.all_knowing import AllKnowing, Evaluated
+from tests.training.tiny import tiny
+from vlp_jax.training.experiment import Experiment, assemble
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Experiment:
+    """Room for whole captions, so that a near-miss is never cut to the words of the truth."""
+    return assemble(tiny(data__text_length=48))
+
+
+@pytest.fixture(scope="session")
+def opened() -> dict:
+    """The splits that are open."""
+    return {}
+
+
+@pytest.fixture
+def right(scenes, opened) -> Evaluated:
+    """All is known."""
+    return Evaluated(scenes, AllKnowing(scenes), opened)
+
+
+@pytest.fixture
+def wrong(scenes, opened) -> Evaluated:
+    """All is known, and said the other way round."""
+    return Evaluated(scenes, AllKnowing(scenes, sign=-1.0), opened)
