@@ -4,12 +4,12 @@ import logging
 
 import numpy as np
 import pytest
+from vlp_jax.evaluation.evaluate import evaluate
+from vlp_jax.model.bound import Bound
 
 from tests.training.tiny import Stepper, tiny
 from vlp_jax.config import ExperimentConfig, build, to_plain
-from vlp_jax.evaluation.evaluate import evaluate
 from vlp_jax.inference.model import Model
-from vlp_jax.model.bound import Bound
 from vlp_jax.training.experiment import assemble
 
 DECODER = dict(layers=1, heads=2, mlp_width=32, max_length=8, dropout=0.0, attention_dropout=0.0)

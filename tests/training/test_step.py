@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vlp_jax.objectives.base import Result
 
 from tests.training.tiny import Stepper, differing, plain, tiny
 from vlp_jax.losses.momentum import Queue
-from vlp_jax.objectives.base import Result
 from vlp_jax.training.experiment import assemble, build_objectives
 from vlp_jax.training.state import Meter
 from vlp_jax.training.step import (

@@ -149,12 +149,11 @@ class AnswerEvaluation(Evaluation):
 class QuestionTask(Task):
     """What tasks on questions have in common: `question_length` tokens of a question.
 
-    `head` is the one that answers.
+    Subclasses have a `head`, the one that answers.
     """
 
     evaluate: dict[str, AnswerEvaluation] = field(default_factory=dict)
     question_length: Length = 25
-    head: str = HEAD
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
         """Returns what gives a score for every known answer to each question.
@@ -170,11 +169,12 @@ class AnswerTask(QuestionTask):
     """Answer the question of each image, or several; `form` is the loss, see `answer_loss`.
 
     In training `questions` = k answers k of an image's questions in one pass of the vision encoder,
-    where a source has several.
+    where a source has several. `head` is the one that answers.
     """
 
     form: Literal["bce", "ce", "kl", "kl_unnormalised"] = "bce"
     questions: Count = 1
+    head: str = HEAD
 
     title = "Answers (VQA)"
     metrics = {"vqa_accuracy": "Answer accuracy"}
