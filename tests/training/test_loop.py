@@ -242,7 +242,7 @@ def test_unusable_records_are_replaced_and_counted(tmp_path):
     path = write_pairs(tmp_path, **broken)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     overrides = dict(data__source="json", data__path=str(path), training__momentum=None)
-    config = tiny("pairs", **overrides, training__queue_size=0)
+    config = tiny("pairs", **overrides, tasks__itc__queue_size=0)
     result = train(config, tmp_path / "run")
     skipped = result.experiment.mixture.skipped
     assert sorted(reason.split()[-1] for reason in skipped.values()) == ["exist", "picture"]
