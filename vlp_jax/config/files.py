@@ -3,7 +3,6 @@
 import ast
 import difflib
 import importlib.util
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,7 +147,7 @@ def _run(path: Path, argument: str) -> Any:
     module = _module(path)
     if not hasattr(module, "get_config"):
         raise ValueError(f'"{path}" has no function get_config(argument="")')
-    if argument and not inspect.signature(module.get_config).parameters:
+    if argument and not module.get_config.__code__.co_argcount:
         raise ValueError(f'"{path}" takes no argument, got "{argument}"')
     return module.get_config(argument) if argument else module.get_config()
 

@@ -1,6 +1,6 @@
 """Loads a model: a run's workdir, a published model's weights, or a Hugging Face directory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, nearest
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.model import Model
+from vlp_jax.tasks import check_plugins, load_plugins
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
 from vlp_jax.weights.zoo import ZOO
 from vlp_jax.weights.zoo.base import Published, find_architecture
@@ -22,6 +23,7 @@ def load(
     sizes: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
     answers: tuple[str, ...] = (),
+    plugins: Sequence[str | Path] = (),
 ) -> Model:
     """Returns a model ready for use.
 
@@ -33,8 +35,10 @@ def load(
 
     `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
     word pieces than BERT's uncased ones; `answers` are the classes of an answer head, in order.
+    `plugins` are Python files with parts of your own that a run needs; none runs by itself.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
+    load_plugins(plugins)
     if weights is not None:
         published = ZOO.get_known(str(name_or_path))
         state = read_state_dict(weights)
@@ -55,6 +59,7 @@ def load(
     from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
 
     config, vocabulary, params = read_run(path, step, which)
+    check_plugins(config)
     return Model(config, params, vocabulary)
 
 

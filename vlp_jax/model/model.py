@@ -52,8 +52,9 @@ class VisionLanguageModel(nn.Module):
         return _streams(reading) | {"pooled": self._pooled(reading)} | outputs
 
     def every_head(self, batch: dict) -> None:
-        """Runs all heads on a batch, whatever they compare; used to draw parameters."""
+        """Runs pooler and all heads on a batch, whatever they compare; used to draw parameters."""
         one = self.encode(batch)
+        self.pool(one.fused[0])
         for head in self.heads.values():
             fused = one.fused * (head.pictures if len(one.fused) == 1 else 1)
             head.of(self, one.replace(fused=fused[: head.pictures]))

@@ -1,8 +1,9 @@
 """Tasks: one file for each thing that a model is asked to do or to learn."""
 
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
-from vlp_jax.tasks.build import build_tasks, load_plugins
+from vlp_jax.tasks.build import build_tasks, check_plugins, load_plugins
 from vlp_jax.tasks.evaluation import Evaluation, Run, evaluate
+from vlp_jax.tasks.outcome import Outcome, TableRow
 
 from vlp_jax.tasks import (  # isort: skip  (they register themselves)
     alignment,
@@ -22,13 +23,16 @@ __all__ = [
     "TASKS",
     "Evaluation",
     "HeadNeed",
+    "Outcome",
     "Result",
     "Run",
     "Step",
+    "TableRow",
     "Task",
     "alignment",
     "answers",
     "build_tasks",
+    "check_plugins",
     "contrast",
     "evaluate",
     "load_plugins",

@@ -2,11 +2,14 @@
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vlp_jax.config import ExperimentConfig, checked_fields
 from vlp_jax.tasks.base import TASKS, Task
+
+_PREFIX = "vlp_jax_plugin_"  # of the modules' names
 
 
 def build_tasks(config: ExperimentConfig) -> dict[str, Task]:
@@ -14,7 +17,6 @@ def build_tasks(config: ExperimentConfig) -> dict[str, Task]:
 
     Raises ValueError for unknown tasks and settings, with the path and the nearest valid name.
     """
-    load_plugins(config.plugins)
     tasks = {name: _build(name, args) for name, args in config.tasks.items() if args is not None}
     if not tasks:
         raise ValueError(f"config.tasks is empty. Known tasks: {', '.join(sorted(TASKS))}")
@@ -33,7 +35,7 @@ def _build(name: str, args: Mapping) -> Task:
         raise ValueError(f"{path}.{error}") from None
 
 
-def load_plugins(paths: tuple[str, ...]) -> None:
+def load_plugins(paths: Sequence[str | Path]) -> None:
     """Runs Python files that register tasks, heads, encoders, sources, … of the user's own.
 
     Each file runs once a process. Raises FileNotFoundError for a file that is not there, and
@@ -41,11 +43,11 @@ def load_plugins(paths: tuple[str, ...]) -> None:
     """
     for path in paths:
         file = Path(path).resolve()
-        name = f"vlp_jax_plugin_{file.stem}_{abs(hash(str(file)))}"
+        name = f"{_PREFIX}{file.stem}_{zlib.crc32(str(file).encode()):08x}"
         if name in sys.modules:
             continue
         if not file.is_file():
-            raise FileNotFoundError(f'config.plugins names "{path}", and there is no such file')
+            raise FileNotFoundError(f'plug-in "{path}": there is no such file')
         spec = importlib.util.spec_from_file_location(name, file)
         sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
@@ -53,3 +55,17 @@ def load_plugins(paths: tuple[str, ...]) -> None:
         except Exception as error:
             del sys.modules[name]
             raise ValueError(f'plug-in "{path}": {type(error).__name__}: {error}') from error
+
+
+def check_plugins(config: ExperimentConfig) -> None:
+    """Raises ValueError for plug-ins of a saved run that have not been loaded.
+
+    Nothing that a checkpoint names is run by itself.
+    """
+    loaded = {Path(m.__file__).name for n, m in sys.modules.items() if n.startswith(_PREFIX)}
+    missing = [path for path in config.plugins if Path(path).name not in loaded]
+    if missing:
+        raise ValueError(
+            f"the run uses plug-ins, {', '.join(missing)}: Python code that runs only if you give "
+            "it (vlp-jax evaluate --plugin FILE, vlp_jax.load(…, plugins=[FILE]))"
+        )

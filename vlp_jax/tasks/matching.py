@@ -75,6 +75,24 @@ def matching_loss(views: Views, logits: Float[Array, "n c"], labels: Int[Array, 
     return Result(cross_entropy(logits, classes).mean(), {"accuracy": accuracy})
 
 
+def loss_of_negatives(
+    views: Views,
+    images: Int[Array, "b"],
+    texts: Int[Array, "b"],
+    fields: tuple[TextFields, ...] = (CAPTION,),
+) -> Result:
+    """Returns the loss of all own pairs, of each text with a negative image, and the other way.
+
+    `images[i]` is the negative for text i, `texts[i]` that for image i, among those of `fields`.
+    """
+    own = jnp.arange(views.size)
+    pairs = jnp.concatenate([images, own]), jnp.concatenate([own, texts])
+    match = views.head_of(HEAD, views.fused(), "match")
+    mismatch = views.head_of(HEAD, views.fused_pairs(*pairs, fields), "mismatch")
+    labels = (jnp.arange(3 * views.size) >= views.size).astype(jnp.int32)
+    return matching_loss(views, jnp.concatenate([match, mismatch]), labels)
+
+
 def swapped_pairs(views: Views) -> tuple[Fused, Bool[Array, "b"]]:
     """Fuses each text with its own image or, every other time, with another; says which are own.
 
@@ -149,33 +167,23 @@ class MatchingTask(Task):
 
     def loss(self, step: Step) -> Result:
         """The mean over all pairs."""
-        if self.negatives == "swapped":
-            logits, labels = self._swapped(step.views)
-        else:
-            logits, labels = self._joined(step.views, *self.draw(step))
-        result = matching_loss(step.views, logits, labels)
+        swapped = self.negatives == "swapped"
+        result = self._swapped(step.views) if swapped else self._drawn(step)
         return result.replace(metrics={"itm_accuracy": result.metrics["accuracy"]})
 
-    def _swapped(self, views: Views) -> tuple[Array, Array]:
-        """Returns the logits of swapped pairs, and 0 for those that belong together, else 1."""
+    def _swapped(self, views: Views) -> Result:
         fused, matched = swapped_pairs(views)
-        return views.head_of(HEAD, fused, "match"), 1 - matched.astype(jnp.int32)
+        logits = views.head_of(HEAD, fused, "match")
+        return matching_loss(views, logits, 1 - matched.astype(jnp.int32))
 
-    def _joined(
-        self, views: Views, negative_images: Array, negative_texts: Array
-    ) -> tuple[Array, Array]:
-        """Returns the same of all own pairs and of both kinds of negatives."""
-        own, fields = jnp.arange(views.size), (CAPTION,)
+    def _drawn(self, step: Step) -> Result:
+        views, fields = step.views, (CAPTION,)
+        images, texts = self.draw(step)
         if FOIL.ids in views.batch:
+            own, fields = jnp.arange(views.size), (CAPTION, FOIL)
             chosen = jax.random.bernoulli(views.draw_key("foils"), self.foils, own.shape)
-            negative_texts = jnp.where(chosen, views.size + own, negative_texts)
-            fields = (CAPTION, FOIL)
-        images = jnp.concatenate([negative_images, own])
-        texts = jnp.concatenate([own, negative_texts])
-        match = views.head_of(HEAD, views.fused(), "match")
-        mismatch = views.head_of(HEAD, views.fused_pairs(images, texts, fields), "mismatch")
-        labels = (jnp.arange(3 * views.size) >= views.size).astype(jnp.int32)
-        return jnp.concatenate([match, mismatch]), labels
+            texts = jnp.where(chosen, views.size + own, texts)
+        return loss_of_negatives(views, images, texts, fields)
 
     def draw(self, step: Step) -> tuple[Int[Array, "b"], Int[Array, "b"]]:
         """Returns a negative image for each text, and a negative text for each image."""

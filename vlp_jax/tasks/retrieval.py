@@ -6,6 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from vlp_jax.config.ranges import Finite, Natural
 from vlp_jax.layers.tokens import Tokens
@@ -97,8 +98,8 @@ class RetrievalEvaluation(Evaluation):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns re-ranked scores [images, texts] and [texts, images]; a pair is scored once."""
         k = min(self.rerank, len(gallery.ids))
-        best_texts = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        best_images = np.argsort(-similarities.T, axis=1, kind="stable")[:, :k]
+        best_texts = np.asarray(best_candidates(similarities, k))
+        best_images = np.asarray(best_candidates(similarities.T, k))
         wanted = np.zeros(similarities.shape, bool)
         np.put_along_axis(wanted, best_texts, True, axis=1)
         np.put_along_axis(wanted.T, best_images, True, axis=1)
@@ -146,6 +147,11 @@ def encode_gallery(run: Run, evaluation: RetrievalEvaluation) -> Gallery:
         encoded["texts"],
         encoded.get("vectors"),
     )
+
+
+def best_candidates(similarities: Float[Array, "q c"], k: int) -> Int[Array, "q k"]:
+    """Returns each query's k most similar candidates, best first; equal ones in their order."""
+    return jnp.argsort(-jnp.asarray(similarities), axis=1, stable=True)[:, :k]
 
 
 def match_scores(run: Run, gallery: Gallery, images: np.ndarray, texts: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
 from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, put_batch, unbox
-from vlp_jax.tasks import Task, build_tasks
+from vlp_jax.tasks import Task, build_tasks, load_plugins
 from vlp_jax.tasks.fit import fit_model
 from vlp_jax.tasks.naming import metric_titles
 from vlp_jax.training.optimizer import make_optimizer
@@ -118,6 +118,7 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
 
     `vocabulary` is given when a run resumes; else it is made from the data.
     """
+    load_plugins(config.plugins)
     tasks = build_tasks(config)
     sources = open_sources(config.data)
     if vocabulary is None:

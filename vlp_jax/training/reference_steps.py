@@ -15,15 +15,13 @@ from vlp_jax.config import OptimizerConfig, TrainingConfig
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.momentum import Queue
 from vlp_jax.losses.sampling import negative_weights
-from vlp_jax.model.views import Views
-from vlp_jax.objectives.base import Objective
-from vlp_jax.objectives.contrastive import ContrastiveObjective
-from vlp_jax.objectives.masked_text import MaskedTextObjective
-from vlp_jax.objectives.matching import MatchingObjective
-from vlp_jax.tasks.base import Result
+from vlp_jax.tasks import Result, Step, Task, contrast, masked_text, matching
+from vlp_jax.tasks.contrast import ContrastiveTask
+from vlp_jax.tasks.masked_text import MaskedTextTask
+from vlp_jax.tasks.matching import MatchingTask
 from vlp_jax.training.optimizer import make_optimizer
 from vlp_jax.training.state import TrainState
-from vlp_jax.training.step import clamp_temperature, make_train_step
+from vlp_jax.training.step import constrained, make_train_step
 from vlp_jax.verify.albef import teacher_params
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, channels_last, load, named_gradients, quick_jit
@@ -36,19 +34,21 @@ WEIGHTS = ("weights_i2t", "weights_t2i")
 
 
 @dataclass(frozen=True)
-class GivenNegatives(MatchingObjective):
+class GivenNegatives(MatchingTask):
     """Matching with the negatives of the batch, which says by what weights they would be drawn."""
 
-    def __call__(
-        self, views: Views, teacher: Views | None, queue: Queue | None, ramp: Array
-    ) -> Result:
-        result = super().__call__(views, teacher, queue, ramp)
-        ids, logits = views.batch["image_id"], self.draw_logits(views, teacher, ramp)
+    in_batch: str = "teacher"
+
+    def loss(self, step: Step) -> Result:
+        """The same loss, and the weights among the metrics."""
+        result = super().loss(step)
+        ids, logits = step.views.batch["image_id"], self.draw_logits(step)
         weights = {name: negative_weights(x, ids) for name, x in zip(WEIGHTS, logits)}
         return result.replace(metrics={**result.metrics, **weights})
 
-    def _draw(self, views: Views, teacher: Views | None, ramp: Array) -> tuple[Array, Array]:
-        return views.batch["negative_image"], views.batch["negative_text"]
+    def draw(self, step: Step) -> tuple[Array, Array]:
+        """What the original has drawn."""
+        return step.views.batch["negative_image"], step.views.batch["negative_text"]
 
 
 @RUNNERS.register("albef/training_step")
@@ -61,7 +61,7 @@ def training_step(bundle: Bundle) -> dict[str, Any]:
     for step in range(_count_steps(bundle)):
         train = make_train_step(
             loaded.model,
-            _objectives(float(bundle.number(f"step{step}/alpha"))),
+            _tasks(float(bundle.number(f"step{step}/alpha"))),
             optimizer,
             TrainingConfig(momentum=bundle.field("momentum")),
         )
@@ -84,11 +84,11 @@ def _without_dropout(bundle: Bundle) -> Loaded:
     return load(dataclasses.replace(bundle, config=config), task="pretrain")
 
 
-def _objectives(alpha: float) -> dict[str, Objective]:
+def _tasks(alpha: float) -> dict[str, Task]:
     return {
-        "itc": ContrastiveObjective(alpha=alpha),
-        "itm": GivenNegatives(in_batch="teacher"),
-        "mlm": MaskedTextObjective(alpha=alpha),
+        contrast.HEAD: ContrastiveTask(alpha=alpha),
+        matching.HEAD: GivenNegatives(),
+        masked_text.HEAD: MaskedTextTask(alpha=alpha),
     }
 
 
@@ -120,7 +120,7 @@ def _initial_state(loaded: Loaded, optimizer: optax.GradientTransformation) -> T
         params=params,
         opt_state=optimizer.init(params),
         teacher=jax.tree.map(jnp.asarray, teacher_params(loaded)),
-        queue=_queue(loaded.bundle),
+        tasks={**dict.fromkeys(_tasks(0.0)), contrast.HEAD: _queue(loaded.bundle)},
         meters={},
         bad_steps=jnp.zeros((), jnp.int32),
         key=jax.random.key(0),
@@ -132,6 +132,10 @@ def _queue(bundle: Bundle) -> Queue:
     image, text = (jnp.asarray(bundle.tensor(f"{name}_queue")).T for name in ("image", "text"))
     pointer = jnp.asarray(bundle.tensor("queue_ptr"), jnp.int32).reshape(())
     return Queue(image, text, jnp.full(len(image), -100, jnp.int32), pointer)
+
+
+def _queue_of(state: TrainState) -> Queue:
+    return state.tasks[contrast.HEAD]
 
 
 def _batch(bundle: Bundle, step: int) -> dict[str, Array]:
@@ -173,9 +177,9 @@ def _tensors(loaded: Loaded, state: TrainState) -> dict[str, Any]:
         **loaded.bundle.state,
         **to_published(state.params, loaded.table),
         **to_published(state.teacher, momentum_table(loaded.table)),
-        "image_queue": state.queue.image.T,
-        "text_queue": state.queue.text.T,
-        "queue_ptr": state.queue.pointer[None],
+        "image_queue": _queue_of(state).image.T,
+        "text_queue": _queue_of(state).text.T,
+        "queue_ptr": _queue_of(state).pointer[None],
     }
     noise = loaded.bundle.config.get("noise_dominated_params", ())
     return tensors | {name: _without_noise(name, tensors[name]) for name in noise}
@@ -194,7 +198,7 @@ def _big_step(loaded: Loaded, params: Any, state: TrainState) -> dict[str, Any]:
     if "big_step_optimizer" not in loaded.bundle.config:
         return {}
     optimizer = _optimizer(loaded, "big_step_optimizer")
-    params = clamp_temperature(params, _objectives(0.0))
+    params = constrained(params, _tasks(0.0))
     updates, _ = optimizer.update(state.opt_state[0], optimizer.init(params), params)
     moved = to_published(optax.apply_updates(params, updates), loaded.table)
     return {f"big_step/{name}": x for name, x in moved.items()}
