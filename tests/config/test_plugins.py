@@ -3,7 +3,9 @@
 import pytest
 
 from vlp_jax.config import ExperimentConfig, load_config, write_config
-from vlp_jax.tasks import TASKS, build_tasks, load_plugins
+from vlp_jax.tasks import TASKS, check_plugins, load_plugins
+from vlp_jax.tasks import build_tasks as build
+from vlp_jax.training.experiment import assemble
 
 CONFIG = 'def get_config(): return dict(plugins=("{}",), tasks=dict({}={{}}))'
 PLUGIN = """
@@ -15,6 +17,11 @@ from vlp_jax.tasks import TASKS, Task
 class Mine(Task):
     speed: float = 2.0
 """
+
+
+def build_tasks(config):
+    load_plugins(config.plugins)
+    return build(config)
 
 
 @pytest.fixture
@@ -96,8 +103,20 @@ def test_a_plugin_runs_once(folders):
 
 
 def test_a_plugin_that_is_not_there_is_named(folders):
-    with pytest.raises(FileNotFoundError, match='config.plugins names ".*gone.py", and there is'):
-        build_tasks(ExperimentConfig(plugins=("gone.py",), tasks={"vqa": {}}))
+    with pytest.raises(FileNotFoundError, match='plug-in "gone.py": there is no such file'):
+        assemble(ExperimentConfig(plugins=("gone.py",), tasks={"vqa": {}}))
+
+
+def test_the_plugin_of_a_saved_run_runs_only_if_it_is_given(folders):
+    """Nothing that a checkpoint names is run by itself."""
+    _, here = folders
+    (here / "given.py").write_text(PLUGIN.format("given"))
+    config = ExperimentConfig(plugins=("/elsewhere/given.py",))
+    with pytest.raises(ValueError, match="uses plug-ins, /elsewhere/given.py: Python code that"):
+        check_plugins(config)
+    load_plugins(["given.py"])
+    check_plugins(config)
+    check_plugins(ExperimentConfig())
 
 
 def test_a_plugin_that_fails_is_named_and_can_be_mended(folders):
