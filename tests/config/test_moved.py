@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import vlp_jax
 from tests.training.tiny import differing, save_untrained, tiny
 from vlp_jax.config import load_config, to_plain
 from vlp_jax.config.moved import is_old, without_moved
@@ -120,6 +122,13 @@ def test_the_model_of_an_old_run_can_be_read(old_run):
     assert vocabulary.answers == experiment.vocabulary.answers
     with open_store(workdir) as store:
         assert differing(params, store.restore_params()) == []
+
+
+def test_an_old_run_still_answers(old_run):
+    """Its questions had a length that the defaults exceed."""
+    workdir, experiment = old_run
+    (found,) = vlp_jax.load(workdir).answer(np.zeros((32, 32, 3), np.uint8), "is there a dog?")
+    assert found.text in experiment.vocabulary.answers
 
 
 def test_an_old_run_cannot_go_on_and_says_what_can_be_done(old_run):
