@@ -133,7 +133,7 @@ BAD_DATA = {
     "missing": (lambda path: path.unlink(), "pairs.json does not exist"),
     "cut short": (
         lambda path: path.write_text(path.read_text()[:-9]),
-        "pairs.json is not valid JSON",
+        "pairs.json: not valid JSON",
     ),
     "key twice": (
         lambda path: path.write_text('[{"image": "1.png", "caption": "a", "caption": "b"}]'),

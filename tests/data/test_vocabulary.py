@@ -4,7 +4,7 @@ import pytest
 
 from vlp_jax.config import DataConfig
 from vlp_jax.data.assemble import open_sources
-from vlp_jax.data.sources import SOURCES
+from vlp_jax.data.sources import SOURCES, Source
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
 
@@ -34,11 +34,17 @@ def test_region_names_come_from_the_sources_that_have_them():
 
 
 def test_sources_that_name_other_classes_do_not_go_together(monkeypatch):
-    class Others:
+    class Others(Source):
         provides = frozenset({"image"})
 
         def __init__(self, **options):
             pass
+
+        def __len__(self):
+            return 0
+
+        def __getitem__(self, index):
+            raise IndexError
 
         def region_classes(self):
             return ("cat",)

@@ -47,7 +47,7 @@ class Pipeline:
                 "make the batch smaller or the data set larger"
             )
         self._skipped = SkippedRecords()
-        self._left_out = len(getattr(source, "skipped", ()))
+        self._left_out = len(source.skipped)
         self._reader = RecordReader(source, chain, seed, self._skipped)
         self._fields = chain.fields
         self._order = _record_order(len(source), seed, shuffle)

@@ -164,7 +164,7 @@ class Model:
         given = listed(texts)
         cleaned = [clean(text) if isinstance(text, str) else "" for text in given]
         for i, text in enumerate(cleaned):
-            if not text.strip():
+            if not self.tokenizer.has_words(text):
                 raise ValueError(f"text {i} is {given[i]!r}; expected a string with words in it")
         ids, mask = self._texts_of.encode_all(cleaned, length)
         return {fields.ids: ids, fields.mask: mask}

@@ -161,12 +161,21 @@ def build_model(config: ModelConfig, dtype: str = "float32") -> VisionLanguageMo
 
     Raises ValueError for unknown parts and arguments, with the path and the nearest valid name.
     """
+    fusion = _part(FUSIONS, config.fusion, config.fusion_args, "fusion")
+    heads = {name: _head(name, args) for name, args in config.heads.items()}
+    for name, head in heads.items():
+        if head.pictures > 1 and fusion.images > 1:
+            raise ValueError(
+                f"config.model.heads.{name} compares {head.pictures} pictures that are fused one "
+                f"by one, and config.model.fusion = {config.fusion!r} reads {fusion.images} at "
+                "once: choose another head or another fusion"
+            )
     return VisionLanguageModel(
         vision=_part(VISION_ENCODERS, config.vision, config.vision_args, "vision", dtype=dtype),
         text=_part(TEXT_ENCODERS, config.text, config.text_args, "text", dtype=dtype),
-        fusion=_part(FUSIONS, config.fusion, config.fusion_args, "fusion"),
+        fusion=fusion,
         pooler=_part(POOLERS, config.pooler, config.pooler_args, "pooler"),
-        heads={name: _head(name, args) for name, args in config.heads.items()},
+        heads=heads,
     )
 
 

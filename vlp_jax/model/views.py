@@ -33,7 +33,7 @@ class Views:
 
     Make one inside the traced function, so that it lives for a single trace; training, evaluation
     and inference all read a model through it. With a `key` dropout is on. `made` holds passes that
-    are there already, by name: {"image": Tokens, CAPTION: Tokens}.
+    are there already, by name: {"image": Tokens, CAPTION.ids: Tokens}.
 
     With `chunks` = k every pass runs as a scan over k micro-batches and recomputes itself in the
     backward pass: activation memory is that of a micro-batch, while losses still see the whole
@@ -99,7 +99,7 @@ class Views:
     def head(self, name: str, fields: TextFields = CAPTION) -> Any:
         """What a head gives for each text with its own image."""
         reading = Reading((self.image(),), (self.text(fields),), (self.fused(fields),))
-        return self.once(f"{name} {fields.ids}", partial(read, head=name), reading)
+        return self.once(f"head {name} {fields.ids}", partial(read, head=name), reading)
 
     def head_of(self, name: str, fused: Fused, label: str) -> Any:
         """What a head gives for fused pairs; `label` names the pass."""

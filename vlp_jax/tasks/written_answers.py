@@ -142,7 +142,7 @@ class WrittenAnswerTask(QuestionTask):
         if "question" not in feed.provides:
             return ()
         vocabulary = feed.vocabulary
-        question = QuestionFields(feed.texts, self.question_length, vocabulary.answers)
+        question = QuestionFields(feed.texts, self.question_length, vocabulary.answers, "share")
         words = AnswerWords(vocabulary.tokenizer, self.answer_length, self.answers)
         return (question, words) if feed.train else (question,)
 

@@ -161,8 +161,8 @@ def test_mistakes_say_what_is_expected(tmp_path):
         ({"caption": "txt"}, '"caption".*Did you mean "captions"'),
         ({"captions": "json"}, 'as in "json:caption"'),
         ({"captions": "txt,"}, "expected names joined by commas"),
-        ({"images": 3}, "images is 3"),
-        ({"holdout": 1}, "holdout is 1; expected a share"),
+        ({"images": 3}, r"images = 3 \(int\): expected str"),
+        ({"holdout": 1}, "holdout is 1.0; expected a share"),
         ({"split": "test", "holdout": 0}, "split 'test' is empty"),
         ({"captions": "text"}, r"expected files .* and text, found jpg, json, txt.*first of 3"),
     ):
@@ -170,3 +170,11 @@ def test_mistakes_say_what_is_expected(tmp_path):
             WebDataset(**{"path": path, **options})
     with pytest.raises(FileNotFoundError, match="match no file, the first is"):
         WebDataset(path=f"{path}/{{00000..00001}}.tar")
+
+
+def test_names_with_dots_end_in_a_short_message(tmp_path):
+    members = [m for k in range(3000) for m in ((f"img.{k}.jpg", b"x"), (f"img.{k}.txt", "a"))]
+    path = write_tar(tmp_path / "dots.tar", members)
+    with pytest.raises(ValueError, match="and 5995 more.*name ends at its first dot") as caught:
+        WebDataset(path=path)
+    assert len(str(caught.value)) < 900

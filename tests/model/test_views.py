@@ -1,7 +1,6 @@
 """Tests of the views of a batch: each pass once, dropout, and chunks that change nothing."""
 
 from collections import Counter
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -11,15 +10,22 @@ import pytest
 
 from tests.model import tiny
 from tests.model.tiny import count_draws, fusion_args, random_batch, random_params, tiny_model
+from tests.tasks.fakes import loss_of
+from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.heads.contrastive import ContrastiveHead
 from vlp_jax.losses.momentum import Queue
-from vlp_jax.model import VisionLanguageModel
-from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.generative_answers import GenerativeAnswerObjective
-from vlp_jax.objectives.masked_regions import region_output
-from vlp_jax.objectives.views import Views, _stable_hash
+from vlp_jax.model import CAPTION, Views, VisionLanguageModel
+from vlp_jax.tasks import TASKS, contrast
+from vlp_jax.tasks.answers import AnswerTask
+from vlp_jax.tasks.hidden_regions import region_output
+from vlp_jax.tasks.matching import FOIL
+from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.texts import MASKED
+from vlp_jax.tasks.written_answers import WrittenAnswerTask
 
 SIZE = 8
-# Every objective in every form, and whether it has a teacher (and, with it, a queue).
+# Every task that trains in every form, and whether it has a teacher (and, with it, a queue).
 FORMS = {
     "itc": ("itc", {}, False),
     "itc with teacher": ("itc", {"alpha": 0.4}, True),
@@ -64,15 +70,14 @@ HEADS = tiny.HEADS | {
 
 
 def losses(model, params, teacher_params, batch, queue, key, chunks=1):
-    """Returns the losses of all forms, and the vectors for the queue, from one set of views."""
+    """Returns the losses of all forms, and the queue after them, from one set of views."""
     views = Views(model, params, batch, key=key, chunks=chunks)
     teacher = Views(model, teacher_params, batch, chunks=chunks)
-    ramp, results = jnp.float32(0.5), {}
+    results = {}
     for name, (kind, settings, taught) in FORMS.items():
         given = (teacher, queue) if taught else (None, None)
-        results[name] = OBJECTIVES[kind](**settings)(views, *given, ramp)
-    enqueue = results["itc with teacher"].enqueue
-    return jnp.stack([r.loss for r in results.values()]), enqueue
+        results[name] = loss_of(TASKS[kind](**settings), views, *given, ramp=0.5)
+    return jnp.stack([r.loss for r in results.values()]), results["itc with teacher"].state
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def whole_and_chunked(inputs):
-    """(losses, enqueued, gradient of one loss by name) for one chunk and for four."""
+    """(losses, queue, gradient of one loss by name) for one chunk and for four."""
     model, (params, *rest) = inputs
     found = []
     for chunks in (1, 4):
@@ -94,8 +99,8 @@ def whole_and_chunked(inputs):
         @jax.jit
         def weighted(weights, params, *rest, chunks=chunks):
             def total(params):
-                all_losses, enqueue = losses(model, params, *rest, chunks=chunks)
-                return (weights * all_losses).sum(), (all_losses, enqueue)
+                all_losses, queue = losses(model, params, *rest, chunks=chunks)
+                return (weights * all_losses).sum(), (all_losses, queue)
 
             return jax.grad(total, has_aux=True)(params)
 
@@ -124,41 +129,43 @@ def test_chunks_change_no_loss_and_no_gradient(whole_and_chunked, index):
 def test_chunks_keep_the_order_of_examples(whole_and_chunked, inputs):
     (_, whole, _), (_, chunked, _) = whole_and_chunked
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, chunked)
-    np.testing.assert_array_equal(whole["ids"], inputs[1][2]["image_id"])
+    np.testing.assert_array_equal(whole.ids, inputs[1][2]["image_id"][-4:])
 
 
-def test_every_objective_is_among_the_forms():
-    assert {kind for kind, _, _ in FORMS.values()} == OBJECTIVES.keys()
+def test_every_task_that_trains_is_among_the_forms():
+    training = {name for name, task in TASKS.items() if task.trains}
+    assert {kind for kind, _, _ in FORMS.values()} == training
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_each_needs_no_more_fields_and_heads_than_it_says(name, inputs):
     kind, settings, taught = FORMS[name]
-    objective = OBJECTIVES[kind](**settings)
-    heads = {head: HEADS[head] for head in objective.heads}
+    task = TASKS[kind](**settings)
+    sizes = Sizes(tiny.VOCABULARY, 8, tiny.FEATURES, Vocabulary(None), {})
+    heads = {head: HEADS[head] for head in task.heads(sizes)}
     model = tiny_model("regions", "single_stream", heads=heads)
     rng, (*_, queue, key) = np.random.default_rng(), inputs[1]
-    fields = objective.reads | set(model.vision.reads)
+    fields = task.reads | set(model.vision.reads)
     batch = {n: x for n, x in random_batch(rng, "regions", SIZE).items() if n in fields}
     assert batch.keys() == fields
 
     def run(params, batch):
         teacher = Views(model, params, batch) if taught else None
         views = Views(model, params, batch, key=key)
-        return objective(views, teacher, queue if taught else None, jnp.ones(()))
+        return loss_of(task, views, teacher, queue if taught else None)
 
     result = jax.eval_shape(run, random_params(model, rng), batch)
     assert result.loss.shape == () and result.loss.dtype == jnp.float32
-    assert set(result.metrics) == set(objective.metrics)
+    assert set(result.metrics) == set(task.metrics)
     assert all(x.shape == () for x in result.metrics.values())
 
 
 def calls_in(function, *args):
-    """Returns how often a trace of function(*args) calls each method of the whole model."""
+    """Returns how often a trace of function(*args) calls each method of the model and of itc."""
     counts = Counter()
 
     def count(call, inputs, options, context):
-        if isinstance(context.module, VisionLanguageModel):
+        if isinstance(context.module, (VisionLanguageModel, ContrastiveHead)):
             counts[context.method_name] += 1
         return call(*inputs, **options)
 
@@ -175,13 +182,13 @@ def test_each_pass_is_made_once(inputs):
     assert counts["encode_text"] == 3 + 3
     # Each text with its image; wrong pairs for two forms of itm, and swapped ones for all together.
     assert counts["fuse"] == 3 + 2 + 1 + 2
-    assert counts["image_vector"] == counts["text_vector"] == 2
+    assert counts["image"] == counts["text"] == 2
 
 
 def test_nothing_is_made_before_it_is_asked_for(inputs):
     model, (params, _, batch, _, key) = inputs
     assert not calls_in(lambda: (Views(model, params, batch, key=key), jnp.zeros(()))[1])
-    only = calls_in(lambda: Views(model, params, batch, key=key).vectors())
+    only = calls_in(lambda: contrast.vectors(Views(model, params, batch, key=key)))
     assert only["fuse"] == 0 and only["encode_image"] == only["encode_text"] == 1
 
 
@@ -196,7 +203,8 @@ def test_a_text_from_the_second_half_on_is_a_foil(inputs):
     @jax.jit
     def fused(batch, texts):
         views = Views(model, params, batch, key=key)
-        return views.fused_pairs(texts, jnp.arange(SIZE)).text.states
+        fields = (CAPTION, FOIL) if FOIL.ids in batch else (CAPTION,)
+        return views.fused_pairs(jnp.arange(SIZE), texts, fields).text.states
 
     with_foils, exact = fused(batch | foils, texts), fused(batch, meant)
     np.testing.assert_allclose(with_foils, exact, atol=1e-5)
@@ -210,13 +218,13 @@ def test_wrong_pairs_are_fusions_of_the_picked_tokens(inputs):
     @jax.jit
     def both(params, batch, texts, images):
         views = Views(model, params, batch, key=key, chunks=2)
-        found = views.fused_pairs(texts, images)
+        found = views.fused_pairs(images, texts)
         text = model.apply(
             {"params": params}, batch["text_ids"], batch["text_mask"], method="encode_text"
         )
         image = model.apply({"params": params}, batch, method="encode_image")
         pick = lambda tokens, index: jax.tree.map(lambda x: x[index], tokens)
-        pairs = pick(text, texts), pick(image, images)
+        pairs = pick(image, images), pick(text, texts)
         return found, model.apply({"params": params}, *pairs, method="fuse")
 
     found, exact = both(params, batch, texts, images)
@@ -228,7 +236,7 @@ def test_run_keeps_the_order_whatever_the_chunks(inputs, chunks):
     model, (params, *_) = inputs
     views = Views(model, params, {"x": np.zeros(SIZE)}, chunks=chunks)
     x = np.arange(2 * SIZE * 3, dtype=np.float32).reshape(2 * SIZE, 3)
-    doubled = views.run(lambda model, x, y: {"sum": x + y}, x, x, name="double")
+    doubled = views.run(lambda model, x, y, **_: {"sum": x + y}, x, x, name="double")
     np.testing.assert_array_equal(doubled["sum"], 2 * x)
 
 
@@ -262,25 +270,20 @@ PASSES = {
     "image": (lambda v: v.image(), 2),
     "text": (lambda v: v.text(), 3),
     "fused": (lambda v: v.fused(), 8),
-    "match": (lambda v: v.run(VisionLanguageModel.match_logits, v.fused(), name="match"), 9),
-    "answer": (
-        lambda v: v.run(VisionLanguageModel.answer_logits, v.fused("question"), name="answer"),
-        10,
-    ),
-    "named classifier": (
-        lambda v: v.run(partial(_classify, head="vqa"), v.fused("question"), name="classes"),
-        10,
-    ),
-    "region head": (lambda v: region_output(v, "clean", "region_classifier", "object"), 9),
-    "decoder": (
-        lambda v: GenerativeAnswerObjective()(v, None, None, jnp.ones(())).loss,
-        8 + 4,
-    ),
+    "match": (lambda v: v.head("itm"), 9),
+    "mismatch": (lambda v: v.head_of("itm", v.fused(), "mismatch"), 9),
+    "answer": (lambda v: v.head("vqa", QUESTION), 10),
+    "region head": (lambda v: region_output(v, CAPTION, "region_classifier", "object"), 9),
+    "decoder": (lambda v: loss_of(WrittenAnswerTask(), v).loss, 8 + 4),
+    "several questions": (lambda v: loss_of(AnswerTask(questions=2), several(v)).loss, 10),
 }
 
 
-def _classify(model, fused, *, head, deterministic=True):
-    return model.class_logits(head, fused, deterministic=deterministic)
+def several(views):
+    """Returns the views with every question asked twice of each image."""
+    twice = lambda x: jnp.stack([x, x], axis=1)
+    asked = {n: twice(views.batch[n]) for n in (*AnswerTask().reads,)}
+    return Views(views.model, views.params, views.batch | asked, key=views.key)
 
 
 @pytest.mark.parametrize("name", PASSES)
@@ -302,7 +305,7 @@ def test_dropout_differs_by_pass_chunk_and_key(leaky):
     @jax.jit
     def texts(key, batch):
         views = Views(model, params, batch, key=key, chunks=2)
-        return views.text("clean").states, views.text("masked").states
+        return views.text(CAPTION).states, views.text(MASKED).states
 
     batch = batch | {"mlm_ids": batch["text_ids"]}
     clean, masked = texts(jax.random.key(0), batch)
@@ -324,16 +327,36 @@ def test_segments_reach_the_text_encoder_but_not_for_questions(inputs):
 
     views = Views(model, params, batch | {"text_segments": segments})
     with nn.intercept_methods(note):
-        jax.eval_shape(lambda: [views.text(kind) for kind in ("clean", "masked", "question")])
+        jax.eval_shape(lambda: [views.text(fields) for fields in (CAPTION, MASKED, QUESTION)])
         jax.eval_shape(lambda: Views(model, params, batch).text())
     assert seen[0] is segments and seen[1] is segments and seen[2] is None and seen[3] is None
 
 
 def test_draws_have_names_that_outlive_the_process():
-    assert _stable_hash("negatives") == 1856008655
-    assert len({_stable_hash(n) for n in ("image", "pairs", "match", "mlm", "")}) == 5
+    views = Views(None, None, {}, key=jax.random.key(0))
+    exact = jax.random.fold_in(jax.random.key(0), 748428243)  # CRC-32 without its highest bit
+    assert views.draw_key("negatives") == exact
+    names = ("image", "pairs", "match", "mlm", "")
+    assert len({tuple(jax.random.key_data(views.draw_key(n)).tolist()) for n in names}) == 5
 
 
 def test_size(inputs):
     model, (params, _, batch, _, _) = inputs
     assert Views(model, params, batch).size == SIZE
+
+
+def test_passes_that_are_there_already_are_not_made_again(inputs):
+    model, (params, _, batch, _, _) = inputs
+    views = Views(model, params, batch)
+    encoded = {"image": views.image(), CAPTION.ids: views.text()}
+    given = lambda: Views(model, params, {}, made=encoded)
+    assert given().size == SIZE
+    assert calls_in(lambda: given().head("itm")).keys() == {"fuse", "read", "head", "pool"}
+    np.testing.assert_allclose(given().head("itm"), views.head("itm"), atol=1e-6)
+
+
+def test_a_head_may_be_called_like_a_pass(inputs):
+    model = tiny_model(heads={"fused": {"kind": "vqa", "classes": 5}, "itm": {}})
+    rng = np.random.default_rng()
+    views = Views(model, random_params(model, rng), random_batch(rng, size=2))
+    assert jax.eval_shape(lambda: (views.fused(), views.head("fused"))[1]).shape == (2, 5)

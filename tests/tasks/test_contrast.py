@@ -1,6 +1,7 @@
-"""Tests of the contrastive objective: values by hand, queue, teacher, forms, parts, settings."""
+"""Tests of the contrastive task: values by hand, queue, teacher, forms, parts, settings."""
 
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.losses.similarity import random_ids, random_queue, unit, views_of
+from tests.tasks.fakes import loss_of
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.losses.momentum import Queue
-from vlp_jax.objectives.contrastive import ContrastiveObjective
+from vlp_jax.tasks import build_tasks
+from vlp_jax.tasks.contrast import ContrastiveTask
 
 IMAGE, TEXT = [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.6, 0.8]]
-ONE = jnp.ones(())
+START = jnp.zeros((), jnp.int32)
 
 
 def views(ids, image=IMAGE, text=TEXT, temperature=0.5):
@@ -23,25 +27,25 @@ def views(ids, image=IMAGE, text=TEXT, temperature=0.5):
 
 def test_two_images():
     # Similarities over 0.5: images [[2, 1.2], [0, 1.6]], texts [[2, 0], [1.2, 1.6]].
-    result = ContrastiveObjective()(views([3, 8]), None, None, ONE)
+    result = loss_of(ContrastiveTask(), views([3, 8]))
     rows = [math.log(1 + math.exp(-gap)) for gap in (0.8, 1.6, 2.0, 0.4)]
     assert result.loss == pytest.approx(sum(rows) / 4, rel=1e-6)
     assert result.loss == pytest.approx(0.298736, abs=1e-6)
     assert result.metrics["itc_accuracy"] == 1 and result.metrics["temperature"] == 0.5
-    assert result.enqueue == {}
+    assert result.state is None
 
 
 def test_two_captions_of_one_image_share_the_target():
-    result = ContrastiveObjective()(views([7, 7]), None, None, ONE)
+    result = loss_of(ContrastiveTask(), views([7, 7]))
     assert result.loss == pytest.approx(0.898736, abs=1e-6)
     assert result.metrics["itc_accuracy"] == 1
 
 
 def test_accuracy_counts_images_whose_best_text_is_theirs():
     swapped = views([3, 8], text=TEXT[::-1])
-    result = ContrastiveObjective()(swapped, None, None, ONE)
+    result = loss_of(ContrastiveTask(), swapped)
     assert result.metrics["itc_accuracy"] == 0
-    result = ContrastiveObjective()(views([3, 8], text=[TEXT[0]] * 2), None, None, ONE)
+    result = loss_of(ContrastiveTask(), views([3, 8], text=[TEXT[0]] * 2))
     assert result.metrics["itc_accuracy"] == 0.5
 
 
@@ -96,29 +100,27 @@ def test_with_teacher_and_queue(
     own, taught, stored = (draw(3), draw(3)), (draw(3), draw(3)), (draw(size), draw(size))
     ids = rng.integers(0, 3, 3).astype(np.int32)
     stored_ids = rng.choice([-100, 0, 1, 2], size).astype(np.int32)
-    queue = Queue(jnp.asarray(stored[0]), jnp.asarray(stored[1]), jnp.asarray(stored_ids), ONE)
-    objective = ContrastiveObjective(
+    queue = Queue(jnp.asarray(stored[0]), jnp.asarray(stored[1]), jnp.asarray(stored_ids), START)
+    task = ContrastiveTask(
         alpha=alpha,
         in_batch=in_batch,
         queue_ramp=queue_ramp,
         smoothing=smoothing,
         implementation=implementation,
     )
-    result = objective(views(ids, *own), views(ids, *taught), queue, jnp.float32(ramp))
+    result = loss_of(task, views(ids, *own), views(ids, *taught), queue, ramp)
     share = ramp if queue_ramp else 1.0
     settings = ids, 0.5, alpha * ramp, in_batch == "online", share, smoothing
     exact = by_hand(own, taught, (*stored, stored_ids), *settings)
     assert result.loss == pytest.approx(exact, rel=1e-5)
-    assert result.enqueue.keys() == {"image", "text", "ids"}
-    for name, expected in zip(("image", "text", "ids"), (*taught, ids)):
-        np.testing.assert_array_equal(result.enqueue[name], expected)
+    jax.tree.map(np.testing.assert_array_equal, result.state, queue.push(*taught, ids))
 
 
 def test_a_queue_full_of_nothing_adds_candidates_but_no_positives():
     far = np.full((4, 2), -50, np.float32)
-    queue = Queue(jnp.asarray(far), jnp.asarray(far), jnp.full(4, -100), ONE)
+    queue = Queue(jnp.asarray(far), jnp.asarray(far), jnp.full(4, -100), START)
     taught = views([3, 8])
-    with_queue = ContrastiveObjective(alpha=0.0)(views([3, 8]), taught, queue, ONE)
+    with_queue = loss_of(ContrastiveTask(alpha=0.0), views([3, 8]), taught, queue)
     assert with_queue.loss == pytest.approx(0.298736, abs=1e-6)
 
 
@@ -126,7 +128,7 @@ def test_targets_pass_no_gradient():
     def loss(scale, alpha):
         image = jnp.asarray(IMAGE) * scale
         taught = views([3, 8], image, jnp.asarray(TEXT) * scale)
-        return ContrastiveObjective(alpha=alpha)(views([3, 8]), taught, None, ONE).loss
+        return loss_of(ContrastiveTask(alpha=alpha), views([3, 8]), taught).loss
 
     # Only candidates depend on `scale`; the gradient of a logit is its softmax less its target.
     value, gradient = jax.value_and_grad(loss)(1.0, 1.0)
@@ -136,15 +138,15 @@ def test_targets_pass_no_gradient():
 
 def test_sigmoid_of_two_images():
     # Similarities over 0.5, less 1: images [[1, 0.2], [-1, 0.6]]; texts are its transpose.
-    sigmoid = ContrastiveObjective(form="sigmoid")
-    result = sigmoid(views_of(np.array([3, 8], np.int32), IMAGE, TEXT, 0.5, -1), None, None, ONE)
+    given = views_of(np.array([3, 8], np.int32), IMAGE, TEXT, 0.5, -1)
+    result = loss_of(ContrastiveTask(form="sigmoid"), given)
     wrong = [math.log(1 + math.exp(x)) for x in (-1, 0.2, -1, -0.6)]
     assert result.loss == pytest.approx(sum(wrong) / 2, rel=1e-6)
 
 
 def test_sigmoid_with_the_same_image_twice_has_no_negatives():
-    sigmoid = ContrastiveObjective(form="sigmoid")
-    result = sigmoid(views_of(np.array([7, 7], np.int32), IMAGE, TEXT, 0.5, -1), None, None, ONE)
+    given = views_of(np.array([7, 7], np.int32), IMAGE, TEXT, 0.5, -1)
+    result = loss_of(ContrastiveTask(form="sigmoid"), given)
     right = [math.log(1 + math.exp(-x)) for x in (1, 0.2, -1, 0.6)]
     assert result.loss == pytest.approx(sum(right) / 2, rel=1e-6)
 
@@ -153,10 +155,10 @@ def test_sigmoid_with_teacher_and_ramped_queue_by_hand():
     rng = np.random.default_rng()
     own, taught, ids = (unit(rng, 2), unit(rng, 2)), (unit(rng, 2), unit(rng, 2)), [4, 9]
     queue = random_queue(rng, 3, 10)
-    objective = ContrastiveObjective(form="sigmoid", alpha=0.4, queue_ramp=True)
+    task = ContrastiveTask(form="sigmoid", alpha=0.4, queue_ramp=True)
     scale = 0.5, -2.0
     views, teacher = (views_of(np.array(ids, np.int32), *v, *scale) for v in (own, taught))
-    found = objective(views, teacher, queue, jnp.float32(0.25)).loss
+    found = loss_of(task, views, teacher, queue, 0.25).loss
     total, all_ids = 0.0, [*ids, *np.asarray(queue.ids)]
     for rows, columns, stored in ((0, 1, queue.text), (1, 0, queue.image)):
         others = np.concatenate([taught[columns], stored])
@@ -180,27 +182,62 @@ def test_a_local_batch_is_compared_with_its_own_part(form, implementation):
 
     def loss(rows, **more):
         given = (views_of(ids[rows], *(v[rows] for v in vectors)) for vectors in (own, taught))
-        return float(ContrastiveObjective(**settings, **more)(*given, queue, ONE).loss)
+        return float(loss_of(ContrastiveTask(**settings, **more), *given, queue).loss)
 
     parts = [loss(slice(start, start + 2)) for start in (0, 2, 4)]
     assert loss(slice(None), local_batch=2) == pytest.approx(np.mean(parts), rel=1e-5)
     assert loss(slice(None), local_batch=6) == pytest.approx(loss(slice(None)), rel=1e-5)
-    with pytest.raises(ValueError, match="local_batch = 4 of an .* itc: a batch of 6 examples"):
+    with pytest.raises(
+        ValueError, match="local_batch = 4 of a contrastive task: a batch of 6 examples"
+    ):
         loss(slice(None), local_batch=4)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"smoothing": 1.0}, r"smoothing = 1.0 of objective itc: must be in \[0, 1\)"),
-        ({"smoothing": -0.1}, "smoothing = -0.1 of objective itc"),
-        ({"smoothing": 0.1, "form": "sigmoid"}, 'is for form = "softmax"'),
-        ({"local_batch": 1}, "local_batch = 1 of objective itc: must be at least 2, or null"),
+        ({"smoothing": 1.0}, r"smoothing = 1\.0: must be in \[0, 1\)"),
+        ({"smoothing": -0.1}, r"smoothing = -0\.1: must be in"),
+        ({"smoothing": 0.1, "form": "sigmoid"}, r'smoothing = 0\.1: it is for form = "softmax"'),
+        ({"local_batch": 1}, r"local_batch = 1: must be at least 2"),
+        ({"temperature_range": (0.5, 0.1)}, r"temperature_range = \(0\.5, 0\.1\): must be two"),
+        ({"temperature_range": (0.0, 0.1)}, r"temperature_range = \(0\.0, 0\.1\): must be two"),
+        ({"queue_size": 8}, r"queue_size = 8 needs a momentum teacher that fills the queue"),
     ],
 )
 def test_settings_that_make_no_sense(settings, message):
-    with pytest.raises(ValueError, match=message):
-        ContrastiveObjective(**settings)
+    with pytest.raises(ValueError, match=r"config\.tasks\.itc\." + message):
+        build_tasks(ExperimentConfig(tasks={"itc": settings}))
+
+
+def test_tasks_that_share_the_temperature_give_it_one_range():
+    other = {"kind": "itc", "temperature_range": (0.1, 0.2)}
+    build_tasks(ExperimentConfig(tasks={"mine": other, "itc": {"temperature_range": [0.1, 0.2]}}))
+    with pytest.raises(ValueError, match=r"mine\.temperature_range = \(0\.1, 0\.2\), .* one range"):
+        build_tasks(ExperimentConfig(tasks={"mine": other, "itc": {}}))
+
+
+def test_the_temperature_is_clamped_before_a_step():
+    params = {"heads_itc": {"temperature": jnp.float32(0.7), "bias": 3.0}, "text": 1}
+    held = ContrastiveTask(temperature_range=(0.001, 0.5)).constrain(params)
+    assert held == {"heads_itc": {"temperature": 0.5, "bias": 3.0}, "text": 1}
+    low = ContrastiveTask(temperature_range=(0.8, 0.9)).constrain(params)
+    assert low["heads_itc"]["temperature"] == jnp.float32(0.8)
+
+
+def test_the_queue_is_the_tasks_state():
+    model = SimpleNamespace(head={"itc": SimpleNamespace(width=6)}.get)
+    assert ContrastiveTask().state(model, jax.random.key(0)) is None
+    queue = ContrastiveTask(queue_size=5).state(model, jax.random.key(0))
+    assert queue.image.shape == (5, 6) and queue.ids.tolist() == [-100] * 5
+
+
+def test_the_sigmoid_form_asks_for_a_bias():
+    given = views([3, 8])
+    del given.params["heads_itc"]["bias"]
+    with pytest.raises(ValueError, match="set config.model.heads.itc.bias .SigLIP: -10"):
+        loss_of(ContrastiveTask(form="sigmoid"), given)
+    assert loss_of(ContrastiveTask(), given).loss == pytest.approx(0.298736, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +254,8 @@ def test_settings_that_make_no_sense(settings, message):
 def test_large_similarities_take_the_ring(settings, size, stored, rings):
     def loss(image, text, ids, queue):
         queue = queue if stored else None
-        return ContrastiveObjective(**settings)(
-            views_of(ids, image, text), views_of(ids, image, text), queue, ONE
-        ).loss
+        given = views_of(ids, image, text), views_of(ids, image, text)
+        return loss_of(ContrastiveTask(**settings), *given, queue).loss
 
     vectors = jax.ShapeDtypeStruct((size, 4), jnp.float32)
     ids = jax.ShapeDtypeStruct((size,), jnp.int32)

@@ -2,15 +2,13 @@
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.objectives.fakes import FakeViews
-from vlp_jax.losses.regions import LOSS_SCALE, weighted_region_loss
-from vlp_jax.objectives.region_labels import RegionLabelsObjective
+from tests.tasks.fakes import FakeViews, loss_of
+from vlp_jax.losses.regions import LOSS_SCALE
+from vlp_jax.tasks.region_labels import RegionLabelsTask
 
-ONE = jnp.ones(())
 BATCH = {
     "region_mask": [[True, True, False]],
     "region_hidden": [[True, False, False]],
@@ -27,27 +25,13 @@ HEAD = {
 }
 
 
-class HeadViews(FakeViews):
-    """Views whose head gives all three outputs."""
-
-    def run(self, method, *inputs, name):
-        assert name == "region_labels"
-        return HEAD
-
-
 def losses(**settings):
-    result = RegionLabelsObjective(**settings)(HeadViews(BATCH), None, None, ONE)
+    views = FakeViews(BATCH)
+    views.outputs["region_labels"] = HEAD
+    result = loss_of(RegionLabelsTask(**settings), views)
     parts = {name.split("_")[1]: float(x) for name, x in result.metrics.items()}
     assert result.loss == pytest.approx(sum(parts.values()))
     return parts
-
-
-def test_the_mean_is_over_all_regions_that_are_real():
-    values, weights = np.array([[3.0, 5.0, 100.0]]), np.array([[1.0, 0.0, 1.0]])
-    real = np.array([[True, True, False]])
-    assert weighted_region_loss(values, weights, real, 1.0) == 1.5
-    assert weighted_region_loss(values, weights, scale=1.0) == pytest.approx(103 / 3)
-    assert weighted_region_loss(values[:, :2], weights[:, :2]) == pytest.approx(10)
 
 
 def test_parts_by_hand():
@@ -64,9 +48,9 @@ def test_masked_only_leaves_out_what_the_model_sees():
 
 
 def test_parts_decide_what_is_read_and_reported():
-    objects = RegionLabelsObjective(parts=("object",))
+    objects = RegionLabelsTask(parts=("object",))
     assert losses(parts=("object",)).keys() == {"object"}
-    assert objects.metrics == ("region_object_loss",)
+    assert objects.metrics == {"region_object_loss": "Region object loss"}
     assert {"region_labels", "region_confidence"} <= objects.reads
     assert not {"region_targets", "region_hidden", "region_attributes"} & objects.reads
-    assert "region_hidden" in RegionLabelsObjective(parts=("object",), masked_only=True).reads
+    assert "region_hidden" in RegionLabelsTask(parts=("object",), masked_only=True).reads
