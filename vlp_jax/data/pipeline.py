@@ -82,7 +82,7 @@ class Pipeline:
 
     def batch(self, step: int) -> Batch:
         """Returns this host's share of the global batch of a step."""
-        return self.first if step == 0 else self._make(step)
+        return dict(self.first) if step == 0 else self._make(step)
 
     def _make(self, step: int) -> Batch:
         start = step * self._batch_size

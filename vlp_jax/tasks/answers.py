@@ -158,12 +158,11 @@ def _scores(records: Sequence[Mapping], predicted: Sequence[str], soft: np.ndarr
 class QuestionTask(Task):
     """What tasks on questions have in common: `question_length` tokens of a question.
 
-    `head` is the one that answers.
+    Subclasses have a `head`, the one that answers.
     """
 
     evaluate: dict[str, AnswerEvaluation] = field(default_factory=dict)
     question_length: Length = 25
-    head: str = HEAD
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
         """Returns what gives a score for every known answer to each question.
@@ -181,12 +180,13 @@ class AnswerTask(QuestionTask):
     `targets` says what annotators' answers are worth: min(1, 0.3·n) for n of ten, the rule of
     UNITER, ViLBERT, LXMERT, VisualBERT and OSCAR, or their share.
     In training `questions` = k answers k of an image's questions in one pass of the vision encoder,
-    where a source has several.
+    where a source has several. `head` is the one that answers.
     """
 
     form: Literal["bce", "ce", "kl", "kl_unnormalised"] = "bce"
     targets: Literal["capped", "share"] = "capped"
     questions: Count = 1
+    head: str = HEAD
 
     title = "Answers (VQA)"
     metrics = {"vqa_accuracy": "Answer accuracy"}

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from tests.data.chains import chain
 from tests.data.sources.tars import sample, write_shards, write_tar
 from vlp_jax.data.images import decode
 from vlp_jax.data.pipeline import Pipeline
-from vlp_jax.data.processor import Processor
 from vlp_jax.data.sources import WebDataset
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 
 
 def captions(source):
@@ -77,8 +78,8 @@ def test_half_a_character_in_json_ends_nothing(tmp_path):
     source = WebDataset(path=path, holdout=0, captions="json:c")
     assert source[0]["captions"] == ["a dog \ufffd"]
     tokenizer = Tokenizer.fit(source.texts())
-    processor = Processor(tokenizer, source.provides, image_size=8, text_length=6)
-    pipeline = Pipeline(source, processor, 2)
+    options = dict(vocabulary=Vocabulary(tokenizer), image_size=8, text_length=6)
+    pipeline = Pipeline(source, chain(provides=source.provides, **options), 2)
     assert len(pipeline.batch(0)["image"]) == 2 and pipeline.skipped_total == 0
 
 
@@ -130,13 +131,12 @@ def test_training_replaces_and_lists_corrupt_samples_and_resumes(tmp_path):
     members += [("bad.jpg", b"\xff\xd8 no picture"), ("bad.txt", "a dog")]
     members += [("empty.jpg", members[0][1]), ("empty.txt", "  ")]
     path = write_tar(tmp_path / "s.tar", members)
-    processor = Processor(
-        Tokenizer.fit(["a dog"]), frozenset({"image", "caption"}), image_size=8, text_length=6
-    )
+    vocabulary = Vocabulary(Tokenizer.fit(["a dog"]))
+    made = chain(provides={"image", "caption"}, vocabulary=vocabulary, image_size=8, text_length=6)
 
     def pipeline(host=0, hosts=1):
         source = WebDataset(path=path, holdout=0)
-        return Pipeline(source, processor, 4, seed=7, host=host, hosts=hosts)
+        return Pipeline(source, made, 4, seed=7, host=host, hosts=hosts)
 
     whole = pipeline()
     batches = [whole.batch(step) for step in range(8)]
