@@ -107,10 +107,11 @@ def _tasks() -> dict:
         itc=dict(weight=1.0, alpha=0.2, in_batch="online", queue_size=256, queue_ramp=True),
         itm=dict(weight=2.0, hardness=0.3, foils=0.6),
         retrieval=dict(
+            captions=1,
             evaluate=dict(
                 retrieval=dict(split="test", limit=512, **found),
                 novel=dict(split="novel", limit=256, **found),
-            )
+            ),
         ),
         near_miss=dict(evaluate=dict(near_miss=dict(split="test", limit=512))),
         vqa=dict(

@@ -100,7 +100,7 @@ def _tasks(own: dict[str, Any], matches: bool) -> dict[str, Any]:
         return every
     ranked = dict(matching=dict(rank_by="matching", split="test", limit=64))
     return every | dict(
-        retrieval=dict(evaluate=ranked),
+        retrieval=dict(captions=1, evaluate=ranked),
         near_miss=dict(evaluate=dict(near_miss=dict(split="test", limit=512))),
     )
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from vlp_jax.verify.training_step import _batch, _count_steps, _remember_gradients, _without_noise
 
 from vlp_jax.verify.bundle import Bundle, read_bundle
-from vlp_jax.verify.training_step import _batch, _count_steps, _remember_gradients, _without_noise
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "albef-trainstep-a"
 

@@ -75,7 +75,8 @@ def set_path(values: dict, path: str, value: Any) -> None:
                 f"config.{path}: config.{'.'.join(groups[: i + 1])} is a value ({values!r}), "
                 "not a group of fields"
             )
-    if isinstance(values.get(last), dict) and not isinstance(value, dict):
+    off = groups == ["tasks"] and value in (None, "none")  # a task is switched off so
+    if isinstance(values.get(last), dict) and not isinstance(value, dict) and not off:
         raise ValueError(
             f"config.{path} = {value!r}: this is a group of fields "
             f"{{{', '.join(values[last])}}}; set one of them, or give a {{...}} literal"

@@ -31,9 +31,9 @@ class Range:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return "finite" if self.low == -math.inf else f"{self._least()} {self.low:g}"
+            return "finite" if self.low == -math.inf else f"{self._least()} {self.low:.10g}"
         left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
-        return f"in {left}{self.low:g}, {self.high:g}{right}"
+        return f"in {left}{self.low:.10g}, {self.high:.10g}{right}"
 
     def _least(self) -> str:
         return "above" if self.low_open else "at least"

@@ -56,10 +56,14 @@ def make_chain(feed: Feed, own: TransformsOf) -> Chain:
     if feed.has_regions:
         shared.append(RegionFields(data.regions, data.global_region))
     if "caption" in feed.provides:
-        shared.append(
-            CaptionFields(feed.texts, data.text_length, data.regions, data.tags, feed.train)
-        )
+        shared.append(caption_fields(feed))
     return Chain([*shared, *own(feed)])
+
+
+def caption_fields(feed: Feed) -> CaptionFields:
+    """Returns what makes the caption's fields."""
+    data = feed.config
+    return CaptionFields(feed.texts, data.text_length, data.regions, data.tags, feed.train)
 
 
 def _check_options(feed: Feed) -> None:

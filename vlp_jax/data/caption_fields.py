@@ -38,10 +38,16 @@ class CaptionFields(Transform):
         own = stranger if exchanged == "caption" else example.record
         caption, rest = self._caption(own, rng)
         foreign = stranger if exchanged == "second" else None
+        if not self.tags and example.get("second") == "caption":
+            return self._pair(caption, self._second_caption(rest, foreign, rng))
+        return self.of_caption(example, caption, foreign)
+
+    def of_caption(
+        self, example: Example, caption: str, stranger: Record | None = None
+    ) -> dict[str, np.ndarray]:
+        """Returns the fields of a cleaned caption, with tags, which may be another image's."""
         if self.tags:
-            return self._encode(caption, self._tags(example, foreign))
-        if example.get("second") == "caption":
-            return self._encode(caption, self._second_caption(rest, foreign, rng))
+            return self._pair(caption, self._tags(example, stranger))
         ids, mask = self.texts.encode(caption, self.length)
         return {"text_ids": ids, "text_mask": mask}
 
@@ -49,7 +55,7 @@ class CaptionFields(Transform):
         """Returns one of a record's captions and the others."""
         captions = take(record, "captions")
         first = int(rng.integers(len(captions))) if self.train and len(captions) > 1 else 0
-        caption, used = usable_caption(self.texts, [*captions[first:], *captions[:first]])
+        caption, used = self.texts.usable_caption([*captions[first:], *captions[:first]])
         return caption, [c for i, c in enumerate(captions) if i != (first + used) % len(captions)]
 
     def _tags(self, example: Example, stranger: Record | None) -> str:
@@ -67,18 +73,8 @@ class CaptionFields(Transform):
         if not rest:
             raise ValueError("the record has one caption, and this pairing shows two of an image")
         first = int(rng.integers(len(rest)))
-        return usable_caption(self.texts, [*rest[first:], *rest[:first]])[0]
+        return self.texts.usable_caption([*rest[first:], *rest[:first]])[0]
 
-    def _encode(self, caption: str, second: str) -> dict[str, np.ndarray]:
+    def _pair(self, caption: str, second: str) -> dict[str, np.ndarray]:
         ids, mask, segments = encode_pair(self.texts.tokenizer, caption, second, self.length)
         return {"text_ids": ids, "text_mask": mask, "text_segments": segments}
-
-
-def usable_caption(texts: TextEncoder, captions: Sequence[str]) -> tuple[str, int]:
-    """Returns the first caption with words in it, cleaned, and its place, or raises ValueError."""
-    for place, caption in enumerate(captions):
-        if not isinstance(caption, str):
-            raise ValueError(f"caption is a {type(caption).__name__}, expected text")
-        if text := texts.caption(caption):
-            return text, place
-    raise ValueError(f"no caption with words in it: {list(captions)!r}")

@@ -47,7 +47,7 @@ class Pipeline:
                 "make the batch smaller or the data set larger"
             )
         self._skipped = SkippedRecords()
-        self._left_out = len(getattr(source, "skipped", ()))
+        self._left_out = len(source.skipped)
         self._reader = RecordReader(source, chain, seed, self._skipped)
         self._fields = chain.fields
         self._order = _record_order(len(source), seed, shuffle)
@@ -82,7 +82,7 @@ class Pipeline:
 
     def batch(self, step: int) -> Batch:
         """Returns this host's share of the global batch of a step."""
-        return self.first if step == 0 else self._make(step)
+        return dict(self.first) if step == 0 else self._make(step)
 
     def _make(self, step: int) -> Batch:
         start = step * self._batch_size

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_jax.data.text import TEXT_STYLES
+from vlp_jax.data.text import TEXT_STYLES, usable_text
 from vlp_jax.data.tokenizer import Tokenizer
 
 
@@ -32,6 +32,16 @@ class TextEncoder:
     def question(self, text: str) -> str:
         """Returns a question, cleaned; empty if it has no words."""
         return TEXT_STYLES[self.style][1](text, self.max_words)
+
+    def usable_caption(self, captions: Sequence[str]) -> tuple[str, int]:
+        """Returns the first caption with words in it, cleaned, and its place, or ValueError."""
+        clean = TEXT_STYLES[self.style][0]
+        return usable_text(self.tokenizer, captions, clean, self.max_words)
+
+    def usable_question(self, question: str) -> str:
+        """Returns a question, cleaned; one without words is a ValueError."""
+        clean = TEXT_STYLES[self.style][1]
+        return usable_text(self.tokenizer, [question], clean, self.max_words, "question")[0]
 
     def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns ids int32 and mask bool [length] of a cleaned text."""

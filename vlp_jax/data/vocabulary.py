@@ -55,7 +55,8 @@ def make_vocabulary(
 
 def _region_names(sources: Mapping[str, Source], kind: str) -> tuple[str, ...]:
     """Returns the names that sources give to region classes or attributes; they must agree."""
-    named = {name: getattr(s, kind)() for name, s in sources.items() if hasattr(s, kind)}
+    given = {name: getattr(source, kind)() for name, source in sources.items()}
+    named = {name: names for name, names in given.items() if names}
     if len(set(named.values())) > 1:
         counts = ", ".join(f"{name} {len(names)}" for name, names in named.items())
         raise ValueError(

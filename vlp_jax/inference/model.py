@@ -132,7 +132,9 @@ class Model:
         """Returns the task that answers questions, as the run has it or with its defaults."""
         tasks = build_tasks(self.config).values() if self.config.tasks else ()
         known = [task for task in tasks if isinstance(task, QuestionTask)]
-        for task in (*known, WrittenAnswerTask(), AnswerTask()):
+        length = min(QuestionTask().question_length, self.module.text.max_length)
+        usual = (cls(question_length=length) for cls in (WrittenAnswerTask, AnswerTask))
+        for task in (*known, *usual):
             if task.head in self.module.heads:
                 return task
         self._needs(AnswerTask().head, "answer")
@@ -162,7 +164,7 @@ class Model:
         given = listed(texts)
         cleaned = [clean(text) if isinstance(text, str) else "" for text in given]
         for i, text in enumerate(cleaned):
-            if not text.strip():
+            if not self.tokenizer.has_words(text):
                 raise ValueError(f"text {i} is {given[i]!r}; expected a string with words in it")
         ids, mask = self._texts_of.encode_all(cleaned, length)
         return {fields.ids: ids, fields.mask: mask}

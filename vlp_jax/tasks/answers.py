@@ -17,12 +17,13 @@ from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Transform
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.data.vqa_targets import given_answers
 from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.metrics.blind_answers import best_blind_vqa
 from vlp_jax.metrics.figures import figure
-from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores
+from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores, vqa_accuracies
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
 from vlp_jax.tasks.evaluation import Evaluation, Run
@@ -75,9 +76,9 @@ class AnswerEvaluation(Evaluation):
         source = run.source(self)
         logits, scores, keep = self._answers(run, source)
         records = list(run.records(source, np.nonzero(keep)[0]).values())
-        right = soft_scores(logits[keep], scores[keep])
-        blind, which = self._blind(run, records)
         predicted = [run.vocabulary.answers[i] for i in logits[keep].argmax(-1)]
+        right = _scores(records, predicted, soft_scores(logits[keep], scores[keep]))
+        blind, which = self._blind(run, records)
         types = [record.get("question_type", "question") for record in records]
         accuracy, chance = float(right.mean()), 1.0 / len(run.vocabulary.answers)
         what = type(source).__name__
@@ -145,16 +146,23 @@ class AnswerEvaluation(Evaluation):
         ]
 
 
+def _scores(records: Sequence[Mapping], predicted: Sequence[str], soft: np.ndarray) -> np.ndarray:
+    """Returns the score of each prediction: the official VQA accuracy where annotators answered."""
+    if any(record.get("annotators", 0) < 4 for record in records):
+        return soft
+    given = [given_answers(record["answers"], record["annotators"]) for record in records]
+    return vqa_accuracies(predicted, given)
+
+
 @dataclass(frozen=True)
 class QuestionTask(Task):
     """What tasks on questions have in common: `question_length` tokens of a question.
 
-    `head` is the one that answers.
+    Subclasses have a `head`, the one that answers.
     """
 
     evaluate: dict[str, AnswerEvaluation] = field(default_factory=dict)
     question_length: Length = 25
-    head: str = HEAD
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
         """Returns what gives a score for every known answer to each question.
@@ -169,12 +177,16 @@ class QuestionTask(Task):
 class AnswerTask(QuestionTask):
     """Answer the question of each image, or several; `form` is the loss, see `answer_loss`.
 
+    `targets` says what annotators' answers are worth: min(1, 0.3·n) for n of ten, the rule of
+    UNITER, ViLBERT, LXMERT, VisualBERT and OSCAR, or their share.
     In training `questions` = k answers k of an image's questions in one pass of the vision encoder,
-    where a source has several.
+    where a source has several. `head` is the one that answers.
     """
 
     form: Literal["bce", "ce", "kl", "kl_unnormalised"] = "bce"
+    targets: Literal["capped", "share"] = "capped"
     questions: Count = 1
+    head: str = HEAD
 
     title = "Answers (VQA)"
     metrics = {"vqa_accuracy": "Answer accuracy"}
@@ -195,7 +207,8 @@ class AnswerTask(QuestionTask):
             )
         count = self.questions if feed.train else 1
         answers = feed.vocabulary.answers
-        return (QuestionFields(feed.texts, self.question_length, answers, count),)
+        length, targets = self.question_length, self.targets
+        return (QuestionFields(feed.texts, length, answers, targets, count),)
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """A classifier over the known answers."""

@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Int
 from vlp_jax.config.ranges import NonNegative, Share
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import Field
-from vlp_jax.data.caption_fields import usable_caption
 from vlp_jax.data.entry import take
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.text_encoder import TextEncoder
@@ -121,7 +120,7 @@ class FoilFields(Transform):
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         foils = take(example.record, "foils")
-        text, _ = usable_caption(self.texts, [foils[int(rng.integers(len(foils)))]])
+        text, _ = self.texts.usable_caption([foils[int(rng.integers(len(foils)))]])
         ids, mask = self.texts.encode(text, self.length)
         return {"foil_ids": ids, "foil_mask": mask}
 

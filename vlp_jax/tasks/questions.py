@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from vlp_jax.data.entry import take
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.transforms import Example, Transform
+from vlp_jax.data.vqa_targets import capped_targets, given_answers
 from vlp_jax.model import TextFields
 
 QUESTION = TextFields("question_ids", "question_mask")
@@ -22,6 +23,8 @@ class QuestionFields(Transform):
     """Makes `question_ids`, `question_mask` and `answer_scores`.
 
     length: tokens of a question, cut or padded. answers: the closed answer vocabulary.
+    targets: what ten annotators' answers are worth: "capped" is min(1, 0.3·n) for n of them,
+    "share" is n/10. Scores that the record gives are taken as they are.
     count: questions of an image; above 1 the fields have an axis [K] of them in front, filled with
     the record's own question and some drawn from its "more_questions", over again if there are few.
     """
@@ -29,6 +32,7 @@ class QuestionFields(Transform):
     texts: TextEncoder
     length: int
     answers: tuple[str, ...]
+    targets: Literal["capped", "share"] = "capped"
     count: int = 1
 
     makes = {
@@ -52,11 +56,12 @@ class QuestionFields(Transform):
         return {name: np.stack([row[name] for row in rows]) for name in made[0]}
 
     def _one(self, entry: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        question = self.texts.question(take(entry, "question"))
-        if not question:
-            raise ValueError(f"the question has no words in it: {entry['question']!r}")
+        question = self.texts.usable_question(take(entry, "question"))
         ids, mask = self.texts.encode(question, self.length)
-        scores = self._scores(take(entry, "answers"))
+        answers, annotators = take(entry, "answers"), entry.get("annotators", 0)
+        if annotators and self.targets == "capped":
+            answers = capped_targets(given_answers(answers, annotators))
+        scores = self._scores(answers)
         return {"question_ids": ids, "question_mask": mask, "answer_scores": scores}
 
     def _scores(self, answers: Mapping[str, float]) -> np.ndarray:

@@ -1,14 +1,20 @@
 """Image-text retrieval both ways: by similarity, re-ranked by the matching head, or by it alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vlp_jax.config.ranges import Finite, Natural
+from vlp_jax.config.ranges import Count, Finite, Natural
+from vlp_jax.data.assemble import Feed, caption_fields
+from vlp_jax.data.batch import Field
+from vlp_jax.data.caption_fields import CaptionFields
+from vlp_jax.data.entry import take
+from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.metrics.figures import twin
 from vlp_jax.metrics.retrieval import rerank, retrieval_report
@@ -21,36 +27,85 @@ from vlp_jax.tasks.outcome import HeatMap, Outcome, RetrievalExample, TableRow
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images and texts of a split on the host, encoded once.
+    """The N images and M texts of a split on the host, encoded once.
 
     Attributes:
       pixels: uint8 [N, H, W, 3], or None for models that read region features.
-      captions, ids: [N] texts, and the number of each one's image.
+      captions: M texts. owners: the row of each one's image, int [M].
       images, texts: tokens before the fusion.
-      vectors: contrastive unit vectors of images and of texts, or None.
+      vectors: contrastive unit vectors of images [N, W] and of texts [M, W], or None.
     """
 
     pixels: np.ndarray | None
     captions: list[str]
-    ids: np.ndarray
+    owners: np.ndarray
     images: Tokens
     texts: Tokens
     vectors: tuple[np.ndarray, np.ndarray] | None
 
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self.images.mask)
 
-def encode(views: Views) -> dict[str, Tokens]:
-    """Returns the tokens of images and captions before the fusion."""
-    return {"images": views.image(), "texts": views.text()}
+
+@dataclass(frozen=True)
+class EveryCaption(Transform):
+    """Makes fields of all captions of an image, with an axis [K] in front, and which are there.
+
+    most: K; further captions do not count.
+    """
+
+    captions: CaptionFields
+    most: int
+
+    makes = {
+        "every_ids": Field(("int32",), ("B", "K", "L"), "tokens of each caption"),
+        "every_mask": Field(("bool",), ("B", "K", "L"), "True = real token"),
+        "every_segments": Field(("int32",), ("B", "K", "L"), "0 = first part, 1 = second part"),
+        "every_real": Field(("bool",), ("B", "K"), "True = there is such a caption"),
+    }
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        texts = self.captions.texts
+        usable = [c for c in map(texts.caption, take(example.record, "captions")) if c]
+        usable = [c for c in usable if texts.tokenizer.has_words(c)][: self.most]
+        made = [self.captions.of_caption(example, caption) for caption in usable]
+        made += [made[0]] * (self.most - len(made))
+        fields = {
+            f"every_{name.removeprefix('text_')}": np.stack([row[name] for row in made])
+            for name in made[0]
+        }
+        return fields | {"every_real": np.arange(self.most) < len(usable)}
 
 
-def encode_with_vectors(views: Views) -> dict:
+def encode(views: Views) -> dict[str, Any]:
+    """Returns the tokens of images and of all captions before the fusion."""
+    return {"images": views.image(), "texts": _every_caption(views).text()}
+
+
+def encode_with_vectors(views: Views) -> dict[str, Any]:
     """Returns the same with contrastive vectors."""
-    return encode(views) | {"vectors": contrast.vectors(views)}
+    texts = _every_caption(views)
+    vectors = contrast.image_vector(views), contrast.text_vector(texts)
+    return {"images": views.image(), "texts": texts.text(), "vectors": vectors}
+
+
+def _every_caption(views: Views) -> Views:
+    """Returns views in which each caption of each image is the caption of an example, [B·K]."""
+    names = {
+        CAPTION.ids: "every_ids",
+        CAPTION.mask: "every_mask",
+        CAPTION.segments: "every_segments",
+    }
+    given = {ours: views.batch[name] for ours, name in names.items() if name in views.batch}
+    flat = {name: x.reshape(-1, x.shape[-1]) for name, x in given.items()}
+    return Views(views.model, views.params, flat)
 
 
 @dataclass(frozen=True)
 class RetrievalEvaluation(Evaluation):
-    """Image→text and text→image recall at 1, 5 and 10.
+    """Image→text and text→image recall at 1, 5 and 10: each image once, any of its captions right.
 
     `rank_by` = "similarity" orders all candidates by their contrastive vectors; the `rerank` best
     of each query are scored again by the matching head (ALBEF, section 4). `similarity_weight`
@@ -83,7 +138,7 @@ class RetrievalEvaluation(Evaluation):
             figures |= _figures(gallery, *final, "_itm")
         prefix = "" if name == "retrieval" else f"{name}_"
         outcome = Outcome({f"{prefix}{key}": value for key, value in figures.items()})
-        outcome.rows = _rows(figures, self.split, len(gallery.ids), headline=not prefix)
+        outcome.rows = _rows(figures, self.split, gallery, headline=not prefix)
         if not prefix and gallery.pixels is not None:
             scores = final or (similarities, similarities.T)
             outcome.retrieval = _examples(gallery, *scores, self.examples)
@@ -91,20 +146,19 @@ class RetrievalEvaluation(Evaluation):
         return outcome
 
     def _by_matching(self, run: Run, gallery: Gallery, name: str) -> Outcome:
-        count = len(gallery.ids)
-        pairs = np.divmod(np.arange(count * count), count)
-        scores = match_scores(run, gallery, *pairs).reshape(count, count)
+        images, texts = gallery.size, len(gallery.captions)
+        pairs = np.divmod(np.arange(images * texts), texts)
+        scores = match_scores(run, gallery, *pairs).reshape(images, texts)
         figures = _figures(gallery, scores, scores.T)
-        rows = _rows(figures, f"{self.split}, matching head", count, headline=False)
+        rows = _rows(figures, f"{self.split}, matching head", gallery, headline=False)
         return Outcome({f"{name}_{key}": value for key, value in figures.items()}, rows)
 
     def _rescored(
         self, run: Run, gallery: Gallery, similarities: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns re-ranked scores [images, texts] and [texts, images]; a pair is scored once."""
-        k = min(self.rerank, len(gallery.ids))
-        best_texts = np.asarray(best_candidates(similarities, k))
-        best_images = np.asarray(best_candidates(similarities.T, k))
+        best_texts = np.asarray(best_candidates(similarities, self.rerank))
+        best_images = np.asarray(best_candidates(similarities.T, self.rerank))
         wanted = np.zeros(similarities.shape, bool)
         np.put_along_axis(wanted, best_texts, True, axis=1)
         np.put_along_axis(wanted.T, best_images, True, axis=1)
@@ -123,39 +177,58 @@ class RetrievalEvaluation(Evaluation):
 class RetrievalTask(Task):
     """Finds the texts of an image and the image of a text; it trains nothing.
 
-    What it ranks by is learned by contrast ("itc") and matching ("itm").
+    What it ranks by is learned by contrast ("itc") and matching ("itm"). Of an image the first
+    `captions` count; COCO and Flickr30k are measured with five.
     """
 
     evaluate: dict[str, RetrievalEvaluation] = field(default_factory=dict)
+    captions: Count = 5
 
     title = "Retrieval"
     trains = False
 
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """All captions of an image."""
+        return (EveryCaption(caption_fields(feed), self.captions),)
+
 
 def encode_gallery(run: Run, evaluation: RetrievalEvaluation) -> Gallery:
-    """Encodes the first records of a split, each image and each text once."""
+    """Encodes the first images of a split with all of their captions, each once."""
     by_matching = evaluation.rank_by == "matching"
     function = encode if by_matching else encode_with_vectors
-    parts, rows = [], []
-    for batch in run.batches(run.source(evaluation), evaluation.limit):
-        keep, made = batch["example_mask"], run.forward(function, batch)
-        parts.append(jax.tree.map(lambda x: np.asarray(x)[keep], made))
-        names = ("image_id", CAPTION.ids, *(n for n in ("image",) if n in batch))
-        rows.append({name: batch[name][keep] for name in names})
+    source = run.source(evaluation).by_image()
+    parts, pixels, ids, counts = [], [], [], []
+    for batch in run.batches(source, evaluation.limit):
+        keep, real = batch["example_mask"], batch["every_real"] & batch["example_mask"][:, None]
+        made = run.forward(function, batch)
+        parts.append(_kept(made, keep, real.reshape(-1)))
+        pixels += [batch["image"][keep]] if "image" in batch else []
+        ids.append(batch["every_ids"][real])
+        counts.append(real.sum(1)[keep])
     encoded = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    host = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    owners = np.repeat(np.arange(len(encoded["images"].mask)), np.concatenate(counts))
     return Gallery(
-        host.get("image"),
-        [run.vocabulary.tokenizer.decode(ids) for ids in host[CAPTION.ids]],
-        host["image_id"],
+        np.concatenate(pixels) if pixels else None,
+        [run.vocabulary.tokenizer.decode(row) for row in np.concatenate(ids)],
+        owners,
         encoded["images"],
         encoded["texts"],
         encoded.get("vectors"),
     )
 
 
+def _kept(made: dict[str, Any], images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+    """Returns what was encoded on the host, of real images and captions alone."""
+    pick = lambda tree, rows: jax.tree.map(lambda x: np.asarray(x)[rows], tree)
+    kept = {"images": pick(made["images"], images), "texts": pick(made["texts"], texts)}
+    if "vectors" not in made:
+        return kept
+    image, text = made["vectors"]
+    return kept | {"vectors": (pick(image, images), pick(text, texts))}
+
+
 def best_candidates(similarities: Float[Array, "q c"], k: int) -> Int[Array, "q k"]:
-    """Returns each query's k most similar candidates, best first; equal ones in their order."""
+    """Returns each query's k (or all) most similar candidates; equal ones in their order."""
     return jnp.argsort(-jnp.asarray(similarities), axis=1, stable=True)[:, :k]
 
 
@@ -178,12 +251,13 @@ def _padded(x: np.ndarray, size: int) -> np.ndarray:
 def _figures(
     gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, suffix: str = ""
 ) -> dict[str, float]:
-    return retrieval_report(by_image, gallery.ids, gallery.ids, text_scores=by_text, suffix=suffix)
+    rows = np.arange(gallery.size)
+    return retrieval_report(by_image, rows, gallery.owners, text_scores=by_text, suffix=suffix)
 
 
-def _rows(figures: dict, split: str, count: int, headline: bool) -> list[TableRow]:
+def _rows(figures: dict, split: str, gallery: Gallery, headline: bool) -> list[TableRow]:
     """Returns the rows of the figures of `retrieval_report`; a headline shows re-ranked R@1."""
-    rows = []
+    rows, sizes = [], f"{gallery.size} images, {len(gallery.captions)} captions"
     for direction, words in (("i2t", "Image → text"), ("t2i", "Text → image")):
         for suffix, how in (("", ""), ("_itm", ", re-ranked")):
             for k in (1, 5, 10):
@@ -194,7 +268,7 @@ def _rows(figures: dict, split: str, count: int, headline: bool) -> list[TableRo
                             f"{words} R@{k}{how} ({split})",
                             figures[name],
                             chance=figures[twin(name, "chance")],
-                            note=f"{count} candidates; a blind ranking is chance",
+                            note=f"{sizes}; a blind ranking is chance",
                             group="Retrieval",
                             headline=headline and k == 1 and bool(suffix),
                         )
@@ -206,20 +280,24 @@ def _examples(
     gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, count: int
 ) -> list[RetrievalExample]:
     examples = []
-    for query in np.linspace(0, len(gallery.ids) - 1, count).astype(int):
-        own = lambda found: [bool(gallery.ids[i] == gallery.ids[query]) for i in found]
-        images, texts = np.argsort(-by_text[query])[:5], np.argsort(-by_image[query])[:5]
+    for text in np.linspace(0, len(gallery.captions) - 1, count).astype(int):
+        images = np.argsort(-by_text[text])[:5]
+        right = images == gallery.owners[text]
         found = [gallery.pixels[i] for i in images]
-        rank = _rank(by_text[query], query)
-        examples.append(RetrievalExample(gallery.captions[query], found, own(images), rank=rank))
+        rank = _rank(by_text[text], [gallery.owners[text]])
+        examples.append(RetrievalExample(gallery.captions[text], found, list(right), rank=rank))
+    for image in np.linspace(0, gallery.size - 1, count).astype(int):
+        texts = np.argsort(-by_image[image])[:5]
+        right = gallery.owners[texts] == image
         found = [gallery.captions[i] for i in texts]
-        rank = _rank(by_image[query], query)
-        examples.append(RetrievalExample(gallery.pixels[query], found, own(texts), rank=rank))
+        rank = _rank(by_image[image], np.flatnonzero(gallery.owners == image))
+        examples.append(RetrievalExample(gallery.pixels[image], found, list(right), rank=rank))
     return examples
 
 
-def _rank(scores: np.ndarray, right: int) -> int:
-    return int((scores > scores[right]).sum()) + 1
+def _rank(scores: np.ndarray, right: Sequence[int]) -> int:
+    """Returns the place of the best right candidate, 1 being first."""
+    return int((scores > scores[right].max()).sum()) + 1
 
 
 def _heat_maps(run: Run, gallery: Gallery, count: int) -> list[HeatMap]:
@@ -228,9 +306,10 @@ def _heat_maps(run: Run, gallery: Gallery, count: int) -> list[HeatMap]:
     side = int(round(patches**0.5))
     if matching.HEAD not in run.forward.model.heads or patches < 1 or side * side != patches:
         return []
-    rows = np.arange(1, 1 + count) % len(gallery.ids)
-    pick = lambda tokens: jax.tree.map(lambda x: jnp.asarray(x[rows]), tokens)
-    heat = np.asarray(matching.match_heat(run.forward, pick(gallery.images), pick(gallery.texts)))
+    rows = np.arange(1, 1 + count) % len(gallery.captions)
+    pick = lambda tokens, index: jax.tree.map(lambda x: jnp.asarray(x[index]), tokens)
+    shown = pick(gallery.images, gallery.owners[rows]), pick(gallery.texts, rows)
+    heat = np.asarray(matching.match_heat(run.forward, *shown))
     maps = heat[..., 1:].reshape(*heat.shape[:2], side, side)
     return [_heat_map(run, gallery, row, maps[i]) for i, row in enumerate(rows)]
 
@@ -245,4 +324,4 @@ def _heat_map(run: Run, gallery: Gallery, row: int, maps: np.ndarray) -> HeatMap
         words.append(word)
         found.append(maps[start:end].mean(0))
         start = end
-    return HeatMap(gallery.pixels[row], words, np.stack(found))
+    return HeatMap(gallery.pixels[gallery.owners[row]], words, np.stack(found))

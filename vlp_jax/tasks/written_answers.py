@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -124,11 +124,11 @@ class WrittenAnswerTask(QuestionTask):
     the `answers` with the highest score are learned. Evaluated is the ranking of all known ones.
     """
 
-    head: str = HEAD
     alpha: Share = 0.4
     answer_length: Annotated[int, Range(3)] = 8
     answers: Count = 10
 
+    head: ClassVar[str] = HEAD
     title = "Written answers (VQA)"
     metrics = {"answer_word_accuracy": "Answer word accuracy"}
 
@@ -142,7 +142,7 @@ class WrittenAnswerTask(QuestionTask):
         if "question" not in feed.provides:
             return ()
         vocabulary = feed.vocabulary
-        question = QuestionFields(feed.texts, self.question_length, vocabulary.answers)
+        question = QuestionFields(feed.texts, self.question_length, vocabulary.answers, "share")
         words = AnswerWords(vocabulary.tokenizer, self.answer_length, self.answers)
         return (question, words) if feed.train else (question,)
 

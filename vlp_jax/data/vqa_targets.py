@@ -1,7 +1,7 @@
 """Soft targets of VQA: how much each answer is worth in training, from its annotators' answers."""
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 
 def capped_targets(answers: Sequence[str], known: Container[str] | None = None) -> dict[str, float]:
@@ -22,6 +22,11 @@ def share_targets(answers: Sequence[str]) -> dict[str, float]:
     The strings are counted as given and need not be in an answer list.
     """
     return {answer: count / len(answers) for answer, count in _counts(answers).items()}
+
+
+def given_answers(shares: Mapping[str, float], annotators: int) -> list[str]:
+    """Returns one answer for each annotator, from the share of them that gave each answer."""
+    return [answer for answer, share in shares.items() for _ in range(round(share * annotators))]
 
 
 def _counts(answers: Sequence[str]) -> Counter[str]:
