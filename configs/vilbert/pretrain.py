@@ -98,7 +98,7 @@ def _groups() -> tuple[dict, ...]:
     the model, so that none fits. The tenth is what the first release and the paper have.
     """
     return (
-        dict(pattern=r"^text/|^fusion/text_layer_", learning_rate=0.1),
+        dict(pattern=r"^text/|^fusion/.*/text_layer_", learning_rate=0.1),
         # Its exceptions are "bias" and "LayerNorm.weight" by name.
-        dict(pattern=r"^fusion/connection_\d+_(image|text)/norm/scale", decay_all=True),
+        dict(pattern=r"^fusion/.*/(image|text)_connection/norm/scale", decay_all=True),
     )

@@ -23,7 +23,7 @@ def test_the_whole_against_float64():
     table = {name: p[name]["table"].astype(np.float64) for name in ("word", "position", "type")}
     states = table["word"][IDS] + table["position"][:4] + table["type"][segments]
     states = slow.layer_norm(p["norm"], states, 1e-12)
-    exact = slow.bert_layer(p["layer_0"], states, slow.sees(4, MASK))
+    exact = slow.bert_layer(slow.layer(p["layers"], 0), states, slow.sees(4, MASK))
     np.testing.assert_allclose(tokens.states, exact, atol=2e-5)
     np.testing.assert_array_equal(tokens.mask, MASK)
 
@@ -90,7 +90,7 @@ def test_rows_that_look_ups_do_not_train(frozen):
 
 def test_without_its_own_normalisation():
     assert "norm" not in shapes(embedding_norm=False)[1]
-    assert set(shapes(layers=2)[1]) == {"word", "position", "type", "norm", "layer_0", "layer_1"}
+    assert set(shapes(layers=2)[1]) == {"word", "position", "type", "norm", "layers"}
 
 
 def test_tables():

@@ -55,7 +55,7 @@ def test_the_whole_against_float64(patch_norm):
         patches = slow.layer_norm(p["patch_norm"], patches, 1e-6)
     first = np.broadcast_to(p["class_token"], (2, 1, 16))
     states = np.concatenate([first, patches], 1) + p["positions"]
-    states = slow.vit_block(p["layer_0"], states, np.ones((2, 5, 5), bool))
+    states = slow.vit_block(slow.layer(p["layers"], 0), states, np.ones((2, 5, 5), bool))
     np.testing.assert_allclose(tokens.states, slow.layer_norm(p["norm"], states, 1e-6), atol=2e-5)
     assert tokens.mask.all() and tokens.mask.shape == (2, 5)
 

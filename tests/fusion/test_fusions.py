@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
@@ -11,10 +12,20 @@ from hypothesis import strategies as st
 from tests.layers import slow
 from tests.model.tiny import WIDTH, fusion_args, random_tokens, random_variables
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.co_attention import places
 from vlp_jax.layers.tokens import Tokens
 
 BATCH, WORDS, REGIONS = 2, 4, 3
 SAME_WIDTH = ("cross_modality",)
+
+
+class Within(nn.Module):
+    """A model that has the fusion as its part of that name."""
+
+    fusion: nn.Module
+
+    def __call__(self, *streams):
+        return self.fusion(*streams)
 
 
 def image_width(fusion):
@@ -26,11 +37,11 @@ def module_of(fusion, **changes):
 
 
 def inputs(fusion, rng, full=False):
-    """Returns text tokens and as many image tokens as the fusion takes."""
+    """Returns as many image tokens as the fusion takes, and text tokens."""
     text = random_tokens(rng, BATCH, WORDS, full=full)
-    count = getattr(FUSIONS[fusion], "images", 1)
-    width = image_width(fusion)
-    return text, *(random_tokens(rng, BATCH, REGIONS, width, full=full) for _ in range(count))
+    width, count = image_width(fusion), FUSIONS[fusion].images
+    images = [random_tokens(rng, BATCH, REGIONS, width, full=full) for _ in range(count)]
+    return *images, text
 
 
 @functools.cache
@@ -93,7 +104,9 @@ def attend(p, states, context, mask):
 
 def cross_attention(p, text, image):
     masks = slow.sees(WORDS, text.mask), slow.sees(WORDS, image.mask)
-    words = slow.bert_layer(p["layer_0"], text.states, masks[0], image.states, masks[1])
+    words = slow.bert_layer(
+        slow.layer(p["layers"], 0), text.states, masks[0], image.states, masks[1]
+    )
     return words, np.asarray(image.states)
 
 
@@ -101,20 +114,22 @@ def single_stream(p, text, image):
     regions = slow.linear(p["image_projection"], image.states)
     joined = np.concatenate([text.states, regions], 1)
     mask = np.concatenate([text.mask, image.mask], 1)
-    states = slow.bert_layer(p["layer_0"], joined, slow.sees(WORDS + REGIONS, mask))
+    states = slow.bert_layer(slow.layer(p["layers"], 0), joined, slow.sees(WORDS + REGIONS, mask))
     return states[:, :WORDS], states[:, WORDS:]
 
 
 def cross_modal(p, text, image):
+    p = slow.layer(p["layers"], 0)
+
     def read(name, own, other):
-        states = attend(p[f"{name}_0_attention"], own.states, other.states, other.mask)
-        return slow.feed_forward(p[f"{name}_0_feed_forward"], states)
+        states = attend(p[f"{name}_attention"], own.states, other.states, other.mask)
+        return slow.feed_forward(p[f"{name}_feed_forward"], states)
 
     return read("text", text, image), read("image", image, text)
 
 
 def cross_modality(p, text, image):
-    p = p["layer_0"]
+    p = slow.layer(p["layers"], 0)
 
     def read(name, own, other):
         states = attend(p["cross_attention"], own.states, other.states, other.mask)
@@ -125,8 +140,10 @@ def cross_modality(p, text, image):
 
 
 def co_attention(p, text, image):
+    p = slow.layer(p["run_0_layers"], 0)
+
     def read(name, own, other):
-        stream = p[f"connection_0_{name}"]
+        stream = p[f"{name}_connection"]
         mask = slow.sees(own.states.shape[1], other.mask)
         attended = slow.attention(stream["attention"], own.states, other.states, mask)
         states = slow.layer_norm(stream["norm"], own.states + attended, 1e-12)
@@ -182,8 +199,11 @@ def test_shared_attention_needs_equal_widths():
 
 def test_layers_between_connections():
     _, params = shapes("co_attention", layers=2, image_layers=(2, 0), text_layers=(0, 1))
-    layers = {name for name in params if "layer" in name}
-    assert layers == {"image_layer_0", "image_layer_1", "text_layer_0"}
+    layers = {run: {name for name in params[run] if "layer" in name} for run in params}
+    assert layers == {
+        "run_0_layers": {"image_layer_0", "image_layer_1"},
+        "run_1_layers": {"text_layer_0"},
+    }
     message = r"fusion_args.image_layers = \(1, 2, 3\): expected one number for each of the 2 conn"
     with pytest.raises(ValueError, match=message):
         shapes("co_attention", layers=2, image_layers=(1, 2, 3))
@@ -192,9 +212,9 @@ def test_layers_between_connections():
 @pytest.mark.parametrize(("inner", "expected"), [({}, 12), ({"width": 8}, 8)])
 def test_width_of_the_co_attention(inner, expected):
     _, params = shapes("co_attention", **inner)
-    for stream in ("connection_0_text", "connection_0_image"):
-        shape = params[stream]["attention"]["query"]["kernel"].value.shape
-        assert shape[1] * shape[2] == expected
+    for stream in ("text_connection", "image_connection"):
+        shape = params["run_0_layers"][stream]["attention"]["query"]["kernel"].value.shape
+        assert shape[2] * shape[3] == expected
 
 
 def test_images_as_wide_as_text_are_not_projected():
@@ -218,3 +238,33 @@ def test_a_joint_mask_replaces_that_of_the_tokens():
     one, two = apply(text, image), apply(text, other)
     np.testing.assert_array_equal(one.text.states, two.text.states)
     assert np.abs(one.image.states - two.image.states).max() > 1e-3
+
+
+def test_equal_periods_are_one_stack():
+    _, params = shapes("co_attention", layers=4, image_layers=(0, 1, 1, 1), text_layers=(1,) * 4)
+    lengths = {
+        run: p["text_connection"]["norm"]["bias"].value.shape[0] for run, p in params.items()
+    }
+    assert lengths == {"run_0_layers": 1, "run_1_layers": 3}
+    found = places(4, (0, 1, 1, 1))
+    assert [place.connection for place in found] == [
+        "run_0_layer_0",
+        "run_1_layer_0",
+        "run_1_layer_1",
+        "run_1_layer_2",
+    ]
+    assert found[0].image == () and found[3].image == ("run_1_layer_2/image_layer_0",)
+
+
+@pytest.mark.parametrize(
+    ("field", "fusion"),
+    [("heads", f) for f in FUSIONS] + [(n, "co_attention") for n in ("connection_heads",)],
+)
+def test_heads_that_do_not_divide_the_width_are_named(field, fusion):
+    streams = inputs(fusion, np.random.default_rng())
+    with pytest.raises(
+        ValueError, match=rf"5 attention heads \(config.model.fusion_args.{field}\)"
+    ):
+        jax.eval_shape(
+            lambda: Within(module_of(fusion, **{field: 5})).init(jax.random.key(0), *streams)
+        )

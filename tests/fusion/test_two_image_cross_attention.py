@@ -31,11 +31,11 @@ def setting():
 def test_a_pair_shares_key_and_value_and_nothing_else(setting):
     _, params, _ = setting
     paths = {path.rsplit("/", 1)[0] for path in flatten_dict(params, sep="/")}
-    assert {"pair_0_key", "pair_0_value", "pair_1_key", "pair_1_value"} <= paths
+    assert {"layers/key", "layers/value"} <= paths
     reading = "cross_attention/attention"
-    for i in range(4):
-        assert {f"layer_{i}/{reading}/query", f"layer_{i}/{reading}/output"} <= paths
-        assert not {f"layer_{i}/{reading}/key", f"layer_{i}/{reading}/value"} & paths
+    for layer in ("layers/first", "layers/second"):
+        assert {f"{layer}/{reading}/query", f"{layer}/{reading}/output"} <= paths
+        assert not {f"{layer}/{reading}/key", f"{layer}/{reading}/value"} & paths
 
 
 @pytest.mark.parametrize("image", [1, 2])
@@ -55,6 +55,6 @@ def test_the_first_layer_of_a_pair_reads_the_first_image(setting):
     _, params, (text, first, second) = setting
     read = lambda *inputs: FUSION.apply({"params": params}, *inputs, mutable=["intermediates"])[1]
     same, other = read(text, first, second), read(text, first, tokens(5, 6))
-    layer = lambda sown, i: sown["intermediates"][f"layer_{i}_output"][0]
-    np.testing.assert_array_equal(layer(same, 0), layer(other, 0))
-    assert np.abs(layer(same, 1) - layer(other, 1)).max() > 1e-3
+    layer = lambda sown, which: sown["intermediates"]["layers"][which]["output"][0][0]
+    np.testing.assert_array_equal(layer(same, "first"), layer(other, "first"))
+    assert np.abs(layer(same, "second") - layer(other, "second")).max() > 1e-3

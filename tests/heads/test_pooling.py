@@ -15,7 +15,7 @@ from vlp_jax.layers.tokens import Fused
 @pytest.fixture
 def fused():
     rng = np.random.default_rng()
-    return Fused(random_tokens(rng, 3, 4), random_tokens(rng, 3, 5, 6))
+    return Fused(text=random_tokens(rng, 3, 4), image=random_tokens(rng, 3, 5, 6))
 
 
 def test_first(fused):

@@ -27,6 +27,12 @@ def layer_norm(p: Any, x: np.ndarray, epsilon: float) -> np.ndarray:
     return (x - x.mean(-1, keepdims=True)) / deviation * p["scale"] + p["bias"]
 
 
+def layer(p: Any, index: int) -> Any:
+    """One layer's parameters of a stack's."""
+    cut = lambda x: layer(x, index) if isinstance(x, dict) else np.asarray(x[index])
+    return {name: cut(x) for name, x in p.items()}
+
+
 def attention(p: Any, states: np.ndarray, context: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """`mask` [B, T, S] says which query sees which key; every query must see one."""
     states, context = np.asarray(states, np.float64), np.asarray(context, np.float64)

@@ -7,10 +7,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.experimental.pallas import tpu as pltpu
 
 from tests.layers import slow
 from tests.model.tiny import random_variables
-from vlp_jax.layers.attention import Attention, attention_bias, head_size
+from vlp_jax.layers.attention import (
+    Attention,
+    Implementation,
+    _by_flash,
+    attention_bias,
+    choose_implementation,
+    head_size,
+)
+from vlp_jax.layers.attention import attend as attend_to
 from vlp_jax.layers.projection import SplitHeads
 
 B, T, S, D, E = 2, 3, 4, 8, 6
@@ -23,17 +32,16 @@ def attend(variables, states, context, mask):
         variables,
         states,
         context,
-        attention_bias(mask),
+        mask,
         deterministic=True,
-        mutable="intermediates",
+        mutable="attention",
     )
 
 
 @jax.jit
 def gradient(variables, states, context, mask):
     def total(states, context):
-        bias = attention_bias(mask)
-        return MODULE.apply(variables, states, context, bias, deterministic=True).sum()
+        return MODULE.apply(variables, states, context, mask, deterministic=True).sum()
 
     return jax.grad(total, (0, 1))(states, context)
 
@@ -44,8 +52,7 @@ def inputs(seed=None):
     context = rng.normal(size=(B, S, E)).astype(np.float32)
     mask = rng.random((B, T, S)) < 0.5
     mask[..., rng.integers(S)] = True
-    bias = np.zeros((B, 1, T, S), np.float32)
-    variables = random_variables(MODULE, rng, states, context, bias, deterministic=True)
+    variables = random_variables(MODULE, rng, states, context, mask, deterministic=True)
     return variables, states, context, mask
 
 
@@ -55,7 +62,7 @@ def test_equals_a_plain_softmax(seed):
     output, sown = attend(variables, states, context, mask)
     exact = slow.attention(variables["params"], states, context, mask)
     np.testing.assert_allclose(output, exact, atol=2e-5)
-    (probabilities,) = sown["intermediates"]["probabilities"]
+    (probabilities,) = sown["attention"]["probabilities"]
     assert probabilities.shape == (B, 2, T, S)
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-6)
     assert not np.asarray(probabilities)[np.broadcast_to(~mask[:, None], (B, 2, T, S))].any()
@@ -93,10 +100,10 @@ def test_the_bias_of_both_kinds_of_masks():
 
 
 def shapes(module, dtype="float32"):
-    """Returns output, variables and sown values as shapes, without computing."""
+    """Returns output and variables as shapes, without computing."""
 
     def run(states, context):
-        args = states, context, jnp.zeros((B, 1, 1, S))
+        args = states, context, jnp.ones((B, S), bool)
         return module.init_with_output(jax.random.key(0), *args, deterministic=True, mutable=True)
 
     struct = lambda *shape: jax.ShapeDtypeStruct(shape, dtype)
@@ -122,20 +129,24 @@ def test_inner_width_and_features_are_free():
 
 
 def test_softmax_is_in_float32_where_states_are_not():
-    output, variables = shapes(Attention(heads=2), "bfloat16")
-    assert output.dtype == jnp.bfloat16
-    assert variables["intermediates"]["probabilities"][0].dtype == jnp.float32
+    module = Attention(heads=2)
+    output, variables = shapes(module, "bfloat16")
+    assert output.dtype == jnp.bfloat16 and variables.keys() == {"params"}
+    states, context = jnp.zeros((B, T, D), jnp.bfloat16), jnp.zeros((B, S, E), jnp.bfloat16)
+    explain = lambda v: module.apply(v, states, context, deterministic=True, mutable="attention")
+    _, made = jax.eval_shape(explain, nn.unbox(variables))
+    assert made["attention"]["probabilities"][0].dtype == jnp.float32
 
 
 class Shared(nn.Module):
     """Two attentions that read through the same keys and values."""
 
     @nn.compact
-    def __call__(self, states, context, bias, *, deterministic):
+    def __call__(self, states, context, mask, *, deterministic):
         key, value = SplitHeads(2, 4, name="key"), SplitHeads(2, 4, name="value")
         for i in range(2):
             layer = Attention(2, key_projection=key, value_projection=value, name=f"attention_{i}")
-            states = layer(states, context, bias, deterministic=deterministic)
+            states = layer(states, context, mask, deterministic=deterministic)
         return states
 
 
@@ -155,3 +166,74 @@ def test_heads_that_do_not_divide_the_width(width, heads):
 
 def test_head_size():
     assert head_size(12, 3) == 4
+    with pytest.raises(ValueError, match=r"5 attention heads \(config.model.text_args.heads\)"):
+        head_size(12, 5, "config.model.text_args.heads")
+
+
+def choice(platform, *, length=256, size=64, dtype="bfloat16", mask=None, **options):
+    query = jax.ShapeDtypeStruct((B, length, 2, size), dtype)
+    mask = None if mask is None else jax.ShapeDtypeStruct(mask, bool)
+    return choose_implementation(platform, query, query, mask, **options)
+
+
+def test_each_device_has_its_kernel():
+    assert choice("cpu") == Implementation("xla")
+    assert choice("gpu") == choice("gpu", mask=(B, 256, 256)) == Implementation("cudnn")
+    assert choice("tpu") == choice("tpu", mask=(B, 256)) == Implementation("flash")
+    assert choice("tpu", dtype="float32") == Implementation("flash")
+    assert choice("gpu", length=197) == Implementation("cudnn")
+
+
+@pytest.mark.parametrize(
+    ("platform", "options", "why"),
+    [
+        ("gpu", dict(dtype="float32"), "cuDNN takes bfloat16 or float16"),
+        ("gpu", dict(size=12), "cuDNN takes no heads of 12"),
+        ("gpu", dict(size=136), "cuDNN takes no heads of 136"),
+        ("gpu", dict(length=25, mask=(B, 25)), "masks for even lengths, these are 25 and 25"),
+        ("gpu", dict(dropout=0.1), "attention_dropout = 0.1 is for XLA alone"),
+        ("tpu", dict(explain=True), "its probabilities are asked for"),
+        ("tpu", dict(length=197), "lengths 197 and 197 are no multiples of 128"),
+        ("tpu", dict(size=192), "flash attention takes no heads of 192"),
+        ("tpu", dict(mask=(B, 256, 256)), "flash attention takes masks of keys alone"),
+        ("tpu", dict(devices=2), "flash attention cannot be partitioned over devices"),
+    ],
+)
+def test_why_a_kernel_is_not_taken(platform, options, why):
+    chosen = choice(platform, **options)
+    assert chosen.name == "xla" and why in chosen.why
+
+
+def test_what_is_taken_is_logged_once(caplog):
+    caplog.set_level("INFO", "vlp_jax.layers.attention")
+    query = jnp.ones((1, 3, 2, 4))
+    for _ in range(3):
+        attend_to(query, jnp.ones((1, 71, 2, 4)), jnp.ones((1, 71, 2, 4)))
+    assert caplog.messages == ["attention of 3 over 71 positions by xla"]
+
+
+def test_the_kernel_of_tpus_agrees():
+    """Interpreted here; a fully masked row reads all keys alike in it, so rows have a key."""
+    rng = np.random.default_rng()
+    query, key, value = (jnp.asarray(rng.normal(size=(1, 128, 1, 64)), "float32") for _ in range(3))
+    mask = jnp.arange(128)[None] < 100
+    with pltpu.force_tpu_interpret_mode():
+        read = _by_flash(query, key, value, mask)
+    np.testing.assert_allclose(read, attend_to(query, key, value, mask), atol=2e-5)
+
+
+def test_explain_mode_differentiates_by_the_probabilities():
+    variables, states, context, mask = inputs()
+    shift = {"probabilities": (jnp.zeros((B, 2, T, S)),)}
+
+    def total(shift):
+        given = variables | {"attention_shift": shift}
+        return MODULE.apply(given, states, context, mask, deterministic=True, mutable="attention")[
+            0
+        ].sum()
+
+    (gradient,) = jax.grad(total)(shift)["probabilities"]
+    p = variables["params"]
+    value = np.einsum("bse,ehk->bshk", context, p["value"]["kernel"]) + p["value"]["bias"]
+    exact = np.einsum("bshk,hkf->bhs", value, p["output"]["kernel"])[:, :, None]
+    np.testing.assert_allclose(gradient, np.broadcast_to(exact, gradient.shape), atol=1e-4)

@@ -7,7 +7,6 @@ import pytest
 
 from tests.layers import slow
 from tests.model.tiny import count_draws, random_variables
-from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import BertLayer, PostNormAttention, PostNormFeedForward, ViTBlock
 
 B, T, S, D, E = 2, 3, 4, 8, 6
@@ -29,7 +28,7 @@ def arrays(rng):
 def test_a_bert_layer_that_reads_a_context(rng):
     states, context, mask, context_mask = arrays(rng)
     module = BertLayer(heads=2, mlp_width=12)
-    args = states, attention_bias(mask), context, attention_bias(context_mask)
+    args = states, mask, context, context_mask
     variables = random_variables(module, rng, *args, deterministic=True)
     output = jax.jit(lambda v, *a: module.apply(v, *a, deterministic=True))(variables, *args)
     masks = slow.sees(T, mask), slow.sees(T, context_mask)
@@ -40,7 +39,7 @@ def test_a_bert_layer_that_reads_a_context(rng):
 def test_a_vit_block(rng):
     states, _, mask, _ = arrays(rng)
     module = ViTBlock(heads=4, mlp_width=12)
-    args = states, attention_bias(mask)
+    args = states, mask
     variables = random_variables(module, rng, *args, deterministic=True)
     output = jax.jit(lambda v, *a: module.apply(v, *a, deterministic=True))(variables, *args)
     exact = slow.vit_block(variables["params"], states, slow.sees(T, mask))
@@ -55,10 +54,8 @@ def parameters(module, *args):
 def test_without_a_context_there_is_no_cross_attention(rng):
     states, context, mask, context_mask = arrays(rng)
     module = BertLayer(heads=2, mlp_width=12)
-    alone = parameters(module, states, attention_bias(mask))
-    reading = parameters(
-        module, states, attention_bias(mask), context, attention_bias(context_mask)
-    )
+    alone = parameters(module, states, mask)
+    reading = parameters(module, states, mask, context, context_mask)
     assert set(alone) == {"self_attention", "feed_forward"}
     assert set(reading) == {"self_attention", "cross_attention", "feed_forward"}
 
@@ -83,18 +80,18 @@ def draws(module, *args, deterministic):
     return count_draws(jax.make_jaxpr(call)(variables, *args).jaxpr)
 
 
-BIAS = jnp.zeros((B, 1, 1, T))
+MASK = jnp.ones((B, T), bool)
 STATES = jnp.zeros((B, T, D))
 
 
 @pytest.mark.parametrize(
     ("module", "args", "dropout", "attention_dropout"),
     [
-        (PostNormAttention, (STATES, STATES, BIAS), 1, 1),
+        (PostNormAttention, (STATES, STATES, MASK), 1, 1),
         (PostNormFeedForward, (STATES,), 1, None),
-        (BertLayer, (STATES, BIAS), 2, 1),
-        (BertLayer, (STATES, BIAS, STATES, BIAS), 3, 2),
-        (ViTBlock, (STATES, BIAS), 2, 1),
+        (BertLayer, (STATES, MASK), 2, 1),
+        (BertLayer, (STATES, MASK, STATES, MASK), 3, 2),
+        (ViTBlock, (STATES, MASK), 2, 1),
     ],
 )
 def test_dropout_draws_where_its_rate_says(module, args, dropout, attention_dropout):

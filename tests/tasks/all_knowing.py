@@ -65,7 +65,7 @@ class Knowing:
         return Tokens(np.asarray(ids, np.float64)[..., None], np.asarray(mask))
 
     def fuse(self, image, text, deterministic):
-        return Fused(text, image)
+        return Fused(image=image, text=text)
 
     def head(self, name):
         return self.heads[name]

@@ -15,7 +15,7 @@ class OneToken(FakeViews):
     def fused_pairs(self, images, texts, fields=(), once=""):
         real = jnp.ones((self.size, 1), bool)
         token = lambda index: Tokens(jnp.eye(self.size)[index][:, None], real)
-        return Fused(token(texts), token(images))
+        return Fused(image=token(images), text=token(texts))
 
 
 def test_own_pairs_are_near_and_swapped_ones_far():

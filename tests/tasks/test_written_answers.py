@@ -40,7 +40,7 @@ class Decoded(FakeViews):
     def fused(self, fields=QUESTION):
         assert fields == QUESTION
         tokens = Tokens(jnp.zeros((len(IDS), 1, 1)), jnp.ones((len(IDS), 1), bool))
-        return Fused(tokens, tokens)
+        return Fused(image=tokens, text=tokens)
 
 
 def result(logits, teacher=None, alpha=0.4, ramp=1.0):

@@ -185,11 +185,14 @@ def test_a_run_resumes_with_another_learning_rate(finished, copied):
 
 
 OTHER_MODELS = {
-    "deeper": (dict(model__text_args__layers=2), "missing in the checkpoint: params/text/layer_1/"),
-    "shallower": (dict(model__text_args__layers=0), "only in the checkpoint: params/text/layer_0/"),
+    "deeper": (
+        dict(model__text_args__layers=2),
+        "params/text/layers/feed_forward/contract/bias: checkpoint (1, 16), model (2, 16)",
+    ),
+    "shallower": (dict(model__text_args__layers=0), "only in the checkpoint: params/text/layers/"),
     "wider": (
         dict(model__vision_args__mlp_width=64),
-        "params/vision/layer_0/expand/kernel: checkpoint (16, 32), model (16, 64)",
+        "params/vision/layers/expand/kernel: checkpoint (1, 16, 32), model (1, 16, 64)",
     ),
     "with a teacher": (dict(training__momentum=0.9), "missing in the checkpoint: teacher/fusion/"),
 }

@@ -43,9 +43,9 @@ def test_every_mesh_gives_the_losses_of_one_device(stepper, batches, single_run)
 def test_parameters_teacher_and_moments_are_split_over_fsdp_and_tensor(stepper):
     fsdp, tensor = stepper.mesh.shape["fsdp"], stepper.mesh.shape["tensor"]
     state = stepper.initial
-    kernel = state.params["fusion"]["layer_0"]["cross_attention"]["attention"]["query"]["kernel"]
-    assert kernel.shape == (16, 2, 8)
-    assert shard_shapes(kernel) == [(16 // fsdp, 2 // tensor, 8)]
+    kernel = state.params["fusion"]["layers"]["cross_attention"]["attention"]["query"]["kernel"]
+    assert kernel.shape == (1, 16, 2, 8)
+    assert shard_shapes(kernel) == [(1, 16 // fsdp, 2 // tensor, 8)]
     adam = next(part for part in state.opt_state if hasattr(part, "mu"))
     for copy in (state.teacher, adam.mu, adam.nu):
         assert shard_shapes(copy) == shard_shapes(state.params)

@@ -10,20 +10,22 @@ from vlp_jax.config import ExperimentConfig, OptimizerConfig, build
 from vlp_jax.training.optimizer import make_optimizer
 
 SHAPES = {
-    "text": {"layer_0": {
+    "text": {"layers": {
         "attention": {
-            "query": {"kernel": (6, 2, 3), "bias": (2, 3)},
-            "output": {"kernel": (2, 3, 6)},
+            "query": {"kernel": (2, 6, 2, 3), "bias": (2, 2, 3)},
+            "output": {"kernel": (2, 2, 3, 6)},
         },
-        "expand": {"kernel": (6, 12)},
+        "expand": {"kernel": (2, 6, 12), "bias": (2, 12)},
     }},
+    "fusion": {"image_projection": {"kernel": (4, 6)}},
     "vision": {"stem_0": {"kernel": (3, 3, 2, 4)}, "positions": (1, 5, 6)},
     "heads_mlm": {"transform": {"kernel": (6, 6)}},
 }  # fmt: skip
 MATRICES = {
-    ("text", "layer_0", "attention", "query", "kernel"): (6, 6),
-    ("text", "layer_0", "attention", "output", "kernel"): (6, 6),
-    ("text", "layer_0", "expand", "kernel"): (6, 12),
+    ("text", "layers", "attention", "query", "kernel"): (6, 6),
+    ("text", "layers", "attention", "output", "kernel"): (6, 6),
+    ("text", "layers", "expand", "kernel"): (6, 12),
+    ("fusion", "image_projection", "kernel"): (4, 6),
     ("vision", "stem_0", "kernel"): (18, 4),
 }
 
@@ -51,7 +53,8 @@ def first_updates(name: str, seed: int = 0, **fields):
 def test_matrices_get_nearly_orthogonal_updates_of_adams_size():
     updates = first_updates("muon", seed=3)
     for path, shape in MATRICES.items():
-        values = np.linalg.svd(updates[path].reshape(shape), compute_uv=False)
+        # Of a stack, each layer on its own.
+        values = np.linalg.svd(updates[path].reshape(-1, *shape), compute_uv=False)
         # Five Newton-Schulz steps bring every singular value near one, not to it.
         scale = 0.2 * np.sqrt(max(shape))
         assert values.min() > 0.5 * scale and values.max() < 1.3 * scale, path
@@ -66,7 +69,7 @@ def test_the_size_of_updates_is_an_option():
 
 def test_an_attention_update_mixes_its_heads():
     """[D, H, K] is one D × HK matrix: orthogonal rows would be impossible within each head."""
-    update = first_updates("muon", seed=4)[("text", "layer_0", "attention", "query", "kernel")]
+    update = first_updates("muon", seed=4)[("text", "layers", "attention", "query", "kernel")][0]
     joined = update.reshape(6, 6)
     gram = joined @ joined.T
     assert np.abs(gram - np.diag(np.diag(gram))).max() < 0.5 * np.diag(gram).min()
@@ -77,6 +80,18 @@ def test_everything_else_moves_as_with_adamw():
     assert muon.keys() == adam.keys()
     for path in muon.keys() - MATRICES.keys():
         np.testing.assert_array_equal(muon[path], adam[path])
+
+
+def test_a_layer_moves_as_it_would_alone():
+    """The update of a layer does not depend on the others of its stack."""
+    params, grads = draw(1), draw(0)
+    louder = jax.tree.map(jnp.copy, grads)
+    expand = louder["text"]["layers"]["expand"]
+    expand["kernel"] = expand["kernel"].at[1].multiply(100.0)
+    optimizer = make_optimizer(OptimizerConfig(name="muon", learning_rate=1.0), 10, params)
+    moves = [optimizer.update(g, optimizer.init(params), params)[0] for g in (grads, louder)]
+    first, second = (m["text"]["layers"]["expand"]["kernel"][0] for m in moves)
+    np.testing.assert_allclose(first, second, rtol=1e-5)
 
 
 def test_momentum_carries_over_steps():

@@ -167,8 +167,8 @@ def test_gradients_are_clipped_by_their_global_norm():
 def test_shapes_suffice_to_match_groups():
     shapes = jax.eval_shape(lambda: PARAMS)
     matched = match_groups((dict(pattern="norm", weight_decay=0.0),), shapes)
-    assert matched["text"]["norm"]["scale"] == ParameterGroup("norm", weight_decay=0.0)
-    assert matched["vision"]["stem"]["kernel"] == ParameterGroup()
+    assert matched["text"]["norm"]["scale"] == (ParameterGroup("norm", weight_decay=0.0),)
+    assert matched["vision"]["stem"]["kernel"] == (ParameterGroup(),)
 
 
 @pytest.mark.parametrize(
@@ -243,3 +243,27 @@ def test_settings_of_every_parameter():
     assert settings["text"]["layer_0"]["dense"]["kernel"] == Setting(1.0, 0.25)
     assert settings["vision"]["stem"]["kernel"].learning_rate == 0.0
     assert settings["vision"]["stem"]["mean"].weight_decay == 0.0
+
+
+STACKED = {"text": {"layers": {"dense": {"kernel": jnp.full((3, 2, 2), 2.0)}}}}
+
+
+def test_a_group_may_be_one_layer_of_a_stack():
+    groups = (
+        dict(pattern="text/layer_0/", frozen=True),
+        dict(pattern="text/layer_1/", learning_rate=0.5, weight_decay=0.0),
+    )
+    config = constant(groups=groups, weight_decay=0.25)
+    setting = parameter_settings(config, STACKED)["text"]["layers"]["dense"]["kernel"]
+    assert setting == Setting((0.0, 0.5, 1.0), (0.25, 0.0, 0.25))
+    optimizer = make_optimizer(config, 10, STACKED)
+    grads = jax.tree.map(jnp.ones_like, STACKED)
+    updates, _ = optimizer.update(grads, optimizer.init(STACKED), STACKED)
+    moves = updates["text"]["layers"]["dense"]["kernel"]
+    wanted = np.array([0.0, -0.05, -0.15])[:, None, None]
+    np.testing.assert_allclose(moves, np.broadcast_to(wanted, moves.shape), rtol=1e-5)
+
+
+def test_a_layer_that_is_not_there_matches_nothing():
+    with pytest.raises(ValueError, match=r'pattern = "text/layer_3/" matches no parameter'):
+        make_optimizer(constant(groups=(dict(pattern="text/layer_3/"),)), 10, STACKED)

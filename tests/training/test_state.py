@@ -6,9 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from tests.training.tiny import plain, tiny
-from vlp_jax.parallel import make_mesh
+from vlp_jax.config import ModelConfig, build
+from vlp_jax.model import build_model
+from vlp_jax.model.model import init_params
+from vlp_jax.parallel import make_mesh, unbox
 from vlp_jax.training.experiment import assemble
 
 
@@ -57,6 +61,44 @@ def test_stems_and_positions_keep_deviations_of_their_own():
     assert 0.3 < np.std(params["positions"]) < 0.5
     fan_in = np.prod(params["stem_1"]["kernel"].shape[:3])
     assert np.std(params["stem_1"]["kernel"]) == pytest.approx(np.sqrt(2 / fan_in), rel=0.05)
+
+
+def drawn(**model):
+    """Returns the parameters of a small model with deviation 0.05, by path."""
+    config = build(ModelConfig, model, "config.model")
+    params = init_params(build_model(config), jax.random.key(4), 0.05)
+    return {name: np.std(x) for name, x in flatten_dict(unbox(params), sep="/").items()}
+
+
+BLOCK = dict(width=64, heads=2, mlp_width=64, layers=2)
+WORDS = dict(text_args=BLOCK | {"vocab_size": 50}, fusion_args=dict(layers=0))
+
+
+def test_convolutions_of_a_resnet_keep_their_deviation():
+    vision = dict(image_size=32, embedding_width=16, widths=(64,), depths=(1,), width=64)
+    found = drawn(vision="resnet", vision_args=vision, **WORDS)
+    kernels = [name for name in found if name.endswith("convolution/kernel")]
+    assert len(kernels) == 5
+    # He et al. 2015, fan-out: outputs × receptive field.
+    fan_out = {"stem": 16 * 49, "layer_0": 16, "layer_1": 16 * 9, "layer_2": 64, "shortcut": 64}
+    for name in kernels:
+        part = name.split("/")[-3]
+        assert found[name] == pytest.approx(np.sqrt(2 / fan_out[part]), rel=0.15), name
+    assert found["vision/projection/kernel"] == pytest.approx(0.05, rel=0.1)
+
+
+def test_every_learned_table_and_token_takes_the_models_deviation():
+    vit = BLOCK | dict(image_size=32, patch_size=8, distilled=True, stem_width=16)
+    found = drawn(vision_args=vit, heads=dict(mlm=dict(tied=False)), **WORDS)
+    for name in ("vision/distillation_token", "vision/class_token", "heads_mlm/decoder"):
+        assert found[name] == pytest.approx(0.05, rel=0.3), name
+    assert found["heads_mlm/decoder"] == pytest.approx(0.05, rel=0.1)
+    assert found["vision/layers/expand/kernel"] == pytest.approx(0.05, rel=0.05)
+    assert found["vision/positions"] == pytest.approx(0.02, rel=0.1)
+    assert found["vision/stem_1/kernel"] == pytest.approx(np.sqrt(2 / (16 * 9)), rel=0.1)
+    regions = dict(feature_width=64, width=64, mask_embedding=True)
+    found = drawn(vision="regions", vision_args=regions, **WORDS)
+    assert found["vision/mask_embedding"] == pytest.approx(0.05, rel=0.25)
 
 
 def test_only_parameters_moments_and_teacher_are_split(experiment, devices8):

@@ -49,12 +49,13 @@ COMPOSITIONS = {
     ),
     "vilbert": (
         dict(fusion="co_attention", fusion_args=CO_ATTENTION),
-        TEXT | {"fusion/text_layer_0": 2, "fusion/text_layer_1": 3},
+        TEXT | {f"fusion/run_0_layer_{i}/text_layer_0": 2 + i for i in range(2)},
         "text/norm/bias",
     ),
     "albef for two images": (
         dict(fusion="two_image_cross_attention", fusion_args=dict(layers=2, **BLOCK)),
-        TEXT | {f"fusion/layer_{i}": 2 + i // 2 for i in range(4)},
+        TEXT
+        | {f"fusion/layer_{i}/{which}": 2 + i for i in range(2) for which in ("first", "second")},
         "text/norm/bias",
     ),
     "lxmert": (
@@ -80,7 +81,10 @@ def filled(given) -> dict[str, np.ndarray]:
 def test_a_bert_goes_on_where_the_composition_has_its_layers(bert, name):
     changes, layers, norm = COMPOSITIONS[name]
     arrays = filled(read({"path": bert[0]}, **REGIONS, **changes))
-    found = {re.match(r"(text|fusion)/(text_)?layer_\d+|", path)[0] for path in arrays}
+    found = {
+        re.match(r"(text|fusion)/(run_0_)?layer_\d+(/(first|second|text_layer_0))?|", path)[0]
+        for path in arrays
+    }
     assert found - {""} == layers.keys()
     for ours, theirs in layers.items():
         bias = bert[1][f"bert.encoder.layer.{theirs}.intermediate.dense.bias"]

@@ -19,7 +19,11 @@ Args = dict[str, Any]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Two encoders, a fusion, a pooler and heads, each by name with the arguments of that part."""
+    """Two encoders, a fusion, a pooler and heads, each by name with the arguments of that part.
+
+    `scan_layers` compiles one layer of each stack and loops over it ("on"), or every layer ("off");
+    "auto" goes by what is faster. Numbers and checkpoints are the same.
+    """
 
     vision: str = "vit"
     vision_args: Args = field(default_factory=dict)
@@ -31,6 +35,7 @@ class ModelConfig:
     pooler_args: Args = field(default_factory=dict)
     heads: dict[str, Args] = field(default_factory=dict)
     init_std: NonNegative = 0.02
+    scan_layers: Literal["auto", "on", "off"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,9 @@ class TrainingConfig:
     `accumulate` = k computes every forward and backward pass in k micro-batches. `momentum` is the
     teacher's decay; what it says counts more and more over the first `distillation_warmup` steps. A
     step with a non-finite loss or gradient changes nothing; the run stops after `nan_patience` of
-    them in a row.
+    them in a row. `remat` saves memory: the backward pass computes again what is "cheap" (norms,
+    activations, attention's probabilities), all but matrix products ("dots"), or each layer in
+    "full".
 
     `schedule` = "sampled" trains one group of tasks a step, drawn by the weights in `mix`, instead
     of the sum of all tasks (UNITER). A key of `mix` is a task, or several joined by "+"; an empty
@@ -124,6 +131,7 @@ class TrainingConfig:
     mix: dict[str, Positive] = field(default_factory=dict)
     accumulate: Count = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: Literal["none", "dots", "full", "cheap"] = "none"
     momentum: Share | None = None
     distillation_warmup: Natural = 0
     log_every: Count = 20

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.encoders import TEXT_ENCODERS
-from vlp_jax.layers.attention import attention_bias
+from vlp_jax.encoders.encoder import TextEncoder
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Tokens
 
 
 @TEXT_ENCODERS.register("bert")
-class BertEncoder(nn.Module):
+class BertEncoder(TextEncoder):
     """Encodes word pieces: word + position + type embedding, normalisation, then `layers` layers.
 
     `frozen_first_rows` names the tables ("word", "position", "type") whose row 0 the look-up does
@@ -40,8 +41,8 @@ class BertEncoder(nn.Module):
     tasks: int = 0
     task: int = 0
     dtype: str = "float32"
-
-    from_data = {"vocab_size": "words"}
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
     def setup(self) -> None:
         frozen = self.frozen_first_rows
@@ -55,18 +56,16 @@ class BertEncoder(nn.Module):
         if self.embedding_norm:
             self.norm = LayerNorm(self.epsilon)
         self.drop = nn.Dropout(self.dropout)
-        self.blocks = [
-            BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                activation=self.activation,
-                name=f"layer_{i}",
-            )
-            for i in range(self.layers)
-        ]
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            activation=self.activation,
+            name="layers",
+        )
+        self.stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
 
     def __call__(
         self, ids, mask, segments=None, *, tasks=None, deterministic: bool = True
@@ -78,11 +77,7 @@ class BertEncoder(nn.Module):
         states = self.embed(ids, segments, tasks, deterministic=deterministic)
         if self.tasks:
             mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
-        bias = attention_bias(mask)
-        for i, block in enumerate(self.blocks):
-            states = block(states, bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
-        return Tokens(states, mask)
+        return Tokens(self.stack(states, mask, deterministic=deterministic), mask)
 
     def embed(
         self, ids, segments=None, tasks=None, *, deterministic: bool = True

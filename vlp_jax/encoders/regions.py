@@ -7,11 +7,12 @@ from jaxtyping import Array, Float, Int
 
 from vlp_jax.config.registry import Registry
 from vlp_jax.encoders import VISION_ENCODERS
-from vlp_jax.layers.attention import attention_bias
+from vlp_jax.encoders.encoder import VisionEncoder
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear, kernel_init
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Tokens
 
 BOX_ENCODINGS = Registry("box encoding")
@@ -92,7 +93,7 @@ def _cut_to_regions(alignment: Array, regions: int) -> Array:
 
 
 @VISION_ENCODERS.register("regions")
-class RegionEncoder(nn.Module):
+class RegionEncoder(VisionEncoder):
     """Embeds `region_features` [B, R, F] and `region_boxes` [B, R, 4] under `region_mask` [B, R].
 
     * `boxes`: how a box is encoded ("none", "corners", "corners_area", "corners_size", …).
@@ -132,9 +133,11 @@ class RegionEncoder(nn.Module):
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
     dtype: str = "float32"
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
     reads = ("region_features", "region_boxes", "region_mask")
-    rank = 3  # of the first field, [B, …], where an example has one picture
+    rank = 3
     may_read = ("region_hidden", "region_types", "region_alignment")
     from_data = {"feature_width": "feature_width"}
 
@@ -154,20 +157,17 @@ class RegionEncoder(nn.Module):
         states = drop(states, deterministic=deterministic).astype(self.dtype)
         self.sow("intermediates", "embedding", states)
         mask = batch["region_mask"]
-        bias = attention_bias(mask)
-        for i in range(self.layers):
-            layer = BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                activation=self.activation,
-                name=f"layer_{i}",
-            )
-            states = layer(states, bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
-        return Tokens(states, mask)
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            activation=self.activation,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        return Tokens(stack(states, mask, deterministic=deterministic), mask)
 
     def _embed(self, batch: dict, text_encoder) -> Float[Array, "b r d"]:
         features = self._features(batch)

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.encoders import VISION_ENCODERS
+from vlp_jax.encoders.encoder import VisionEncoder
 from vlp_jax.layers.activation import gelu
-from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import ViTBlock
 from vlp_jax.layers.normalisation import VIT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import INITIAL_STD, Linear, kernel_init
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Tokens
 
 # The statistics of CLIP's training images (Radford et al. 2021), used by ALBEF as well.
@@ -33,7 +34,7 @@ def patchify(image: Float[Array, "b h w c"], patch: int) -> Float[Array, "b t p"
 
 
 @VISION_ENCODERS.register("vit")
-class ViT(nn.Module):
+class ViT(VisionEncoder):
     """Encodes `image` [B, H, W, 3] (uint8, or float already normalised) to [CLS] and patch tokens.
 
     With `stem_width` > 0 two strided convolutions replace the linear patch embedding, which helps
@@ -59,12 +60,8 @@ class ViT(nn.Module):
     pixel_mean: tuple[float, ...] = PIXEL_MEAN
     pixel_std: tuple[float, ...] = PIXEL_STD
     dtype: str = "float32"
-
-    reads = ("image",)
-    rank = 4  # of the first field, [B, …], where an example has one picture
-    may_read = ()
-    shares_text_tables = False
-    from_data = {"image_size": "image_size"}
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
     @property
     def tokens(self) -> int:
@@ -75,20 +72,17 @@ class ViT(nn.Module):
     def __call__(self, batch: dict, *, deterministic: bool = True) -> Tokens:
         image = self._checked(batch["image"])
         image = normalise_pixels(image, self.pixel_mean, self.pixel_std).astype(self.dtype)
-        states = self._embed(image)
+        block = ViTBlock(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        states = stack(self._embed(image), None, deterministic=deterministic)
         mask = jnp.ones(states.shape[:2], bool)
-        bias = attention_bias(mask)
-        for i in range(self.layers):
-            block = ViTBlock(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                name=f"layer_{i}",
-            )
-            states = block(states, bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
         return Tokens(LayerNorm(self.epsilon, name="norm")(states), mask)
 
     def _checked(self, image: Array) -> Array:

@@ -3,14 +3,15 @@
 import flax.linen as nn
 
 from vlp_jax.fusion import FUSIONS
-from vlp_jax.layers.attention import attention_bias
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.normalisation import BERT_EPSILON
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Fused, Tokens
 
 
 @FUSIONS.register("cross_attention")
-class CrossAttentionFusion(nn.Module):
+class CrossAttentionFusion(Fusion):
     """`layers` BERT layers on the text, each with cross-attention to the image; image unchanged."""
 
     layers: int = 6
@@ -19,22 +20,22 @@ class CrossAttentionFusion(nn.Module):
     dropout: float = 0.1
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
-    images = 1
+    text_reads_image = ("layers/cross_attention/attention",)
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
-        states = text.states
-        text_bias, image_bias = attention_bias(text.mask), attention_bias(image.mask)
-        for i in range(self.layers):
-            layer = BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                name=f"layer_{i}",
-            )
-            states = layer(states, text_bias, image.states, image_bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
-        return Fused(Tokens(states, text.mask), image)
+    def __call__(self, image: Tokens, text: Tokens, *, deterministic: bool = True) -> Fused:
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        inputs = text.mask, image.states, image.mask
+        states = stack(text.states, *inputs, deterministic=deterministic)
+        return Fused(image=image, text=Tokens(states, text.mask))

@@ -5,41 +5,34 @@ UNITER is a single stream; see `vlp_jax.fusion.single_stream`.
 """
 
 import flax.linen as nn
+from jaxtyping import Array, Float
 
 from vlp_jax.fusion import FUSIONS
-from vlp_jax.layers.attention import attention_bias
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import PostNormAttention, PostNormFeedForward
 from vlp_jax.layers.normalisation import BERT_EPSILON
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Fused, Tokens
 
 
-@FUSIONS.register("cross_modal")
-class CrossModalFusion(nn.Module):
-    """`layers` times: each stream attends to the other with its own weights, then feed-forward."""
+class CrossModalLayer(nn.Module):
+    """Each stream attends to the other as it was, with its own weights, then feed-forward."""
 
-    layers: int = 2
-    heads: int = 12
-    mlp_width: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    epsilon: float = BERT_EPSILON
-
-    images = 1
+    heads: int
+    mlp_width: int
+    dropout: float
+    attention_dropout: float
+    epsilon: float
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
-        biases = attention_bias(text.mask), attention_bias(image.mask)
-        words, regions = text.states, image.states
-        for i in range(self.layers):
-            words, regions = (
-                self._read(f"text_{i}", words, regions, biases[1], deterministic),
-                self._read(f"image_{i}", regions, words, biases[0], deterministic),
-            )
-            self.sow("intermediates", f"text_layer_{i}_output", words)
-            self.sow("intermediates", f"image_layer_{i}_output", regions)
-        return Fused(Tokens(words, text.mask), Tokens(regions, image.mask))
+    def __call__(self, streams, text_mask, image_mask, *, deterministic: bool):
+        text, image = streams
+        return (
+            self._read("text", text, image, image_mask, deterministic),
+            self._read("image", image, text, text_mask, deterministic),
+        )
 
-    def _read(self, name, states, context, bias, deterministic):
+    def _read(self, name, states, context, mask, deterministic) -> Float[Array, "b t d"]:
         attend = PostNormAttention(
             self.heads,
             dropout=self.dropout,
@@ -47,8 +40,41 @@ class CrossModalFusion(nn.Module):
             epsilon=self.epsilon,
             name=f"{name}_attention",
         )
-        states = attend(states, context, bias, deterministic=deterministic)
+        states = attend(states, context, mask, deterministic=deterministic)
         transform = PostNormFeedForward(
             self.mlp_width, self.dropout, self.epsilon, name=f"{name}_feed_forward"
         )
-        return transform(states, deterministic=deterministic)
+        states = transform(states, deterministic=deterministic)
+        self.sow("intermediates", f"{name}_output", states)
+        return states
+
+
+@FUSIONS.register("cross_modal")
+class CrossModalFusion(Fusion):
+    """`layers` layers in which text and image read each other."""
+
+    layers: int = 2
+    heads: int = 12
+    mlp_width: int = 3072
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    epsilon: float = BERT_EPSILON
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
+
+    text_reads_image = ("layers/text_attention/attention",)
+
+    @nn.compact
+    def __call__(self, image: Tokens, text: Tokens, *, deterministic: bool = True) -> Fused:
+        block = CrossModalLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        streams = text.states, image.states
+        words, regions = stack(streams, text.mask, image.mask, deterministic=deterministic)
+        return Fused(image=Tokens(regions, image.mask), text=Tokens(words, text.mask))

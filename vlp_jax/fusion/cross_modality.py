@@ -3,9 +3,10 @@
 import flax.linen as nn
 
 from vlp_jax.fusion import FUSIONS
-from vlp_jax.layers.attention import attention_bias
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import PostNormAttention, PostNormFeedForward
 from vlp_jax.layers.normalisation import BERT_EPSILON
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Fused, Tokens
 
 
@@ -20,7 +21,9 @@ class CrossModalityLayer(nn.Module):
     activation: str
 
     @nn.compact
-    def __call__(self, text, image, text_bias, image_bias, *, deterministic: bool):
+    def __call__(self, streams, text_mask, image_mask, *, deterministic: bool):
+        text, image = streams
+
         def attention(name: str) -> PostNormAttention:
             return PostNormAttention(
                 self.heads,
@@ -32,13 +35,13 @@ class CrossModalityLayer(nn.Module):
 
         cross = attention("cross_attention")
         text, image = (
-            cross(text, image, image_bias, deterministic=deterministic),
-            cross(image, text, text_bias, deterministic=deterministic),
+            cross(text, image, image_mask, deterministic=deterministic),
+            cross(image, text, text_mask, deterministic=deterministic),
         )
-        streams = []
-        for name, states, bias in (("text", text, text_bias), ("image", image, image_bias)):
+        read = []
+        for name, states, mask in (("text", text, text_mask), ("image", image, image_mask)):
             attend = attention(f"{name}_self_attention")
-            states = attend(states, states, bias, deterministic=deterministic)
+            states = attend(states, states, mask, deterministic=deterministic)
             transform = PostNormFeedForward(
                 self.mlp_width,
                 self.dropout,
@@ -46,12 +49,13 @@ class CrossModalityLayer(nn.Module):
                 self.activation,
                 name=f"{name}_feed_forward",
             )
-            streams.append(transform(states, deterministic=deterministic))
-        return tuple(streams)
+            read.append(transform(states, deterministic=deterministic))
+            self.sow("intermediates", f"{name}_output", read[-1])
+        return tuple(read)
 
 
 @FUSIONS.register("cross_modality")
-class CrossModalityFusion(nn.Module):
+class CrossModalityFusion(Fusion):
     """`layers` cross-modality layers; text and image must have the same width."""
 
     layers: int = 5
@@ -61,30 +65,29 @@ class CrossModalityFusion(nn.Module):
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
-    images = 1
+    text_reads_image = ("layers/cross_attention/attention",)
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
+    def __call__(self, image: Tokens, text: Tokens, *, deterministic: bool = True) -> Fused:
         widths = text.states.shape[-1], image.states.shape[-1]
         if widths[0] != widths[1]:
             raise ValueError(
                 "fusion cross_modality shares one attention between both streams and needs equal "
                 f"widths; text has {widths[0]}, image has {widths[1]}"
             )
-        biases = attention_bias(text.mask), attention_bias(image.mask)
-        words, regions = text.states, image.states
-        for i in range(self.layers):
-            layer = CrossModalityLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                self.activation,
-                name=f"layer_{i}",
-            )
-            words, regions = layer(words, regions, *biases, deterministic=deterministic)
-            self.sow("intermediates", f"text_layer_{i}_output", words)
-            self.sow("intermediates", f"image_layer_{i}_output", regions)
-        return Fused(Tokens(words, text.mask), Tokens(regions, image.mask))
+        block = CrossModalityLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            self.activation,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        streams = text.states, image.states
+        words, regions = stack(streams, text.mask, image.mask, deterministic=deterministic)
+        return Fused(image=Tokens(regions, image.mask), text=Tokens(words, text.mask))

@@ -4,15 +4,16 @@ import flax.linen as nn
 from jaxtyping import Array, Bool
 
 from vlp_jax.fusion import FUSIONS
-from vlp_jax.layers.attention import attention_bias
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Fused, Tokens
 
 
 @FUSIONS.register("single_stream")
-class SingleStreamFusion(nn.Module):
+class SingleStreamFusion(Fusion):
     """`layers` BERT layers over text followed by image, with full self-attention.
 
     Images of another width are projected to the text's. `embedding_norm` normalises the joined
@@ -29,38 +30,40 @@ class SingleStreamFusion(nn.Module):
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
-    images = 1
+    joint_attention = "layers/self_attention/attention"
 
     @nn.compact
     def __call__(
         self,
-        text: Tokens,
         image: Tokens,
+        text: Tokens,
         *,
         joint_mask: Bool[Array, "b t t"] | None = None,
         deterministic: bool = True,
     ) -> Fused:
         joined = text.concatenate(self._as_wide_as(text, image))
         states = joined.states
-        bias = attention_bias(joined.mask if joint_mask is None else joint_mask)
         if self.embedding_norm:
             states = LayerNorm(self.epsilon, name="embedding_norm")(states)
             states = nn.Dropout(self.dropout)(states, deterministic=deterministic)
             self.sow("intermediates", "embedding", states)
-        for i in range(self.layers):
-            layer = BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                activation=self.activation,
-                name=f"layer_{i}",
-            )
-            states = layer(states, bias, deterministic=deterministic)
-            self.sow("intermediates", f"layer_{i}_output", states)
-        return Fused(*Tokens(states, joined.mask).split(text.states.shape[1]))
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            activation=self.activation,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        mask = joined.mask if joint_mask is None else joint_mask
+        states = stack(states, mask, deterministic=deterministic)
+        words, regions = Tokens(states, joined.mask).split(text.states.shape[1])
+        return Fused(image=regions, text=words)
 
     def _as_wide_as(self, text: Tokens, image: Tokens) -> Tokens:
         width = text.states.shape[-1]

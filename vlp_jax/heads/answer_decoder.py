@@ -10,10 +10,10 @@ from jaxtyping import Array, Bool, Float, Int
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
 from vlp_jax.heads.masked_text import MaskedTextHead
-from vlp_jax.layers.attention import attention_bias
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
+from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
 from vlp_jax.layers.tokens import Tokens
 
 
@@ -36,6 +36,8 @@ class AnswerDecoder(Head):
     dropout: float = 0.1
     attention_dropout: float = 0.1
     epsilon: float = BERT_EPSILON
+    scan_layers: ScanLayers = "auto"
+    remat: Remat = "none"
 
     sized_by = {"word": "vocab_size"}
 
@@ -52,19 +54,17 @@ class AnswerDecoder(Head):
         word = Embedding(self.vocab_size, width, frozen_first_row=True, name="word")
         states = self._embed(word(ids), deterministic)
         causal = jnp.tril(jnp.ones((ids.shape[1], ids.shape[1]), bool))
-        biases = attention_bias(causal[None] & mask[:, None]), attention_bias(question.mask)
-        for i in range(self.layers):
-            layer = BertLayer(
-                self.heads,
-                self.mlp_width,
-                self.dropout,
-                self.attention_dropout,
-                self.epsilon,
-                name=f"layer_{i}",
-            )
-            states = layer(
-                states, biases[0], question.states, biases[1], deterministic=deterministic
-            )
+        block = BertLayer(
+            self.heads,
+            self.mlp_width,
+            self.dropout,
+            self.attention_dropout,
+            self.epsilon,
+            name="layers",
+        )
+        stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
+        inputs = causal[None] & mask[:, None], question.states, question.mask
+        states = stack(states, *inputs, deterministic=deterministic)
         return MaskedTextHead(self.epsilon, name="words")(states, word.table)
 
     def of(

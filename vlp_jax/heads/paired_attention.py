@@ -57,8 +57,7 @@ class PairedAttentionHead(Head):
         pooled = []
         for name, own, other in (("first", *sides), ("second", *reversed(sides))):
             attend = Attention(self.heads, dropout=self.attention_dropout, name=f"{name}_attention")
-            bias = attention_bias(other.mask)
-            read = attend(own.states, other.states, bias, deterministic=deterministic)
+            read = attend(own.states, other.states, other.mask, deterministic=deterministic)
             self.sow("intermediates", f"{name}_read", read)
             joined = jax.nn.relu(join(jnp.concatenate([read, own.states], axis=-1)))
             joined = nn.Dropout(self.dropout)(joined, deterministic=deterministic)

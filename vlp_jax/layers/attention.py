@@ -1,14 +1,36 @@
-"""Multi-head attention for one or two sequences, with boolean masks."""
+"""Multi-head attention for one or two sequences, with boolean masks, by the fastest means."""
+
+import functools
+import logging
+from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float
 
-from vlp_jax.layers.projection import MergeHeads, SplitHeads
+from vlp_jax.layers.projection import PRODUCT, MergeHeads, SplitHeads
+
+logger = logging.getLogger(__name__)
 
 # Finite, as in every published model: with -inf a fully masked row would be NaN.
 MASKED_SCORE = -1e4
+
+# Explain mode: whoever makes the first collection mutable gets the probabilities of every attention
+# in it; an array of the second, of the same name and form, is added to them, so that one can
+# differentiate by it. A layer that is called twice, such as one that two streams share, has two.
+ATTENTION = "attention"
+ATTENTION_SHIFT = "attention_shift"
+PROBABILITIES = "probabilities"
+
+# Sides of a tile of the TPU's flash attention, and what cuDNN's takes (jax 0.10, cuDNN 9).
+TPU_TILE = 128
+CUDNN_DTYPES = ("bfloat16", "float16")
+CUDNN_LARGEST_HEAD = 128
+
+Mask = Bool[Array, "b s"] | Bool[Array, "b t s"] | None
 
 
 def attention_bias(mask: Bool[Array, "b s"] | Bool[Array, "b t s"]) -> Float[Array, "b 1 t s"]:
@@ -17,19 +39,167 @@ def attention_bias(mask: Bool[Array, "b s"] | Bool[Array, "b t s"]) -> Float[Arr
     return jnp.where(mask, 0.0, MASKED_SCORE).astype(jnp.float32)
 
 
-def head_size(width: int, heads: int) -> int:
-    """Returns width / heads; a width that the heads do not divide is an error."""
+def head_size(width: int, heads: int, where: str = "") -> int:
+    """Returns width / heads; a width that the heads do not divide is an error that names `where`.
+
+    That is the field that holds the number of heads, such as "config.model.text_args.heads".
+    """
     if heads < 1 or width % heads:
-        raise ValueError(f"width {width} cannot be split over {heads} attention heads")
+        field = f" ({where})" if where else ""
+        raise ValueError(f"width {width} cannot be split over {heads} attention heads{field}")
     return width // heads
 
 
-class Attention(nn.Module):
-    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2).
+@dataclass(frozen=True)
+class Implementation:
+    """How an attention is computed, and why not by the kernel that its device has for it."""
 
-    Queries are [B, T, D], keys and values are projected from `context` [B, S, E]; the result is
-    [B, T, features] (D by default). Softmax runs in float32. The probabilities [B, H, T, S] are
-    sown as `probabilities` and can be perturbed, which is how heat maps read them.
+    name: str
+    why: str = ""
+
+
+def choose_implementation(
+    platform: str,
+    query: Any,
+    key: Any,
+    mask: Any = None,
+    *,
+    dropout: float = 0.0,
+    explain: bool = False,
+    devices: int = 1,
+) -> Implementation:
+    """Returns "cudnn" (GPU), "flash" (TPU) or "xla", with the reason where XLA has to do.
+
+    Args:
+      platform: "cpu", "gpu" or "tpu".
+      query, key: [B, T, H, K] and [B, S, H, K], or their shapes and types.
+      mask: [B, S], [B, T, S] or None, or its shape.
+      dropout: the rate at which probabilities are dropped in this call.
+      explain: whether the probabilities are asked for.
+      devices: how many devices the computation is spread over.
+    """
+    if platform not in ("gpu", "tpu"):
+        return Implementation("xla")
+    refused = [why for fails, why in _kernel_demands(query, key, dropout, explain) if fails]
+    own = _cudnn_demands if platform == "gpu" else _flash_demands
+    refused += [why for fails, why in own(query, key, mask, devices) if fails]
+    if refused:
+        return Implementation("xla", "; ".join(refused))
+    return Implementation("cudnn" if platform == "gpu" else "flash")
+
+
+def _kernel_demands(query: Any, key: Any, dropout: float, explain: bool) -> list[tuple[bool, str]]:
+    """What no kernel does: pairs of whether it is asked for, and the words for it."""
+    return [
+        (explain, "its probabilities are asked for"),
+        (dropout > 0, f"attention_dropout = {dropout} is for XLA alone"),
+        (query.dtype != key.dtype, f"types {query.dtype} and {key.dtype} differ"),
+    ]
+
+
+def _cudnn_demands(query: Any, key: Any, mask: Any, devices: int) -> list[tuple[bool, str]]:
+    size, lengths = query.shape[-1], (query.shape[1], key.shape[1])
+    odd = mask is not None and any(length % 2 for length in lengths)
+    return [
+        (query.dtype not in CUDNN_DTYPES, f"cuDNN takes {' or '.join(CUDNN_DTYPES)}"),
+        (size % 8 or size > CUDNN_LARGEST_HEAD, f"cuDNN takes no heads of {size}"),
+        (odd, f"cuDNN takes masks for even lengths, these are {lengths[0]} and {lengths[1]}"),
+    ]
+
+
+def _flash_demands(query: Any, key: Any, mask: Any, devices: int) -> list[tuple[bool, str]]:
+    size, lengths = query.shape[-1], (query.shape[1], key.shape[1])
+    whole = not any(length % TPU_TILE for length in lengths)
+    return [
+        (not whole, f"lengths {lengths[0]} and {lengths[1]} are no multiples of {TPU_TILE}"),
+        (size > TPU_TILE and size % TPU_TILE, f"flash attention takes no heads of {size}"),
+        (mask is not None and len(mask.shape) == 3, "flash attention takes masks of keys alone"),
+        (devices > 1, "flash attention cannot be partitioned over devices"),
+    ]
+
+
+@functools.cache
+def _log_once(implementation: Implementation, queries: int, keys: int) -> None:
+    reason = f": {implementation.why}" if implementation.why else ""
+    logger.info(
+        "attention of %d over %d positions by %s%s", queries, keys, implementation.name, reason
+    )
+
+
+def attend(
+    query: Float[Array, "b t h k"],
+    key: Float[Array, "b s h k"],
+    value: Float[Array, "b s h k"],
+    mask: Mask = None,
+    *,
+    drop: Any = None,
+    observe: Any = None,
+) -> Float[Array, "b t h k"]:
+    """Returns what each query reads: values weighted by softmax(q·k / √K), in float32.
+
+    A masked key's score is lowered by 1e4, so that a row without any key is finite.
+
+    Args:
+      query, key, value: already split into heads.
+      mask: True where a key [B, S], or a pair [B, T, S], counts; None where all do.
+      drop: a `nn.Dropout` whose rate and `deterministic` are set, for the probabilities.
+      observe: a function to which the probabilities [B, H, T, S] are shown, and which returns those
+        to go on with. Without one they are not kept.
+    """
+    rate = drop.rate if drop is not None and not drop.deterministic else 0.0
+    chosen = choose_implementation(
+        jax.default_backend(),
+        query,
+        key,
+        mask,
+        dropout=rate,
+        explain=observe is not None,
+        devices=jax.device_count(),
+    )
+    _log_once(chosen, query.shape[1], key.shape[1])
+    if chosen.name == "cudnn":
+        return _by_cudnn(query, key, value, mask)
+    if chosen.name == "flash":
+        return _by_flash(query, key, value, mask)
+    return _by_einsum(query, key, value, mask, drop, observe)
+
+
+def _by_einsum(query, key, value, mask, drop, observe) -> Float[Array, "b t h k"]:
+    scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32)
+    scores = scores / jnp.sqrt(float(query.shape[-1]))
+    probabilities = jax.nn.softmax(scores if mask is None else scores + attention_bias(mask))
+    probabilities = probabilities if observe is None else observe(probabilities)
+    probabilities = probabilities if drop is None else drop(probabilities)
+    return jnp.einsum("bhts,bshk->bthk", probabilities.astype(value.dtype), value)
+
+
+def _by_cudnn(query, key, value, mask) -> Float[Array, "b t h k"]:
+    bias = None
+    if mask is not None:
+        # In full shape and the type of the states: other forms fail or give NaN (jax 28974, 32242).
+        shape = (len(query), 1, query.shape[1], key.shape[1])
+        bias = jnp.broadcast_to(attention_bias(mask), shape).astype(query.dtype)
+    return jax.nn.dot_product_attention(query, key, value, bias, implementation="cudnn")
+
+
+def _by_flash(query, key, value, mask) -> Float[Array, "b t h k"]:
+    from jax.experimental.pallas.ops.tpu import flash_attention as tpu  # only there it can be used
+
+    segments = None
+    if mask is not None:
+        # Queries of segment 1 see the keys of segment 1; what padded queries read does not count.
+        segments = tpu.SegmentIds(jnp.ones(query.shape[:2], jnp.int32), mask.astype(jnp.int32))
+    heads_first = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+    scale = query.shape[-1] ** -0.5
+    read = tpu.flash_attention(*heads_first, segment_ids=segments, sm_scale=scale)
+    return read.transpose(0, 2, 1, 3)
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2); see `attend`.
+
+    Queries are [B, T, D], keys and values are projected from `context` [B, S, E] under a mask
+    [B, S] or [B, T, S]; the result is [B, T, features] (D by default).
 
     `key_projection` and `value_projection` may be given to share them with another layer.
     """
@@ -42,17 +212,34 @@ class Attention(nn.Module):
     value_projection: nn.Module | None = None
 
     @nn.compact
-    def __call__(self, states, context, bias, *, deterministic: bool) -> Float[Array, "b t d"]:
-        head_dim = head_size(self.inner or states.shape[-1], self.heads)
-        split = lambda name: SplitHeads(self.heads, head_dim, name=name)
+    def __call__(self, states, context, mask=None, *, deterministic: bool) -> Array:
+        size = head_size(self.inner or states.shape[-1], self.heads, self._heads_field())
+        split = lambda name: SplitHeads(self.heads, size, name=name)
         query = split("query")(states)
         key = (self.key_projection or split("key"))(context)
         value = (self.value_projection or split("value"))(context)
-        scores = jnp.einsum("bthk,bshk->bhts", query, key).astype(jnp.float32)
-        probabilities = jax.nn.softmax(scores / jnp.sqrt(float(head_dim)) + bias)
-        # By shape, because a layer that two streams share reads in both directions.
-        probabilities = self.perturb(f"probabilities_{scores.shape[2:]}", probabilities)
-        self.sow("intermediates", "probabilities", probabilities)
-        dropped = nn.Dropout(self.dropout)(probabilities, deterministic=deterministic)
-        mixed = jnp.einsum("bhts,bshk->bthk", dropped.astype(value.dtype), value)
-        return MergeHeads(self.features or states.shape[-1], name="output")(mixed)
+        drop = nn.Dropout(self.dropout, deterministic=deterministic) if self.dropout else None
+        explain = self.is_mutable_collection(ATTENTION) and not self.is_initializing()
+        observe = self._explain if explain else None
+        read = attend(query, key, value, mask, drop=drop, observe=observe)
+        read = checkpoint_name(read, PRODUCT)
+        return MergeHeads(self.features or states.shape[-1], name="output")(read)
+
+    def _explain(self, probabilities: Float[Array, "b h t s"]) -> Float[Array, "b h t s"]:
+        """Records the probabilities, shifted by what explain mode gives for this call."""
+        calls = 0
+        if self.has_variable(ATTENTION, PROBABILITIES):
+            calls = len(self.get_variable(ATTENTION, PROBABILITIES))
+        if self.has_variable(ATTENTION_SHIFT, PROBABILITIES):
+            shift = self.get_variable(ATTENTION_SHIFT, PROBABILITIES)[calls]
+            probabilities = probabilities + shift
+        self.sow(ATTENTION, PROBABILITIES, probabilities)
+        return probabilities
+
+    def _heads_field(self) -> str:
+        """Returns the config field that sets the heads of the part to which this belongs."""
+        part = str(self.path[0]) if self.path else ""
+        if part in ("vision", "text", "fusion"):
+            return f"config.model.{part}_args.heads"
+        head = part.removeprefix("heads_")
+        return f"config.model.heads.{head}.heads" if head != part else ""

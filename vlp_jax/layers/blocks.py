@@ -1,4 +1,8 @@
-"""Transformer blocks: BERT's (normalised after each sub-block) and ViT's (normalised before)."""
+"""Transformer blocks: BERT's (normalised after each sub-block) and ViT's (normalised before).
+
+Masks are boolean, of keys [B, S] or of pairs [B, T, S]; None where every key counts. What a layer
+returns is sown as `output`.
+"""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -21,7 +25,7 @@ class PostNormAttention(nn.Module):
     value_projection: nn.Module | None = None
 
     @nn.compact
-    def __call__(self, states, context, bias, *, deterministic: bool) -> Float[Array, "b t d"]:
+    def __call__(self, states, context, mask, *, deterministic: bool) -> Float[Array, "b t d"]:
         attended = Attention(
             self.heads,
             inner=self.inner,
@@ -29,7 +33,7 @@ class PostNormAttention(nn.Module):
             key_projection=self.key_projection,
             value_projection=self.value_projection,
             name="attention",
-        )(states, context, bias, deterministic=deterministic)
+        )(states, context, mask, deterministic=deterministic)
         attended = nn.Dropout(self.dropout)(attended, deterministic=deterministic)
         return LayerNorm(self.epsilon, name="norm")(states + attended)
 
@@ -67,7 +71,7 @@ class BertLayer(nn.Module):
     activation: str = "gelu"
 
     @nn.compact
-    def __call__(self, states, bias, context=None, context_bias=None, *, deterministic: bool):
+    def __call__(self, states, mask, context=None, context_mask=None, *, deterministic: bool):
         shared = dict(
             heads=self.heads,
             dropout=self.dropout,
@@ -75,7 +79,7 @@ class BertLayer(nn.Module):
             epsilon=self.epsilon,
         )
         attend = PostNormAttention(**shared, name="self_attention")
-        states = attend(states, states, bias, deterministic=deterministic)
+        states = attend(states, states, mask, deterministic=deterministic)
         if context is not None:
             read = PostNormAttention(
                 **shared,
@@ -83,11 +87,13 @@ class BertLayer(nn.Module):
                 value_projection=self.value_projection,
                 name="cross_attention",
             )
-            states = read(states, context, context_bias, deterministic=deterministic)
+            states = read(states, context, context_mask, deterministic=deterministic)
         transform = PostNormFeedForward(
             self.mlp_width, self.dropout, self.epsilon, self.activation, name="feed_forward"
         )
-        return transform(states, deterministic=deterministic)
+        states = transform(states, deterministic=deterministic)
+        self.sow("intermediates", "output", states)
+        return states
 
 
 class ViTBlock(nn.Module):
@@ -100,13 +106,15 @@ class ViTBlock(nn.Module):
     epsilon: float = VIT_EPSILON
 
     @nn.compact
-    def __call__(self, states, bias, *, deterministic: bool) -> Float[Array, "b t d"]:
+    def __call__(self, states, mask, *, deterministic: bool) -> Float[Array, "b t d"]:
         drop = nn.Dropout(self.dropout)
         normed = LayerNorm(self.epsilon, name="attention_norm")(states)
         attention = Attention(self.heads, dropout=self.attention_dropout, name="attention")
-        attended = attention(normed, normed, bias, deterministic=deterministic)
+        attended = attention(normed, normed, mask, deterministic=deterministic)
         states = states + drop(attended, deterministic=deterministic)
         normed = LayerNorm(self.epsilon, name="feed_forward_norm")(states)
         hidden = gelu(Linear(self.mlp_width, name="expand")(normed))
         contract = Linear(states.shape[-1], axes=("mlp", "embed"), name="contract")
-        return states + drop(contract(hidden), deterministic=deterministic)
+        states = states + drop(contract(hidden), deterministic=deterministic)
+        self.sow("intermediates", "output", states)
+        return states

@@ -4,18 +4,41 @@
 for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural shape lacks that step.
 """
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 # BERT (Devlin et al. 2019, appendix A.2) and all six models here draw weights from N(0, 0.02).
 INITIAL_STD = 0.02
+_STD = ContextVar("initial deviation", default=INITIAL_STD)
+
+# What the remat policy "cheap" keeps: products with weights, and what attention has read.
+PRODUCT = "product"
 
 
-def kernel_init(*axes: str | None, std: float = INITIAL_STD):
-    """Returns the normal initialiser annotated with one logical name per dimension."""
-    return nn.with_logical_partitioning(nn.initializers.normal(std), axes)
+@contextlib.contextmanager
+def initial_std(std: float) -> Iterator[None]:
+    """Within it, parts draw their weights with this deviation; see `kernel_init`."""
+    token = _STD.set(std)
+    try:
+        yield
+    finally:
+        _STD.reset(token)
+
+
+def kernel_init(*axes: str | None, std: float | None = None):
+    """Returns the normal initialiser annotated with one logical name per dimension.
+
+    Its deviation is that of the model, `initial_std`, unless the part has one of its own, `std`.
+    """
+    draw = nn.initializers.normal(_STD.get() if std is None else std)
+    return nn.with_logical_partitioning(draw, axes)
 
 
 def zeros_init(*axes: str | None):
@@ -42,7 +65,7 @@ class Linear(nn.Module):
         y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
         if self.use_bias:
             y = y + self.param("bias", zeros_init(self.axes[1]), (self.features,)).astype(y.dtype)
-        return y
+        return checkpoint_name(y, PRODUCT)
 
 
 class SplitHeads(nn.Module):
@@ -56,7 +79,8 @@ class SplitHeads(nn.Module):
         shape = (x.shape[-1], self.heads, self.head_dim)
         kernel = self.param("kernel", kernel_init("embed", "heads", "kv"), shape)
         bias = self.param("bias", zeros_init("heads", "kv"), shape[1:])
-        return jnp.einsum("btd,dhk->bthk", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        y = jnp.einsum("btd,dhk->bthk", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        return checkpoint_name(y, PRODUCT)
 
 
 class MergeHeads(nn.Module):
@@ -69,4 +93,5 @@ class MergeHeads(nn.Module):
         shape = (*x.shape[-2:], self.features)
         kernel = self.param("kernel", kernel_init("heads", "kv", "embed"), shape)
         bias = self.param("bias", zeros_init("norm"), (self.features,))
-        return jnp.einsum("bthk,hkd->btd", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        y = jnp.einsum("bthk,hkd->btd", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+        return checkpoint_name(y, PRODUCT)

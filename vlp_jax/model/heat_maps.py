@@ -1,63 +1,72 @@
-"""Heat maps: how much each word reads each part of the image."""
+"""Heat maps: where in the image each text position looks, by attention and its gradient."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.layers.attention import ATTENTION, ATTENTION_SHIFT, PROBABILITIES
 from vlp_jax.layers.tokens import Tokens
-from vlp_jax.model.model import VisionLanguageModel
+
+Score = Callable[[nn.Module, Tokens, Tokens], Float[Array, "b"]]
 
 
 def heat_maps(
-    model: VisionLanguageModel, params: Any, score: Callable, text: Tokens, image: Tokens
+    model: nn.Module, params: Any, score: Score, image: Tokens, text: Tokens
 ) -> Float[Array, "b l t"]:
-    """Returns how much each text position reads each image token for a score.
+    """Returns how much each text position reads each image token to raise the score.
 
-    Gradients of `score(model, text, image)` [B] times attention, negative parts cut, averaged over
-    heads, at the middle layer in which text reads the image (ALBEF, section 6.3 and appendix;
-    Grad-CAM, Selvaraju et al. 2017).
+    Gradients of the score times attention, negative parts cut, averaged over heads, at the middle
+    layer in which text reads the image (ALBEF, section 6.3 and appendix; Grad-CAM, Selvaraju et al.
+    2017). Where both are one stream, it is text over image in their joint attention.
+
+    Args:
+      model, params: a model whose fusion says where text reads the image.
+      score: (model, image, text) -> [B], a method of the model to differentiate.
+      image, text: encoded.
+
+    Raises:
+      ValueError: if no layer of the fusion lets text read the image.
     """
-    variables = {"params": params}
-    length = text.mask.shape[1]
-    if length == image.mask.shape[1]:
-        # Attention arrays are told apart by their shapes.
-        text = jax.tree.map(lambda x: jnp.pad(x, [(0, 0), (0, 1)] + [(0, 0)] * (x.ndim - 2)), text)
-    _, made = model.apply(
-        variables, text, image, method=score, mutable=["perturbations", "intermediates"]
-    )
 
-    def total(perturbations: Any) -> Array:
-        every = variables | {"perturbations": perturbations}
-        return model.apply(every, text, image, method=score).sum()
+    def total(shift: Any) -> tuple[Array, Any]:
+        variables = {"params": params, ATTENTION_SHIFT: shift}
+        scores, made = model.apply(variables, image, text, method=score, mutable=[ATTENTION])
+        return scores.sum(), made[ATTENTION]
 
-    gradients = jax.grad(total)(made["perturbations"])
-    shape = text.mask.shape[1], image.mask.shape[1]
-    probabilities = _text_to_image(made["intermediates"], *shape)
-    middle = (len(probabilities) - 1) // 2
-    gradient = _text_to_image(gradients, *shape)[middle]
-    return (probabilities[middle] * jax.nn.relu(gradient)).mean(axis=1)[:, :length]
+    plain = lambda: model.apply({"params": params}, image, text, method=score, mutable=[ATTENTION])
+    shapes = jax.eval_shape(plain)[1].get(ATTENTION, {})
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    gradients, probabilities = jax.grad(total, has_aux=True)(zeros)
+    read = lambda tree: text_over_image(model.fusion, tree.get("fusion", {}), text.mask.shape[1])
+    layers = read(probabilities)
+    middle = (len(layers) - 1) // 2
+    return (layers[middle] * jax.nn.relu(read(gradients)[middle])).mean(axis=1)
 
 
-def _text_to_image(tree: Any, texts: int, images: int) -> list[Array]:
-    """Returns the attention arrays [B, H, L, T] of text positions over image tokens, by layer."""
-    leaves = [(jax.tree_util.keystr(p), x) for p, x in jax.tree_util.tree_leaves_with_path(tree)]
-    found = []
-    for path, x in sorted(leaves, key=lambda leaf: _numbers_as_such(leaf[0])):
-        if "probabilities" not in path:
-            continue
-        if x.shape[-2:] == (texts, images):
-            found.append(x)
-        elif x.shape[-2:] == (texts + images,) * 2:
-            found.append(x[..., :texts, texts:])
-    if not found:
+def text_over_image(fusion: nn.Module, made: Any, length: int) -> Float[Array, "n b h l t"]:
+    """Returns the attention of text positions over image tokens, layer by layer.
+
+    A fusion says where this is: `text_reads_image` has the paths of attention of text over image,
+    whose first call it is, and `joint_attention` that of text followed by image.
+
+    Args:
+      made: what explain mode gave for the fusion, with layers stacked.
+      length: number of text positions.
+    """
+    found = [_at(made, path) for path in fusion.text_reads_image]
+    if fusion.joint_attention:
+        found = [_at(made, fusion.joint_attention)[..., :length, length:]]
+    if not found or not sum(map(len, found)):
         raise ValueError("no layer of this model's fusion lets text positions read image tokens")
-    return found
+    return jnp.concatenate(found)
 
 
-def _numbers_as_such(path: str) -> list[tuple[int, str]]:
-    """Returns a sort key that puts layer_2 before layer_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+def _at(tree: Any, path: str) -> Array:
+    """Returns the array at a path, of the first call if there were several; empty if none."""
+    for name in (*path.split("/"), PROBABILITIES):
+        tree = tree.get(name, {})
+    return tree[0] if tree else jnp.zeros((0, 0))

@@ -15,9 +15,17 @@ from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.heads import HEADS, POOLERS
 from vlp_jax.heads.head import Reading
+from vlp_jax.layers.projection import INITIAL_STD, initial_std
 from vlp_jax.layers.tokens import Fused, Tokens
 
 logger = logging.getLogger(__name__)
+
+# What all parts have in common, and where it is set.
+_SHARED_SETTINGS = {
+    "dtype": "config.training.dtype",
+    "remat": "config.training.remat",
+    "scan_layers": "config.model.scan_layers",
+}
 
 
 class VisionLanguageModel(nn.Module):
@@ -105,7 +113,7 @@ class VisionLanguageModel(nn.Module):
                 "[B, pictures, ...]"
             )
         options = {} if joint_mask is None else {"joint_mask": joint_mask}
-        return self.fusion(text, *images, **options, deterministic=deterministic)
+        return self.fusion(*images, text, **options, deterministic=deterministic)
 
     def pool(self, fused: Fused, *, deterministic: bool = True) -> Array:
         """Returns one vector [B, D] for each pair."""
@@ -156,13 +164,17 @@ def _streams(reading: Reading) -> dict[str, Any]:
     }
 
 
-def build_model(config: ModelConfig, dtype: str = "float32") -> VisionLanguageModel:
+def build_model(
+    config: ModelConfig, dtype: str = "float32", remat: str = "none"
+) -> VisionLanguageModel:
     """Returns the model that `config` describes; parts compute in `dtype`.
 
+    `remat` says what the backward pass computes again (`vlp_jax.layers.stack.REMAT_POLICIES`).
     Raises ValueError for unknown parts and arguments, with the path and the nearest valid name.
     """
-    fusion = _part(FUSIONS, config.fusion, config.fusion_args, "fusion")
-    heads = {name: _head(name, args) for name, args in config.heads.items()}
+    shared = {"dtype": dtype, "remat": remat, "scan_layers": config.scan_layers}
+    fusion = _part(FUSIONS, config.fusion, config.fusion_args, "fusion", shared)
+    heads = {name: _head(name, args, shared) for name, args in config.heads.items()}
     for name, head in heads.items():
         if head.pictures > 1 and fusion.images > 1:
             raise ValueError(
@@ -171,10 +183,10 @@ def build_model(config: ModelConfig, dtype: str = "float32") -> VisionLanguageMo
                 "once: choose another head or another fusion"
             )
     return VisionLanguageModel(
-        vision=_part(VISION_ENCODERS, config.vision, config.vision_args, "vision", dtype=dtype),
-        text=_part(TEXT_ENCODERS, config.text, config.text_args, "text", dtype=dtype),
+        vision=_part(VISION_ENCODERS, config.vision, config.vision_args, "vision", shared),
+        text=_part(TEXT_ENCODERS, config.text, config.text_args, "text", shared),
         fusion=fusion,
-        pooler=_part(POOLERS, config.pooler, config.pooler_args, "pooler"),
+        pooler=_part(POOLERS, config.pooler, config.pooler_args, "pooler", shared),
         heads=heads,
     )
 
@@ -203,20 +215,29 @@ def abstract_params(model: VisionLanguageModel) -> Any:
     return jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
 
 
-def init_params(model: VisionLanguageModel, key: Array) -> Any:
-    """Returns freshly drawn parameters, each boxed with its logical axis names."""
-    drawn = model.init(key, example_batch(model), mutable=["params"], method=model.every_head)
+def init_params(model: VisionLanguageModel, key: Array, std: float = INITIAL_STD) -> Any:
+    """Returns freshly drawn parameters, each boxed with its logical axis names.
+
+    Weights have the deviation `std`, except in parts that say what theirs is.
+    """
+    with initial_std(std):
+        drawn = model.init(key, example_batch(model), mutable=["params"], method=model.every_head)
     return drawn["params"]
 
 
-def _part(registry: Registry, name: str, args: Mapping, path: str, **fixed: Any) -> nn.Module:
+def _part(registry: Registry, name: str, args: Mapping, path: str, shared: Mapping) -> nn.Module:
     cls = registry.get_known(name, f"config.model.{path}")
     args = _for_this_kind(registry, name, args, f"config.model.{path}_args")
-    for key in fixed.keys() & args.keys():
-        raise ValueError(
-            f"config.model.{path}_args.{key}: set config.training.{key}, for all parts"
-        )
-    return cls(**checked_fields(cls, args, f"config.model.{path}_args"), **fixed)
+    return _made(cls, args, f"config.model.{path}_args", shared)
+
+
+def _made(cls: type, args: Mapping, path: str, shared: Mapping) -> nn.Module:
+    """Returns a part with its own arguments and those `shared` settings that it has fields for."""
+    own = {field.name for field in dataclasses.fields(cls)}
+    for key in own & shared.keys() & args.keys():
+        raise ValueError(f"{path}.{key}: set {_SHARED_SETTINGS[key]}, for all parts")
+    given = {key: value for key, value in shared.items() if key in own}
+    return cls(**checked_fields(cls, args, path), **given)
 
 
 def _for_this_kind(registry: Registry, name: str, args: Mapping, path: str) -> dict[str, Any]:
@@ -232,8 +253,8 @@ def _for_this_kind(registry: Registry, name: str, args: Mapping, path: str) -> d
     return kept
 
 
-def _head(name: str, args: Mapping) -> nn.Module:
+def _head(name: str, args: Mapping, shared: Mapping) -> nn.Module:
     args = dict(args)
     path = f"config.model.heads.{name}"
     cls = HEADS.get_known(args.pop("kind", name), path)
-    return cls(**checked_fields(cls, args, path))
+    return _made(cls, args, path, shared)

@@ -47,10 +47,10 @@ def match_heat(forward: Forward, images: Tokens, texts: Tokens) -> Float[Array, 
     See `vlp_jax.model.heat_maps`.
     """
     heat = jax.jit(partial(heat_maps, forward.model, score=_score))
-    return heat(forward.params, text=texts, image=images)
+    return heat(forward.params, image=images, text=texts)
 
 
-def _score(model: VisionLanguageModel, text: Tokens, image: Tokens) -> Float[Array, "b"]:
+def _score(model: VisionLanguageModel, image: Tokens, text: Tokens) -> Float[Array, "b"]:
     fused = model.fuse(image, text)
     return _log_odds(model, model.read(HEAD, Reading((), (), (fused,))))
 

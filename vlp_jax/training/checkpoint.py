@@ -17,6 +17,7 @@ from vlp_jax.config import ExperimentConfig, build, nearest
 from vlp_jax.config.moved import is_old, without_moved
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.training.optimizer import path_name
+from vlp_jax.weights.old_layout import stacked_layout
 
 logger = logging.getLogger(__name__)
 
@@ -180,13 +181,15 @@ def read_run(
 ) -> tuple[ExperimentConfig, Vocabulary, Any]:
     """Returns the resolved config, the vocabulary and the parameters of a run's checkpoint.
 
-    Of a run from before tasks stood in `config.tasks`, the config has no tasks.
+    Of a run from before tasks stood in `config.tasks`, the config has no tasks; parameters of
+    single layers are stacked.
     """
     with open_store(path) as store:
         about = store.about(step)
         params = store.restore_params(step, which)
     values = about["config"]
     config = build(ExperimentConfig, without_moved(values) if is_old(values) else values, "config")
+    params = stacked_layout(params, config.model)
     return config, Vocabulary.from_json(about["vocabulary"]), params
 
 

@@ -133,7 +133,7 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     batches = {name: mixture[name].first for name in config.data.sources}
     config, by_source = resolve(config, tasks, vocabulary, batches)
     schedule = make_schedule(config.training, by_source, config.seed)
-    model = build_model(config.model, config.training.dtype)
+    model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_fields(model, batches)
     boxed = abstract_params(model)
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))

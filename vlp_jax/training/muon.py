@@ -8,6 +8,8 @@ import jax
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
+from vlp_jax.layers.layer_names import is_stacked
+
 
 def scale_by_muon_or_adam(
     params: Any, momentum: float, rms: float, adam: optax.GradientTransformation
@@ -16,7 +18,8 @@ def scale_by_muon_or_adam(
 
     Matrices are the kernels outside of heads, seen as inputs × outputs: those of attention join
     their head dimensions, those of convolutions their receptive field. Embedding tables, heads,
-    biases and scales go through `adam`. `params` may be shapes.
+    biases and scales go through `adam`. Stacked layers are so many matrices. `params` may be
+    shapes.
 
     `rms` is the root mean square of a matrix's update, before the learning rate: 0.2 is that of
     Adam's usual ones, so that one learning rate serves both (Liu et al. 2025, "Muon is scalable for
@@ -42,12 +45,13 @@ def scale_by_muon_or_adam(
 def _matrix_axes(path: tuple, x: Any) -> MuonDimensionNumbers | None:
     """Returns which axes of a parameter are inputs and outputs; None if it is no hidden matrix."""
     names = [str(getattr(key, "key", key)) for key in path]
-    rank = len(x.shape)
+    first = 1 if is_stacked("/".join(names)) else 0  # after the axis of layers
+    rank = len(x.shape) - first
     if names[-1] != "kernel" or names[0].startswith("heads_") or rank < 2:
         return None
     splits_heads = rank == 3 and names[-2] != "output"  # [D, H, K], not [H, K, D]
-    inputs = 1 if splits_heads else rank - 1
-    return MuonDimensionNumbers(tuple(range(inputs)), tuple(range(inputs, rank)))
+    inputs = first + (1 if splits_heads else rank - 1)
+    return MuonDimensionNumbers(tuple(range(first, inputs)), tuple(range(inputs, first + rank)))
 
 
 def _rescaled(update: Any, axes: Any, rms: float) -> Any:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from vlp_jax.config import OptimizerConfig, checked_fields
+from vlp_jax.layers.layer_names import layer_paths
 from vlp_jax.training.muon import scale_by_muon_or_adam
 
 # Biases and the scales of normalisations are not decayed unless a group says so.
@@ -22,6 +23,7 @@ STATISTICS = ("mean", "variance")
 class ParameterGroup:
     """Settings of the parameters whose path ("text/layer_0/…") matches a regular expression.
 
+    Layers of a stack are matched one by one, each by its own path, though they are one array.
     `learning_rate` and `weight_decay` multiply the optimizer's; `decay_all` decays biases and
     normalisation scales of the group too; `frozen` parameters never change.
     """
@@ -35,10 +37,13 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the optimizer does to one parameter: the factor of its learning rate, and its decay."""
+    """What the optimizer does to one parameter: the factor of its learning rate, and its decay.
 
-    learning_rate: float
-    weight_decay: float
+    For stacked layers that differ in it, one number for each layer.
+    """
+
+    learning_rate: float | tuple[float, ...]
+    weight_decay: float | tuple[float, ...]
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -79,15 +84,12 @@ def make_optimizer(
     an unknown field, an invalid pattern, or one that matches nothing.
     """
     settings = parameter_settings(config, params)
-    is_setting = lambda x: isinstance(x, Setting)
-    decays = jax.tree.map(lambda s: s.weight_decay, settings, is_leaf=is_setting)
-    factors = jax.tree.map(lambda s: s.learning_rate, settings, is_leaf=is_setting)
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     return optax.chain(
         *clip,
         _direction(config, params),
-        _add_decayed(decays),
-        _scale_by(factors),
+        _add_decayed(settings),
+        _scale_by(settings),
         optax.scale_by_learning_rate(make_schedule(config, steps)),
     )
 
@@ -117,17 +119,29 @@ def _uncorrected(
 
 def parameter_settings(config: OptimizerConfig, params: Any) -> Any:
     """Returns the `Setting` of every parameter; see `make_optimizer` for what it raises."""
-    groups = match_groups(config.groups, params)
-    rate = lambda group: 0.0 if group.frozen else group.learning_rate
-    return jax.tree_util.tree_map_with_path(
-        lambda path, group: Setting(rate(group), _decay(config, path, group)),
-        groups,
-        is_leaf=lambda x: isinstance(x, ParameterGroup),
-    )
+
+    def setting(path: tuple, groups: tuple[ParameterGroup, ...]) -> Setting:
+        rates = tuple(0.0 if group.frozen else group.learning_rate for group in groups)
+        decays = tuple(_decay(config, path, group) for group in groups)
+        return Setting(_one_if_equal(rates), _one_if_equal(decays))
+
+    matched = match_groups(config.groups, params)
+    return jax.tree_util.tree_map_with_path(setting, matched, is_leaf=_is_groups)
+
+
+def _one_if_equal(values: tuple[float, ...]) -> float | tuple[float, ...]:
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _is_groups(x: Any) -> bool:
+    return isinstance(x, tuple) and all(isinstance(group, ParameterGroup) for group in x)
 
 
 def match_groups(groups: tuple[dict, ...], params: Any) -> Any:
-    """Returns the group of every parameter; the first pattern that matches wins."""
+    """Returns the groups of every parameter: one, or of a stacked one those of its layers.
+
+    The first pattern that matches wins.
+    """
     built = [
         ParameterGroup(**checked_fields(ParameterGroup, g, f"config.optimizer.groups[{i}]"))
         for i, g in enumerate(groups)
@@ -135,15 +149,17 @@ def match_groups(groups: tuple[dict, ...], params: Any) -> Any:
     patterns = [_compiled(g.pattern, i) for i, g in enumerate(built)]
     used = set()
 
-    def find(path, _):
-        name = path_name(path)
+    def find(name: str) -> ParameterGroup:
         for i, pattern in enumerate(patterns):
             if pattern.search(name):
                 used.add(i)
                 return built[i]
         return ParameterGroup()
 
-    matched = jax.tree_util.tree_map_with_path(find, params)
+    def find_all(path: tuple, x: Any) -> tuple[ParameterGroup, ...]:
+        return tuple(map(find, layer_paths(path_name(path), x.shape)))
+
+    matched = jax.tree_util.tree_map_with_path(find_all, params)
     for i, group in enumerate(built):
         if i not in used:
             raise ValueError(
@@ -154,7 +170,7 @@ def match_groups(groups: tuple[dict, ...], params: Any) -> Any:
 
 
 def path_name(path: tuple) -> str:
-    """Returns a tree path as text, such as "text/layer_0/feed_forward/norm/scale"."""
+    """Returns a tree path as text, such as "text/layers/feed_forward/norm/scale"."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
@@ -174,15 +190,23 @@ def _decay(config: OptimizerConfig, path: tuple, group: ParameterGroup) -> float
     return config.weight_decay * group.weight_decay if decayed else 0.0
 
 
-def _add_decayed(decays: Any) -> optax.GradientTransformation:
-    return optax.stateless(
-        lambda updates, params: jax.tree.map(lambda u, p, d: u + d * p, updates, params, decays)
-    )
-
-
-def _scale_by(factors: Any) -> optax.GradientTransformation:
+def _add_decayed(settings: Any) -> optax.GradientTransformation:
     return optax.stateless(
         lambda updates, params: jax.tree.map(
-            lambda u, f: u * jnp.asarray(f, u.dtype), updates, factors
+            lambda u, p, s: u + _by_layer(s.weight_decay, p) * p, updates, params, settings
         )
     )
+
+
+def _scale_by(settings: Any) -> optax.GradientTransformation:
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(
+            lambda u, s: u * _by_layer(s.learning_rate, u), updates, settings
+        )
+    )
+
+
+def _by_layer(value: float | tuple[float, ...], array: Any) -> jax.Array:
+    """Returns a number, or one for each layer of a stacked array, ready to multiply it."""
+    value = jnp.asarray(value, array.dtype)
+    return value if value.ndim == 0 else value.reshape(-1, *(1,) * (array.ndim - 1))

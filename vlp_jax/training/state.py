@@ -13,7 +13,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.layers.projection import INITIAL_STD
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.model.model import init_params
 from vlp_jax.parallel import ShardingReport, shardings_for, shardings_like, unbox
@@ -78,8 +77,7 @@ class StateMaker:
     def init(self, key: Array) -> TrainState:
         """Returns the state of step 0; a pure function."""
         params_key, tasks_key, run_key = jax.random.split(key, 3)
-        params = init_params(self.model, params_key)
-        params = _rescaled(unbox(params), self.config.model.init_std)
+        params = unbox(init_params(self.model, params_key, self.config.model.init_std))
         return self._around(params, tasks_key, run_key)
 
     @cached_property
@@ -140,20 +138,3 @@ class StateMaker:
             bad_steps=jnp.zeros((), jnp.int32),
             key=run_key,
         )
-
-
-def _rescaled(params: Any, std: float) -> Any:
-    """Rescales freshly drawn weights from the published deviation to the configured one.
-
-    Convolutions of a stem and position embeddings of pictures have deviations of their own.
-    """
-    factor = std / INITIAL_STD
-
-    def is_drawn(path: tuple) -> bool:
-        names = [str(key.key) for key in path]
-        in_stem = any(name.startswith("stem_") for name in names)
-        return names[-1] in ("kernel", "table", "class_token") and not in_stem
-
-    return jax.tree_util.tree_map_with_path(
-        lambda path, x: x * factor if factor != 1 and is_drawn(path) else x, params
-    )

@@ -1,6 +1,5 @@
 """Every output of the ALBEF bundles for pre-training, retrieval and another resolution."""
 
-import itertools
 from typing import Any
 
 import jax
@@ -162,9 +161,11 @@ def layer_outputs(loaded: Loaded, views: TracedViews) -> Outputs:
 def layers(loaded: Loaded, sown: dict[str, Array], mask: Array) -> Outputs:
     """The same from what the parts have sown."""
     config = loaded.config
-    fusion = (f"fusion/layer_{i}_output" for i in itertools.count())
     found = [sown[f"text/layer_{i}_output"] for i in range(config.text_args["layers"])]
-    found += [sown[name] for name in itertools.takewhile(sown.__contains__, fusion)]
+    for i in range(config.fusion_args["layers"]):
+        # One layer, or the two that read two images.
+        names = (f"fusion/layer_{i}{end}" for end in ("_output", "/first/output", "/second/output"))
+        found += [sown[name] for name in names if name in sown]
     blocks = range(config.vision_args["layers"])
     return {
         "text_embedding_output": Tokens(sown["text/embedding"], mask),

@@ -1,5 +1,6 @@
 """Runs a published model on a bundle: loading, forward passes with intermediates, gradients."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from vlp_jax.config import ModelConfig, nearest
+from vlp_jax.layers.layer_names import split_layers
 from vlp_jax.layers.tokens import Fused
 from vlp_jax.model import CAPTION, TextFields, Views, VisionLanguageModel, build_model
 from vlp_jax.tasks import Step, Task
@@ -19,6 +21,9 @@ from vlp_jax.verify.bundle import Bundle
 from vlp_jax.weights.conversion import to_published
 from vlp_jax.weights.key_table import KeyTable
 from vlp_jax.weights.zoo import Published, find
+
+# "layer_0/text_output", of which a name such as "text_layer_0_output" is made.
+_LAYER_OUTPUT = re.compile(r"(?<![^/])((?:\w+_)?layer_\d+)/((?:\w+_)?)output$")
 
 _QUICK_OPTIONS = ({"xla_backend_optimization_level": 0}, {"xla_cpu_use_fusion_emitters": False})
 
@@ -48,7 +53,7 @@ class Loaded:
         output, sown = self.model.apply(
             {"params": params}, *inputs, method=method, mutable=["intermediates"]
         )
-        return output, _by_path(sown)
+        return output, by_layer(sown.get("intermediates", {}))
 
     def views(self, params: Any, batch: Mapping[str, Any]) -> "TracedViews":
         """Returns the views of a batch, from which tasks compute, and what the parts have sown."""
@@ -74,7 +79,7 @@ class TracedViews(Views):
             deterministic=True,
             mutable=["intermediates"],
         )
-        self.sown = _by_path(sown) | self.sown
+        self.sown = by_layer(sown.get("intermediates", {})) | self.sown
         return output
 
 
@@ -82,9 +87,14 @@ def _pool(model: VisionLanguageModel, fused: Fused, *, deterministic: bool) -> A
     return model.pool(fused, deterministic=deterministic)
 
 
-def _by_path(sown: Mapping[str, Any]) -> dict[str, Array]:
-    flat = flatten_dict(sown.get("intermediates", {}), sep="/")
-    return {path: values[0] for path, values in flat.items()}
+def by_layer(sown: Mapping) -> dict[str, Array]:
+    """Returns what parts have sown by path, that of stacks cut into layers.
+
+    Layers are "text/layer_0_output"; of two streams "fusion/text_layer_0_output"; other parts keep
+    their names, "fusion/layer_0/first/output".
+    """
+    flat = {path: values[0] for path, values in flatten_dict(dict(sown), sep="/").items()}
+    return {_LAYER_OUTPUT.sub(r"\2\1_output", name): x for name, x in split_layers(flat).items()}
 
 
 def task_loss(task: Task, views: Views, teacher: Views | None = None, state: Any = None) -> Array:

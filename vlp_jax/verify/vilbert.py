@@ -23,6 +23,7 @@ from vlp_jax.tasks.texts import MASKED
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, TracedViews, consecutive, run, task_loss
 from vlp_jax.verify.runner import RUNNERS
+from vlp_jax.weights.zoo.vilbert_keys import fusion_places
 
 Outputs = dict[str, Any]
 
@@ -102,12 +103,13 @@ def _layer_outputs(loaded: Loaded, views: TracedViews) -> Outputs:
         outputs[f"{stream}_embedding"] = Tokens(sown[f"{encoder}/embedding"], mask)
         first = (config.text_args if stream == "text" else config.vision_args)["layers"]
         paths = [f"{encoder}/layer_{i}_output" for i in range(first)]
-        rest = sum(config.fusion_args[f"{stream}_layers"])
-        paths += [f"fusion/{stream}_layer_{i}_output" for i in range(rest)]
+        for place in fusion_places(config):
+            own = place.text if stream == "text" else place.image
+            paths += [f"fusion/{path}_output" for path in own]
         for i, path in enumerate(paths):
             outputs[f"{stream}_layer_{i}"] = Tokens(sown[path], mask)
-        for i in range(config.fusion_args["layers"]):
-            states = sown[f"fusion/connection_{i}_{stream}_output"]
+        for i, place in enumerate(fusion_places(config)):
+            states = sown[f"fusion/{place.connection}/{stream}_connection/output"]
             outputs[f"connect_{i}_{stream}"] = Tokens(states, mask)
     return outputs
 

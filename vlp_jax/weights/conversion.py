@@ -1,13 +1,19 @@
-"""Applies a key table: published tensors to our parameters, and parameters (or gradients) back."""
+"""Applies a key table: published tensors to our parameters, and parameters (or gradients) back.
+
+Files have a tensor for each layer, our arrays are stacked: tables name the layers one by one
+("text/layer_0/…"), and what is stacked is cut and joined here (`vlp_jax.layers.layer_names`).
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from vlp_jax.config import nearest
+from vlp_jax.layers.layer_names import split_layers, stack_layers
 from vlp_jax.weights.key_table import Entry, KeyTable
 
 State = Mapping[str, np.ndarray]
@@ -33,8 +39,8 @@ _FIELDS = (
 def to_params(state: State, table: KeyTable, shapes: Mapping | None = None) -> dict[str, Any]:
     """Returns the nested parameter tree, float32, that the published tensors fill.
 
-    Arrays stay views of `state` wherever the layout allows, so that no second copy of a float32
-    file is made.
+    Arrays outside of stacks stay views of `state` wherever the layout allows; those of layers are
+    copied once, into the stacks.
 
     Args:
       state: published name -> array, of any floating dtype.
@@ -45,13 +51,13 @@ def to_params(state: State, table: KeyTable, shapes: Mapping | None = None) -> d
     Raises:
       ValueError: one message with every missing, unknown, misshapen and contradictory tensor.
     """
-    flat = None if shapes is None else flatten_dict(dict(shapes), sep="/")
+    flat = None if shapes is None else layers_apart(shapes)
     _check(state, table, flat)
     params: dict[str, np.ndarray] = {}
     for entry in table.entries:
         array = np.asarray(state[present_name(entry, state)], np.float32)
         params.update(zip(entry.ours, entry.to_ours(array)))
-    return unflatten_dict(params, sep="/")
+    return unflatten_dict(stack_layers(params), sep="/")
 
 
 def to_published(params: Mapping, table: KeyTable, like: State | None = None) -> dict[str, Any]:
@@ -61,10 +67,10 @@ def to_published(params: Mapping, table: KeyTable, like: State | None = None) ->
     came from, the result has exactly its keys and dtypes, with what the model does not compute
     with carried over: after `to_params` without a change it is equal bit by bit.
     """
-    flat = flatten_dict(dict(params), sep="/")
+    flat = layers_apart(jax.tree.map(np.asarray, dict(params)))
     written = {}
     for entry in table.entries:
-        array = entry.to_published(*(np.asarray(flat[path]) for path in entry.ours))
+        array = entry.to_published(*(flat[path] for path in entry.ours))
         written.update((name, array) for name in entry.published)
     if like is None:
         return written
@@ -76,8 +82,13 @@ def to_published(params: Mapping, table: KeyTable, like: State | None = None) ->
 
 def published_shapes(shapes: Mapping, table: KeyTable) -> dict[str, tuple[int, ...]]:
     """Returns the shape of every published tensor of a model whose parameters have `shapes`."""
-    flat = flatten_dict(dict(shapes), sep="/")
+    flat = layers_apart(shapes)
     return {name: _published_shape(e, flat) for e in table.entries for name in e.published}
+
+
+def layers_apart(tree: Mapping) -> dict[str, Any]:
+    """Returns a parameter tree (arrays or shapes) by path, with the layers of stacks one by one."""
+    return split_layers(flatten_dict(dict(tree), sep="/"))
 
 
 def count_parameters(shapes: Mapping) -> int:

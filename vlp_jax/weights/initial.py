@@ -4,16 +4,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vlp_jax.config import ExperimentConfig, checked_fields, nearest
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.layers.layer_names import stacked_path
 from vlp_jax.model import VisionLanguageModel
-from vlp_jax.weights.conversion import misshapen, present_name
+from vlp_jax.weights.conversion import layers_apart, misshapen, present_name
 from vlp_jax.weights.key_table import Entry
 from vlp_jax.weights.name_groups import groups
 from vlp_jax.weights.sources import ReadRun, Target, Weights, read_weights, spelled_out
@@ -52,7 +55,7 @@ class Filling:
     news: str
 
     def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields parameter paths and their new values, one published tensor at a time."""
+        """Yields paths, of stacked layers those of each, and values, one tensor at a time."""
         for entry in self.entries:
             tensor = np.asarray(self.weights.state[present_name(entry, self.weights.state)])
             for path, array in zip(entry.ours, entry.to_ours(tensor)):
@@ -78,8 +81,9 @@ class Initialisation:
         trees = [flatten_dict(tree, sep="/") for tree in (params, teacher) if tree]
         for filling in self.fillings:
             for path, array in filling.arrays():
+                where, layer = stacked_path(path) or (path, None)
                 for tree in trees:
-                    tree[path] = _placed(array, tree[path])
+                    tree[where] = _placed(array, tree[where], layer)
         params, *rest = (unflatten_dict(tree, sep="/") for tree in trees)
         return params, rest[0] if rest else None
 
@@ -98,7 +102,7 @@ def read_initial_weights(
     """
     if not config.init_from:
         return Initialisation((), ())
-    shapes = flatten_dict(params, sep="/")
+    shapes = layers_apart(params)
     target = Target(spelled_out(config.model, model), shapes, vocabulary)
     fillings = []
     for i, values in enumerate(config.init_from):
@@ -234,12 +238,32 @@ def _news(
     )
 
 
-def _placed(array: np.ndarray, old: jax.Array) -> jax.Array:
-    """Returns the array where `old` was, which is deleted; each device gets its shard alone."""
-    shape, dtype, sharding = old.shape, old.dtype, old.sharding
-    old.delete()
+def _placed(array: np.ndarray, old: jax.Array, layer: int | None) -> jax.Array:
+    """Returns `old`, used up, with the array in its place or, with a `layer`, in that slice."""
+    if layer is None:
+        shape, dtype, sharding = old.shape, old.dtype, old.sharding
+        old.delete()
+        return _sharded(array, shape, dtype, sharding)
+    new = _sharded(array, old.shape[1:], old.dtype, _slice_sharding(old.sharding))
+    return _with_layer(old, new, layer)
+
+
+def _sharded(array: np.ndarray, shape: tuple, dtype: Any, sharding: Any) -> jax.Array:
+    """Returns the array on its devices, each of which gets its shard alone."""
     # A copy, because a CPU device may take an array as it is, and a step overwrites its input.
     return jax.make_array_from_callback(shape, sharding, lambda i: np.array(array[i], dtype))
+
+
+def _slice_sharding(sharding: Any) -> Any:
+    """Returns how one layer of a stacked array lies on the devices."""
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec(*tuple(sharding.spec)[1:]))
+    return sharding
+
+
+@partial(jax.jit, donate_argnums=0)
+def _with_layer(stack: jax.Array, array: jax.Array, layer: int) -> jax.Array:
+    return stack.at[layer].set(array)
 
 
 def _paths(entries: Iterable[Entry]) -> set[str]:

@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flax.traverse_util import flatten_dict
-
 from vlp_jax.config import ExperimentConfig, ModelConfig, Registry, nearest
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.model import VisionLanguageModel
-from vlp_jax.weights.conversion import State, present_name
+from vlp_jax.weights.conversion import State, layers_apart, present_name
 from vlp_jax.weights.hf_bert import MLM_HEAD, WORD_TABLE, bert_args, bert_prefix, bert_table
 from vlp_jax.weights.key_table import Entry, raw
 from vlp_jax.weights.one_tower_vit import (
@@ -36,6 +34,9 @@ PARTS = ("vision", "text", "fusion", "pooler")
 # Tables of which a model may have fewer rows than the file: the first ones mean the same.
 CUT_TABLES = ("text/position/table", "text/type/table")
 
+# A fusion's layers of text: its own, the pair that reads two images, those between co-attentions.
+_TEXT_LAYER = re.compile(r"fusion/(layer_\d+(/first|/second)?|run_\d+_layer_\d+/text_layer_\d+)")
+
 # Names by whose endings a file is recognised.
 MARKS = {
     "bert": (WORD_TABLE,),
@@ -50,7 +51,7 @@ class Target:
 
     Attributes:
       config: with every argument of the parts spelled out.
-      shapes: parameters (anything with a shape) by path.
+      shapes: parameters (anything with a shape) by path, layer by layer.
       vocabulary: that of the run.
     """
 
@@ -85,7 +86,7 @@ def spelled_out(config: ModelConfig, model: VisionLanguageModel) -> ModelConfig:
     own = lambda module: {
         field.name: getattr(module, field.name)
         for field in dataclasses.fields(module)
-        if field.name not in ("parent", "name", "dtype")
+        if field.name not in ("parent", "name", "dtype", "scan_layers", "remat")
     }
     return dataclasses.replace(config, **{f"{p}_args": own(getattr(model, p)) for p in PARTS})
 
@@ -198,7 +199,7 @@ def published_weights(name: str, file: StateDict, target: Target) -> Weights:
 def run_weights(path: str | Path, target: Target, read_run: ReadRun) -> Weights:
     """The parameters of a run's newest checkpoint, as far as the model has parts of their kinds."""
     config, vocabulary, params = read_run(path)
-    state, theirs = flatten_dict(params, sep="/"), config.model
+    state, theirs = layers_apart(params), config.model
     if theirs.vision == target.config.vision == "vit":
         args = target.config.vision_args
         first = 2 if args["distilled"] else 1
@@ -218,11 +219,11 @@ def _fusion_layers(config: ModelConfig, shapes: Mapping[str, Any]) -> list[str]:
     text, fusion = config.text_args, config.fusion_args
     if text["layers"] and text["heads"] != fusion["heads"]:
         return []
-    layers = []
-    for stem in ("fusion/layer_", "fusion/text_layer_"):
-        end = "/self_attention/attention/query/kernel"
-        layers += [f"{stem}{i}" for i in range(_count(lambda i: f"{stem}{i}{end}" in shapes))]
-    return layers
+    end = "/self_attention/attention/query/kernel"
+    with_end = [path.removesuffix(end) for path in shapes if path.endswith(end)]
+    own = [path for path in with_end if _TEXT_LAYER.fullmatch(path)]
+    numbers = lambda path: [int(number) for number in re.findall(r"\d+", path)]
+    return sorted(own, key=lambda path: (numbers(path), path))
 
 
 def _count(exists: Callable[[int], bool]) -> int:

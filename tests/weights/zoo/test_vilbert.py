@@ -286,7 +286,8 @@ def test_both_ways_to_join_the_pooled_vectors(method, expected):
     }
     mask = jnp.ones((1, 1), bool)
     fused = Fused(
-        Tokens(jnp.array([[[1.0, 4.0]]]), mask), Tokens(jnp.array([[[2.0, -5.0, 9.0]]]), mask)
+        text=Tokens(jnp.array([[[1.0, 4.0]]]), mask),
+        image=Tokens(jnp.array([[[2.0, -5.0, 9.0]]]), mask),
     )
     pooled = model.apply({"params": params}, fused, method=Model.pool)
     np.testing.assert_array_equal(pooled, [expected])

@@ -259,15 +259,14 @@ def two_image_entries(config: ModelConfig, published: str) -> Entries:
     heads, first = config.fusion_args["heads"], config.text_args["layers"]
     entries: Entries = []
     for pair in range(config.fusion_args["layers"]):
-        layers = [2 * pair, 2 * pair + 1]
-        names = [f"{published}.encoder.layer.{first + i}" for i in layers]
+        names = [f"{published}.encoder.layer.{first + 2 * pair + i}" for i in range(2)]
         for part in ("key", "value"):
             own, twin = (f"{name}.crossattention.self.{part}" for name in names)
-            entries.append(split_heads(own, f"fusion/pair_{pair}_{part}", heads, tied=[twin]))
-        for i, name in zip(layers, names):
-            ours = f"fusion/layer_{i}/cross_attention"
+            entries.append(split_heads(own, f"fusion/layer_{pair}/{part}", heads, tied=[twin]))
+        for which, name in zip(("first", "second"), names):
+            ours = f"fusion/layer_{pair}/{which}/cross_attention"
             entries += [
-                bert_layer(name, f"fusion/layer_{i}", heads),
+                bert_layer(name, f"fusion/layer_{pair}/{which}", heads),
                 split_heads(f"{name}.crossattention.self.query", f"{ours}/attention/query", heads),
                 merge_heads(
                     f"{name}.crossattention.output.dense", f"{ours}/attention/output", heads

@@ -1,6 +1,7 @@
 """The key tables of ViLBERT's published files, of both releases."""
 
 from vlp_jax.config import ModelConfig
+from vlp_jax.fusion.co_attention import Place, places
 from vlp_jax.weights.key_groups import (
     bert_embeddings,
     bert_layer,
@@ -70,8 +71,8 @@ def base_entries(config: ModelConfig) -> Entries:
         _layer_entries("bert.encoder.layer", "text", config),
         _layer_entries("bert.encoder.v_layer", "vision", config),
         [
-            _connection(f"bert.encoder.c_layer.{i}", i, config.fusion_args["connection_heads"])
-            for i in range(config.fusion_args["layers"])
+            _connection(f"bert.encoder.c_layer.{i}", place, config.fusion_args["connection_heads"])
+            for i, place in enumerate(fusion_places(config))
         ],
         linear("bert.t_pooler.dense", "pooler/text"),
         linear("bert.v_pooler.dense", "pooler/image"),
@@ -86,18 +87,25 @@ def base_entries(config: ModelConfig) -> Entries:
 def _layer_entries(published: str, stream: str, config: ModelConfig) -> Entries:
     """All layers of one published stream: ours are in its encoder, then in the fusion."""
     args = config.text_args if stream == "text" else config.vision_args
-    fused = "text" if stream == "text" else "image"
-    first, heads = args["layers"], args["heads"]
-    ours = [f"{stream}/layer_{i}" for i in range(first)]
-    ours += [f"fusion/{fused}_layer_{i}" for i in range(sum(config.fusion_args[f"{fused}_layers"]))]
+    ours = [f"{stream}/layer_{i}" for i in range(args["layers"])]
+    for place in fusion_places(config):
+        ours += [f"fusion/{path}" for path in (place.text if stream == "text" else place.image)]
+    heads = args["heads"]
     return [bert_layer(f"{published}.{i}", path, heads) for i, path in enumerate(ours)]
 
 
-def _connection(published: str, index: int, heads: int) -> Entries:
+def fusion_places(config: ModelConfig) -> tuple[Place, ...]:
+    """Returns where the fusion's connections, and the layers after each, are in our tree."""
+    args = config.fusion_args
+    return places(args["layers"], args.get("image_layers", ()), args.get("text_layers", ()))
+
+
+def _connection(published: str, place: Place, heads: int) -> Entries:
     """A connection layer; published names number the streams, 1 for the image, 2 for the text."""
+    ours = f"fusion/{place.connection}"
     return [
-        _stream(published, f"fusion/connection_{index}_image", "v", 1, 2, heads),
-        _stream(published, f"fusion/connection_{index}_text", "t", 2, 1, heads),
+        _stream(published, f"{ours}/image_connection", "v", 1, 2, heads),
+        _stream(published, f"{ours}/text_connection", "t", 2, 1, heads),
     ]
 
 
