@@ -76,6 +76,12 @@ def random_variables(module: Any, rng: np.random.Generator, *args: Any, **kwargs
     return {"params": random_like(unbox(jax.eval_shape(init)), rng)}
 
 
+def run_module(module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """Returns random parameters of a Linen module, and what it makes of these arguments."""
+    variables = random_variables(module, np.random.default_rng(), *args, **kwargs)
+    return variables.get("params"), module.apply(variables, *args, **kwargs)
+
+
 def random_batch(
     rng: np.random.Generator, vision: str = "vit", size: int = 8, length: int = 6, pictures: int = 0
 ) -> dict[str, np.ndarray]:

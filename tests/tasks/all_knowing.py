@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.assemble import Feed, make_chain, open_source
+from vlp_jax.data.sources.base import Source
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import Forward, Views
 from vlp_jax.tasks import Run, build_tasks
@@ -44,6 +45,7 @@ class Knowing:
         chain = make_chain(feed, lambda feed: transforms_of(tasks, feed))
         examples = [chain(self.records[i], np.random.default_rng(0)) for i in range(count)]
         self.ids = np.stack([e["text_ids"] for e in examples])
+        self.captions = [set(map(tuple, e["every_ids"][e["every_real"]])) for e in examples]
         if "question" in self.records.provides:
             self.questions = np.stack([e["question_ids"] for e in examples])
             self.scores = np.stack([e["answer_scores"] for e in examples])
@@ -77,10 +79,12 @@ class Knowing:
         return self.sign * np.eye(self.count)[numbers(image)]
 
     def text_vector(self, text):
-        return (words(text)[:, None] == self.ids[None]).all(-1).astype(float)
+        texts = list(map(tuple, words(text)))
+        return np.array([[text in own for own in self.captions] for text in texts], float)
 
     def match(self, fused):
-        right = (words(fused.text) == self.ids[numbers(fused.image)]).all(-1)
+        pairs = zip(map(tuple, words(fused.text)), numbers(fused.image))
+        right = np.array([text in self.captions[number] for text, number in pairs])
         odds = self.sign * np.where(right, 1.0, -1.0)
         return np.stack([np.zeros_like(odds), odds], axis=1)
 
@@ -126,17 +130,19 @@ class Evaluated:
         return Run(config, vocabulary, self.forward, found, opened)
 
 
-class Listed(list):
+class Listed(Source):
     """Records as a source; a record that is an exception can't be read."""
 
     attribution = "mine"
 
     def __init__(self, records, provides):
-        super().__init__(records)
-        self.provides = provides
+        self.records, self.provides = list(records), provides
+
+    def __len__(self):
+        return len(self.records)
 
     def __getitem__(self, index):
-        record = super().__getitem__(index)
+        record = self.records[index]
         if isinstance(record, Exception):
             raise record
         return record

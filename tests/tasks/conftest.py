@@ -9,8 +9,11 @@ from vlp_jax.training.experiment import Experiment, assemble
 
 @pytest.fixture(scope="session")
 def scenes() -> Experiment:
-    """Room for whole captions, so that a near-miss is never cut to the words of the truth."""
-    return assemble(tiny(data__text_length=48))
+    """Room for whole captions, so that a near-miss is never cut to the words of the truth.
+
+    No caption is true of two of the first 16 test pictures.
+    """
+    return assemble(tiny(data__text_length=48, data__source_args__emoji_scenes__seed=1))
 
 
 @pytest.fixture(scope="session")

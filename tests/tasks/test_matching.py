@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.data.chains import TOKENIZER, feed_of
 from tests.model.tiny import random_batch, random_params, tiny_model
 from tests.tasks.fakes import FakeViews, loss_of
+from vlp_jax.data.transforms import Example
 from vlp_jax.model import Forward, Views
 from vlp_jax.tasks import Step
 from vlp_jax.tasks.matching import MatchingTask, match_classes, match_log_odds, swapped_pairs
@@ -189,3 +191,27 @@ def test_match_is_the_log_odds(index, classes):
     shares = np.exp(pooled @ dense["kernel"] + dense["bias"])
     exact = np.log(shares[:, index] / (shares.sum(-1) - shares[:, index]))
     np.testing.assert_allclose(forward(match_log_odds, batch), exact, atol=1e-4)
+
+
+def foil_of(foils, seed=0):
+    """Returns the words of the batch fields of a record with these foils."""
+    (made,) = MatchingTask(foils=0.5).transforms(feed_of(provides={"caption", "foils"}))
+    fields = made(Example({"foils": foils}, None), np.random.default_rng(seed))
+    assert fields.keys() == {"foil_ids", "foil_mask"} and fields["foil_ids"].shape == (8,)
+    return TOKENIZER.decode(fields["foil_ids"][fields["foil_mask"]])
+
+
+def test_foils_are_drawn_from_those_of_the_record():
+    drawn = {foil_of(["red dog", "blue apple"], seed) for seed in range(20)}
+    assert drawn == {"red dog", "blue apple"}
+    for foils in ([""], None):
+        with pytest.raises(ValueError, match='no caption with words in it|no "foils"'):
+            foil_of(foils)
+
+
+def test_foils_are_made_in_training_where_there_are_some():
+    made = lambda share, **feed: MatchingTask(foils=share).transforms(feed_of(**feed))
+    given = {"caption", "foils"}
+    assert len(made(0.5, provides=given)) == 1
+    assert made(0.5, provides={"caption"}) == made(0.0, provides=given) == ()
+    assert made(0.5, provides=given, train=False) == ()

@@ -68,6 +68,13 @@ class Run:
         """Returns the split that an evaluation is about."""
         return self._open(evaluation.source, evaluation.split)
 
+    def images(self, evaluation: Evaluation) -> Source:
+        """Returns the same with each image once, and all of its captions."""
+        key = evaluation.source, f"{evaluation.split} by image"
+        if key not in self._opened:
+            self._opened[key] = self.source(evaluation).by_image()
+        return self._opened[key]
+
     def training_source(self, evaluation: Evaluation) -> Source:
         """Returns the training split of the same source, on which blind guesses are fitted."""
         return self._open(evaluation.source, "train")

@@ -196,7 +196,7 @@ def encode_gallery(run: Run, evaluation: RetrievalEvaluation) -> Gallery:
     """Encodes the first images of a split with all of their captions, each once."""
     by_matching = evaluation.rank_by == "matching"
     function = encode if by_matching else encode_with_vectors
-    source = run.source(evaluation).by_image()
+    source = run.images(evaluation)
     parts, pixels, ids, counts = [], [], [], []
     for batch in run.batches(source, evaluation.limit):
         keep, real = batch["example_mask"], batch["every_real"] & batch["example_mask"][:, None]
