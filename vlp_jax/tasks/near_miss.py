@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from vlp_jax.config.ranges import Natural
-from vlp_jax.data.caption_fields import usable_caption
 from vlp_jax.data.images import decode
 from vlp_jax.data.sources.base import Source
 from vlp_jax.layers.tokens import Tokens
@@ -77,7 +76,7 @@ class NearMissEvaluation(Evaluation):
         found = run.records(source, rows)
         kept = {row: record for row, record in found.items() if record.get("near_misses")}
         records = list(kept.values())
-        truths = [usable_caption(run.texts, record["captions"])[0] for record in records]
+        truths = [run.texts.usable_caption(record["captions"])[0] for record in records]
         foils = [(i, f) for i, record in enumerate(records) for f in record["near_misses"]]
         owners = np.array([i for i, _ in foils], int)
         texts = [run.texts.caption(foil) for _, foil in foils]
