@@ -32,7 +32,7 @@ def tasks_chain(*tasks, **options):
 def questions(count=1, vocabulary=VOCABULARY, **data):
     """Returns the transform of a task that answers questions of 6 tokens."""
     texts = feed_of(vocabulary=vocabulary, **data).texts
-    return QuestionFields(texts, 6, vocabulary.answers, count)
+    return QuestionFields(texts, 6, vocabulary.answers, count=count)
 
 
 def words(masking=Masking()):

@@ -111,7 +111,7 @@ def test_it_can_be_pickled():
         ({"image": None}, 'no "image"'),
         ({"captions": []}, "no caption with words"),
         ({"captions": [None]}, "caption is a NoneType"),
-        ({"question": " ?"}, "question has no words"),
+        ({"question": " ?"}, "no question with words in it"),
         ({"answers": {"yes": 2.0}}, "score 2.0, expected 0 to 1"),
         ({"boxes": np.array([[0, 0, 99, 5]])}, "outside the picture of 32 x 24"),
         ({"image_id": 2**40}, "does not fit 32 bits"),

@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vlp_jax.metrics.vqa_targets import capped_targets, share_targets
+
+from vlp_jax.data.vqa_targets import capped_targets, share_targets
 
 ANSWERS = ["red"] * 5 + ["blue"] * 3 + ["Red", "a red"]
 
