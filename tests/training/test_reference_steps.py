@@ -4,8 +4,13 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from vlp_jax.verify.training_step import _batch, _count_steps, _remember_gradients, _without_noise
 
+from vlp_jax.training.reference_steps import (
+    _batch,
+    _count_steps,
+    _remember_gradients,
+    _without_noise,
+)
 from vlp_jax.verify.bundle import Bundle, read_bundle
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "albef-trainstep-a"

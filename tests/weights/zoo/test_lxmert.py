@@ -190,7 +190,7 @@ def test_tasks_are_found_by_name():
 
 def encode(model: VisionLanguageModel, batch: dict):
     text = model.encode_text(batch["text_ids"], batch["text_mask"])
-    fused = model.fuse(text, model.encode_image(batch))
+    fused = model.fuse(model.encode_image(batch), text)
     return fused, model.pool(fused)
 
 
@@ -236,7 +236,7 @@ def test_first_rows_of_all_three_tables_get_no_gradient():
 
 def test_one_cross_attention_serves_both_directions():
     _, config, shapes = tiny("lxmert_trunk")
-    parts = set(shapes["fusion"]["layer_0"])
+    parts = set(shapes["fusion"]["layers"])
     assert parts == {"cross_attention"} | {
         f"{stream}_{part}"
         for stream in ("text", "image")
