@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
 from tests.model.tiny import random_like
 from tests.weights.test_initial import BLOCK, MODEL, VOCABULARY, experiment, read
@@ -16,6 +15,7 @@ from vlp_jax.model import build_model
 from vlp_jax.parallel import make_mesh, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
 from vlp_jax.verify.bundle import read_bundle
+from vlp_jax.weights.conversion import layers_apart
 from vlp_jax.weights.interpolation import resize_position_grid
 from vlp_jax.weights.safetensors_file import write_directory, write_safetensors
 from vlp_jax.weights.state_dict import read_state_dict
@@ -124,7 +124,7 @@ def test_a_resnet_fills_its_encoder_but_not_the_projection(tmp_path):
         {"path": str(tmp_path / "resnet")}, vision="resnet", vision_args=args | {"width": WIDTH}
     )
     assert given.fillings[0].weights.kind == "resnet"
-    arrays, expected = filled(given), flatten_dict(params, sep="/")
+    arrays, expected = filled(given), layers_apart(params)
     assert arrays.keys() == {f"vision/{path}" for path in expected}
     for path, array in expected.items():
         np.testing.assert_array_equal(arrays[f"vision/{path}"], array)
@@ -136,7 +136,7 @@ def test_a_published_model_fills_what_the_model_shares_with_it():
     published = ZOO["albef"]
     config = published.from_published(bundle.config)
     state = read_state_dict(bundle.checkpoint)
-    expected = flatten_dict(published.load(state, config), sep="/")
+    expected = layers_apart(published.load(state, config))
     model = to_plain(config) | {"heads": {"itm": {}, "vqa": {"classes": 3}}}
     model["text_args"] = model["text_args"] | {"max_length": 7}
     entry = {"path": str(bundle.checkpoint), "kind": "albef"}
@@ -159,7 +159,7 @@ def test_own_layouts_are_known_inside_of_a_mesh():
     with use_mesh(make_mesh()):
         assert (
             published.table(published.config).paths
-            == flatten_dict(abstract_shapes(build_model(published.config)), sep="/").keys()
+            == layers_apart(abstract_shapes(build_model(published.config))).keys()
         )
 
 
@@ -177,7 +177,7 @@ def test_a_run_fills_everything_with_positions_resized(tmp_path):
     params = random_like(abstract_shapes(build_model(config)), np.random.default_rng())
     entry = save_run(tmp_path / "run", params)
     given = read(entry, vision_args=MODEL["vision_args"] | {"image_size": 20})
-    arrays, expected = filled(given), flatten_dict(params, sep="/")
+    arrays, expected = filled(given), layers_apart(params)
     assert given.fillings[0].weights.kind == "run" and arrays.keys() == expected.keys()
     positions = resize_position_grid(expected.pop("vision/positions")[0], 3, 5)[None]
     np.testing.assert_array_equal(arrays["vision/positions"], positions)

@@ -14,6 +14,7 @@ from vlp_jax.layers.attention import ATTENTION, ATTENTION_SHIFT
 from vlp_jax.layers.projection import PRODUCT
 
 LAYER_AXIS = "layers"
+FEW_LAYERS = 4
 
 ScanLayers = Literal["auto", "on", "off"]
 Remat = Literal["none", "dots", "full", "cheap"]
@@ -88,5 +89,9 @@ def _layer(deterministic: bool) -> Any:
 
 
 def worth_scanning(layers: int) -> bool:
-    """Says whether "auto" scans a stack."""
-    return layers > 2
+    """Says whether "auto" scans a stack.
+
+    Measured on a CPU: 12 + 12 + 6 layers compile four times as fast scanned, and a step takes a
+    fifth longer; few layers compile soon either way.
+    """
+    return layers > FEW_LAYERS

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
 from tests.weights.zoo.key_lists import read_keys
 from vlp_jax.model import build_model, example_batch
-from vlp_jax.weights.conversion import count_parameters, published_shapes
+from vlp_jax.weights.conversion import count_parameters, layers_apart, published_shapes
 from vlp_jax.weights.state_dict import read_state_dict
 from vlp_jax.weights.zoo import ZOO, find
 from vlp_jax.weights.zoo.base import abstract_shapes
@@ -65,7 +64,7 @@ def test_preset_has_exactly_the_published_tensors(name):
 def test_preset_builds_with_its_parameters_all_filled(name):
     shapes = shapes_of(name)
     assert count_parameters(shapes) == ZOO[name].parameters
-    paths = set(flatten_dict(shapes, sep="/"))
+    paths = layers_apart(shapes).keys()
     assert paths == ZOO[name].key_table(ZOO[name].config).paths
 
 
