@@ -90,8 +90,14 @@ def linen_fields() -> list[tuple[type, str]]:
         (cls, field.name)
         for cls in sorted(set(own_classes(nn.Module)), key=lambda c: c.__qualname__)
         for field in dataclasses.fields(cls)
-        if field.name not in ("parent", "name")
+        if field.name not in ("parent", "name") and is_own(cls, field.name)
     ]
+
+
+def is_own(cls: type, name: str) -> bool:
+    """Says whether a field is the package's, and not one of a class of Flax that it builds on."""
+    owners = [base for base in cls.__mro__ if name in vars(base).get("__annotations__", {})]
+    return all(base.__module__.startswith("vlp_jax.") for base in owners)
 
 
 def settings_fields() -> list[tuple[type, str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vlp_jax.data.foreign import foreign_bytes, shortened
 from vlp_jax.data.local_paths import is_address
@@ -95,11 +95,14 @@ def _decode_bytes(data: bytes, name: str) -> np.ndarray:
 
 def _opened(data: bytes, name: str) -> Image.Image:
     """Returns a picture of which only the header has been read; ValueError if it is too large."""
-    with foreign_bytes(f"{name} is corrupt, cut short or not a picture"):
+    damaged = f"{name} is corrupt, cut short or not a picture"
+    with foreign_bytes(damaged):
         try:
             picture = Image.open(io.BytesIO(data), formats=_FORMATS)
         except Image.DecompressionBombError:  # Pillow looks at the size as well
             picture = None
+        except UnidentifiedImageError:  # whose message is the address of an object
+            raise ValueError(damaged) from None
     if picture is None:
         raise ValueError(f"{name} has many more pixels than the {MAX_PIXELS:,} that are decoded")
     check_size(*picture.size, name)
