@@ -182,11 +182,17 @@ REGISTRIES = [
     ("fusion", FUSIONS),
     ("pooler", POOLERS),
 ]
+# Arguments of parts that are set once for all of them.
+SHARED = {
+    "dtype": "config.training.dtype",
+    "remat": "config.training.remat",
+    "scan_layers": "config.model.scan_layers",
+}
 PARTS = [(part, name) for part, registry in REGISTRIES for name in registry]
 
 
 def arguments(cls):
-    return [f for f in dataclasses.fields(cls) if f.name not in ("parent", "name", "dtype")]
+    return [f for f in dataclasses.fields(cls) if f.name not in ("parent", "name", *SHARED)]
 
 
 @pytest.mark.parametrize(("part", "name"), PARTS)
@@ -216,10 +222,18 @@ def test_a_misspelt_argument_names_the_nearest():
     assert 'config.model.vision_args.ptach_size: no such field. Did you mean "patch_size"?' in text
 
 
-@pytest.mark.parametrize("part", ["vision", "text"])
-def test_parts_have_no_dtype_of_their_own(part):
-    assert mistake(**{f"{part}_args": {"dtype": "bfloat16"}}) == (
-        f"config.model.{part}_args.dtype: set config.training.dtype, for all parts"
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("vision", "dtype", "bfloat16"),
+        ("text", "dtype", "bfloat16"),
+        ("text", "remat", "full"),
+        ("fusion", "scan_layers", "on"),
+    ],
+)
+def test_what_all_parts_share_is_set_once(part, name, value):
+    assert mistake(**{f"{part}_args": {name: value}}) == (
+        f"config.model.{part}_args.{name}: set {SHARED[name]}, for all parts"
     )
 
 
