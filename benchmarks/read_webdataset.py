@@ -16,13 +16,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vlp_jax.config import DataConfig
+from vlp_jax.data.assemble import Feed, make_chain
 from vlp_jax.data.images import decode, resize
-from vlp_jax.data.masking import Masking
+from vlp_jax.data.masking import MaskWords
 from vlp_jax.data.pipeline import Pipeline
-from vlp_jax.data.processor import Processor
 from vlp_jax.data.sources import WebDataset
 from vlp_jax.data.sources.tar_index import build_index
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 
 CAPTION = "a photograph of a brown dog that runs over wet grass towards a red ball"
 SHARD = 100  # samples
@@ -75,9 +77,10 @@ def rates(jobs: dict[str, Callable[[int], object]], count: int, rounds: int) -> 
 
 def batch_rate(source: WebDataset, size: int, batches: int) -> float:
     """Returns images per second of one core's time of whole batches: tokens, masks and pixels."""
-    tokenizer = Tokenizer.bert_uncased()
-    processor = Processor(tokenizer, source.provides, image_size=size, mlm=Masking())
-    pipeline = Pipeline(source, processor, 32)
+    vocabulary = Vocabulary(Tokenizer.bert_uncased())
+    feed = Feed(DataConfig(image_size=size), source.provides, vocabulary, train=True)
+    chain = make_chain(feed, lambda feed: [MaskWords(feed.vocabulary.tokenizer)])
+    pipeline = Pipeline(source, chain, 32)
     pipeline.batch(0)
     start = time.thread_time()
     for step in range(batches):

@@ -3,7 +3,9 @@
 import getpass
 import importlib.metadata
 import os
+import secrets
 import tempfile
+import zlib
 from pathlib import Path
 
 CACHE = Path(tempfile.gettempdir()) / f"vlp_jax_test_cache_{getpass.getuser()}"
@@ -17,7 +19,11 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # other versions m
     QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     os.environ.setdefault("XLA_FLAGS", QUICK)
 
+# Workers inherit it; `TEST_SEED=… bash launch/test.sh` draws the same again.
+SEED = int(os.environ.setdefault("TEST_SEED", str(secrets.randbelow(2**31))))
+
 import jax  # noqa: E402  (reads the variables above when it is first imported)
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
@@ -30,9 +36,26 @@ flags.FLAGS.mark_as_parsed()
 
 # The first example of a property includes a compilation, so a deadline would fail at random.
 settings.register_profile(
-    "vlp_jax", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow]
+    "vlp_jax",
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("vlp_jax")
+
+
+def pytest_report_header() -> str:
+    """Says with what seed random tests draw."""
+    return f"seed: TEST_SEED={SEED}"
+
+
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generators that a test makes without a seed draw from the session's seed and its name."""
+    make, name = np.random.default_rng, zlib.crc32(request.node.nodeid.encode())
+    calls = iter(range(2**31))
+    drawn = lambda seed=None: make((SEED, name, next(calls)) if seed is None else seed)
+    monkeypatch.setattr(np.random, "default_rng", drawn)
 
 
 @pytest.fixture(scope="session")

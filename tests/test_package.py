@@ -50,7 +50,7 @@ def test_importing_stays_light():
 
 def test_training_evaluating_and_using_a_model_need_neither_torch_nor_tensorflow():
     loaded = modules_after(
-        "import vlp_jax.training.loop, vlp_jax.evaluation.evaluate, vlp_jax.report.run\n"
+        "import vlp_jax.training.loop, vlp_jax.tasks, vlp_jax.report.run\n"
         "import vlp_jax.inference, vlp_jax.weights.conversion, vlp_jax.weights.zoo"
     )
     assert "jax" in loaded and not loaded & {"torch", "tensorflow", "transformers"}
@@ -67,7 +67,7 @@ def test_every_shipped_config_loads(path):
     smoke = load_config(f"{path}:smoke")
     assert isinstance(config, ExperimentConfig) and isinstance(smoke, ExperimentConfig)
     assert smoke.training.steps < config.training.steps
-    assert smoke.objectives.keys() == config.objectives.keys()
+    assert smoke.tasks.keys() == config.tasks.keys()
     with pytest.raises(ValueError, match="smok.*smoke"):
         load_config(f"{path}:smok")
 

@@ -35,22 +35,33 @@ def get_config(argument: str = "") -> dict:
             dict(path="weights/bert-base-uncased", kind="bert"),
         ),
         data=_data([*LISTS, *([] if small else ["cc12m"])]),
-        objectives=_objectives(),
+        tasks=_tasks(),
         optimizer=_optimizer(epoch),
         training=_training(epoch),
-        evaluation=recipe.tasks("retrieval", "mlm"),
     )
     return recipe.smoke(config) if argument == "smoke" else config
 
 
-def _objectives() -> dict:
+def _tasks() -> dict:
     """models/model_pretrain.py: the sum of three."""
     return dict(
         # Candidates are the teacher's vectors of a GPU's 64 pairs, and the queue.
-        itc=dict(weight=1.0, alpha=0.4, in_batch="teacher", local_batch=64),
+        itc=dict(
+            weight=1.0,
+            alpha=0.4,
+            in_batch="teacher",
+            local_batch=64,
+            queue_size=65536,  # Pretrain.yaml, queue_size
+        ),
         # Hard negatives are drawn by the similarities that the contrastive loss has.
         itm=dict(weight=1.0, negatives="hard", in_batch="teacher", hardness=1.0),
-        mlm=dict(weight=1.0, alpha=0.4),
+        mlm=dict(
+            weight=1.0,
+            alpha=0.4,
+            probability=0.15,  # Pretrain.yaml, mlm_probability
+            evaluate=dict(mlm=recipe.HELD_OUT),
+        ),
+        retrieval=dict(evaluate=dict(retrieval=recipe.HELD_OUT)),
     )
 
 
@@ -58,7 +69,6 @@ def _training(epoch: int) -> dict:
     return dict(
         steps=EPOCHS * epoch,
         momentum=0.995,  # Pretrain.yaml, momentum
-        queue_size=65536,  # Pretrain.yaml, queue_size
         distillation_warmup=epoch,  # Pretrain.py: alpha rises over epoch 0
         dtype="float32",  # no mixed precision in Pretrain.py
         log_every=50,  # Pretrain.py, print_freq
@@ -80,7 +90,6 @@ def _data(lists: list[str]) -> dict:
         max_words=30,
         add_sep=False,  # models/tokenization_bert.py
         vocabulary="bert-base-uncased",
-        mask_probability=0.15,  # Pretrain.yaml, mlm_probability
         threads=8,
     )
 

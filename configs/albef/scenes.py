@@ -31,10 +31,12 @@ def get_config(argument: str = "") -> dict:
             ),
         ),
         data=dict(add_sep=False),
-        objectives=dict(
-            itc=dict(alpha=0.2, in_batch="online", queue_ramp=True), itm={}, mlm=dict(alpha=0.2)
+        tasks=dict(
+            itc=dict(alpha=0.2, in_batch="online", queue_size=256, queue_ramp=True),
+            itm={},
+            mlm=dict(alpha=0.2),
         ),
         # The published rate of the temperature suits thousands of steps.
         optimizer=dict(groups=(dict(pattern="temperature", learning_rate=0.05, weight_decay=0.0),)),
-        training=dict(momentum=0.99, queue_size=256, distillation_warmup=1000),
+        training=dict(momentum=0.99, distillation_warmup=1000),
     )

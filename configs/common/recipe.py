@@ -35,9 +35,10 @@ def published(preset: str) -> dict[str, Any]:
 HOLDOUT = dict(holdout=0.001)
 
 
-def tasks(*names: str) -> dict[str, Any]:
-    """Returns the fields of `config.evaluation` that measure on what is held out."""
-    return dict(tasks={name: dict(split="validation") for name in names})
+HELD_OUT = dict(split="validation")
+
+# Ranking by the matching head alone, in which every text meets every image.
+RANKED = dict(rank_by="matching", split="validation", limit=128)
 
 
 def check_argument(argument: str, *variants: str) -> None:
@@ -53,17 +54,17 @@ def check_argument(argument: str, *variants: str) -> None:
 def smoke(config: dict[str, Any]) -> dict[str, Any]:
     """Returns the experiment `config` in a small size, on a few emoji scenes.
 
-    What stays is what makes the recipe: parts, conventions, objectives, masking, pairing, task
-    sampling, optimizer groups. What goes is size and what is given from outside: data, weights,
-    vocabulary.
+    What stays is what makes the recipe: parts, conventions, tasks with their masking and pairing,
+    task sampling, optimizer groups. What goes is size and what is given from outside: data,
+    weights, vocabulary.
     """
     return config | dict(
         model=_model(config["model"]),
         data=_data(config["data"], config["model"]["vision"] == "regions"),
-        objectives={name: _objective(args) for name, args in config["objectives"].items()},
+        tasks={name: _task(args) for name, args in config["tasks"].items()},
         optimizer=config["optimizer"] | dict(warmup_steps=1, warmup_stair=1),
         training=_training(config["training"]),
-        evaluation=_evaluation(config.get("evaluation", {})),
+        evaluation=dict(batch_size=_BATCH),
         init_from=(),
     )
 
@@ -97,22 +98,17 @@ def _data(data: dict[str, Any], has_regions: bool) -> dict[str, Any]:
     }
 
 
-def _objective(args: Mapping[str, Any]) -> dict[str, Any]:
-    return {**args, "local_batch": _BATCH // 2} if "local_batch" in args else dict(args)
+def _task(args: Mapping[str, Any]) -> dict[str, Any]:
+    small = {"local_batch": _BATCH // 2, "queue_size": 2 * _BATCH}
+    evaluate = {
+        name: {**settings, "source": "", "split": "test", "limit": 2 * _BATCH}
+        for name, settings in args.get("evaluate", {}).items()
+    }
+    return {name: small.get(name, value) for name, value in args.items()} | {"evaluate": evaluate}
 
 
 def _training(training: dict[str, Any]) -> dict[str, Any]:
     small = {"steps": 4, "log_every": 2, "checkpoint_every": 2}
-    if training.get("queue_size"):
-        small["queue_size"] = 2 * _BATCH
     if training.get("accumulate", 1) > 1:
         small["accumulate"] = 2
     return training | small
-
-
-def _evaluation(evaluation: dict[str, Any]) -> dict[str, Any]:
-    tasks = {
-        name: {**args, "source": "", "split": "test", "limit": 2 * _BATCH}
-        for name, args in evaluation.get("tasks", {}).items()
-    }
-    return evaluation | {"batch_size": _BATCH, "tasks": tasks}

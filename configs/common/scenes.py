@@ -18,7 +18,7 @@ def experiment(
     *,
     name: str,
     model: dict[str, Any],
-    objectives: dict[str, Any],
+    tasks: dict[str, Any],
     data: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     matches: bool = True,
@@ -26,8 +26,9 @@ def experiment(
 ) -> dict[str, Any]:
     """Returns the experiment of one model; "smoke" makes it run in seconds.
 
-    `objectives` are the model's own; answering questions is added to all. `matches` says that the
-    matching head tells a caption from another image's, so that it can be asked to rank.
+    `tasks` are the model's own; answering questions and what is measured is added to all. `matches`
+    says that the matching head tells a caption from another image's, so that it can be asked to
+    rank.
     """
     if argument not in ("", "smoke"):
         raise ValueError(f'unknown argument "{argument}" of this config; known: smoke')
@@ -35,10 +36,10 @@ def experiment(
         name=name,
         model=dict(init_std=0.05) | model,
         data=_data() | (data or {}),
-        objectives=objectives | dict(vqa=dict(form="ce")),
+        tasks=_tasks(tasks, matches),
         optimizer=_optimizer() | (optimizer or {}),
         training=dict(steps=160, log_every=40, checkpoint_every=160) | (training or {}),
-        evaluation=dict(batch_size=64, tasks=_tasks(matches)),
+        evaluation=dict(batch_size=64),
     )
     return _small(values) if argument else values
 
@@ -60,12 +61,9 @@ def _data() -> dict[str, Any]:
         batch_size=32,
         image_size=64,
         text_length=TEXT_LENGTH,
-        question_length=QUESTION_LENGTH,
-        questions=4,
         vocabulary="fit",
         add_sep=True,
         flip=False,  # captions say left and right
-        mask_probability=0.4,  # in a short run more words to guess are worth more than context
         prefetch=8,
     )
 
@@ -85,13 +83,26 @@ def _optimizer() -> dict[str, Any]:
     )
 
 
-def _tasks(matches: bool) -> dict[str, Any]:
-    """Returns what is measured at the end, on splits that training does not see."""
-    every = dict(
-        scene_vqa=dict(kind="vqa", split="test", limit=1024), mlm=dict(split="test", limit=512)
+def _tasks(own: dict[str, Any], matches: bool) -> dict[str, Any]:
+    """Returns the model's own tasks and questions, with what is measured on unseen splits."""
+    words = dict(
+        probability=0.4,  # in a short run more words to guess are worth more than context
+        evaluate=dict(mlm=dict(split="test", limit=512)),
     )
-    pairs = dict(matching=dict(split="test", limit=64), near_miss=dict(split="test", limit=512))
-    return every | (pairs if matches else {})
+    answers = dict(
+        form="ce",
+        question_length=QUESTION_LENGTH,
+        questions=4,
+        evaluate=dict(scene_vqa=dict(split="test", limit=1024)),
+    )
+    every = own | dict(mlm=own["mlm"] | words, vqa=answers)
+    if not matches:
+        return every
+    ranked = dict(matching=dict(rank_by="matching", split="test", limit=64))
+    return every | dict(
+        retrieval=dict(captions=1, evaluate=ranked),
+        near_miss=dict(evaluate=dict(near_miss=dict(split="test", limit=512))),
+    )
 
 
 def _small(values: dict[str, Any]) -> dict[str, Any]:
@@ -99,10 +110,11 @@ def _small(values: dict[str, Any]) -> dict[str, Any]:
     source_args = dict(emoji_scenes=dict(concepts=12, size=256))
     values["data"] |= dict(batch_size=8, source_args=source_args)
     values["training"] |= dict(steps=4, log_every=2, checkpoint_every=2)
-    if "queue_size" in values["training"]:
-        values["training"]["queue_size"] = 16
+    for task in values["tasks"].values():
+        if "queue_size" in task:
+            task["queue_size"] = 16
+        for evaluation in task.get("evaluate", {}).values():
+            evaluation["limit"] = 16
     values["optimizer"] |= dict(warmup_steps=1)
     values["evaluation"]["batch_size"] = 8
-    for task in values["evaluation"]["tasks"].values():
-        task["limit"] = 16
     return values

@@ -25,28 +25,36 @@ def get_config(argument: str = "") -> dict:
         model=recipe.published("lxmert"),
         init_from=(),  # --fromScratch
         data=_data(),
-        objectives=_objectives(),
+        tasks=_tasks(),
         optimizer=_optimizer(),
         training=dict(steps=STEPS, dtype="float32", log_every=100, checkpoint_every=5000),
-        evaluation=dict(
-            tasks=dict(
-                matching=dict(source="captions", split="validation"),
-                mlm=dict(source="captions", split="validation"),
-                vqa=dict(source="questions", split="validation"),
-            )
-        ),
     )
     return recipe.smoke(config) if argument == "smoke" else config
 
 
-def _objectives() -> dict:
+def _tasks() -> dict:
     """src/lxrt/modeling.py: the sum of six losses, three of them of regions."""
+    captions = recipe.HELD_OUT | dict(source="captions")
+    questions = recipe.HELD_OUT | dict(source="questions")
     return dict(
-        mlm=dict(weight=1.0),
-        pair=dict(weight=1.0, text="masked"),
+        mlm=dict(
+            weight=1.0,
+            probability=0.15,  # --wordMaskRate
+            evaluate=dict(mlm=captions),
+        ),
+        # lxmert_data.py: another sentence with probability 0.5
+        pair=dict(weight=1.0, text="masked", exchange="caption", predict_wrong_pairs=True),
         # --visualLosses obj,attr,feat: objects and attributes of every region, by confidence
-        region_labels=dict(weight=1.0, head="regions", text="masked", masked_only=False),
-        vqa=dict(weight=1.0, form="ce"),
+        region_labels=dict(
+            weight=1.0,
+            head="regions",
+            text="masked",
+            masked_only=False,
+            masking="lxmert",  # random_feat: 80 % zeros, 10 % another image's, 10 % kept
+            probability=0.15,  # --objMaskRate
+        ),
+        vqa=dict(weight=1.0, form="ce", question_length=20, evaluate=dict(vqa=questions)),
+        retrieval=dict(evaluate=dict(matching=recipe.RANKED | dict(source="captions"))),
     )
 
 
@@ -73,7 +81,7 @@ def _data() -> dict:
     The entries of questions have the question as their caption, too. The original draws from all
     sentences alike; here a batch comes from one of the two, evenly. `weights` in the proportion of
     the lists' lengths draw like the original. The answers' loss is in the batches of questions
-    alone; `objectives.vqa.weight` can make up for it (docs/recipes.md).
+    alone; `tasks.vqa.weight` can make up for it (docs/recipes.md).
     """
     names = ("captions", "questions")
     return dict(
@@ -90,15 +98,9 @@ def _data() -> dict:
         },
         batch_size=BATCH,
         text_length=20,  # lxmert_pretrain.py, max_seq_length
-        question_length=20,
         regions=36,
         text_style="plain",
         add_sep=True,
         vocabulary="bert-base-uncased",
-        mask_probability=0.15,  # --wordMaskRate
-        region_masking="lxmert",  # random_feat: 80 % zeros, 10 % another image's, 10 % kept
-        region_mask_probability=0.15,  # --objMaskRate
-        pairing="caption",  # lxmert_data.py: another sentence with probability 0.5
-        predict_wrong_pairs=True,
         threads=8,
     )

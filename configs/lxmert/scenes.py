@@ -27,6 +27,6 @@ def get_config(argument: str = "") -> dict:
             pooler="mean",
             heads=dict(mlm={}, itm={}, region_labels={}, vqa={}),
         ),
-        data=dict(pairing="caption", region_masking="lxmert") | scenes.REGIONS,
-        objectives=dict(mlm={}, pair={}, region_labels={}),
+        data=dict(scenes.REGIONS),
+        tasks=dict(mlm={}, pair={}, region_labels={}),
     )

@@ -23,9 +23,8 @@ def get_config(argument: str = "") -> dict:
         name=f"oscar{variant}",
         model=recipe.published(f"oscar{variant}"),
         init_from=(dict(path="weights/bert-base-uncased", kind="bert"),),  # --model_name_or_path
-        data=_data("oscarplus" if variant else "oscar") | dict(batch_size=BATCH[variant]),
-        # oscar/modeling/modeling_bert.py: the sum of two
-        objectives=dict(mlm=dict(weight=1.0), contrastive_tags=dict(weight=1.0, text="masked")),
+        data=_data() | dict(batch_size=BATCH[variant]),
+        tasks=_tasks("oscarplus" if variant else "oscar"),
         optimizer=_optimizer(),
         training=dict(
             steps=STEPS[variant],
@@ -33,17 +32,32 @@ def get_config(argument: str = "") -> dict:
             log_every=100,  # --log_period
             checkpoint_every=10_000,  # --ckpt_period
         ),
-        evaluation=recipe.tasks("mlm"),
     )
     return recipe.smoke(config) if argument == "smoke" else config
 
 
-def _data(pairing: str) -> dict:
-    """Half of the triples get something of another image.
+def _tasks(exchange: str) -> dict:
+    """oscar/modeling/modeling_bert.py: the sum of two.
 
-    In Oscar it is the tags; in Oscar+ it is, each as often, the tags or the caption
-    (--textb_sample_mode 1, --texta_false_prob 0.25).
+    Half of the triples get something of another image. In Oscar it is the tags; in Oscar+ it is,
+    each as often, the tags or the caption (--textb_sample_mode 1, --texta_false_prob 0.25).
     """
+    return dict(
+        mlm=dict(
+            weight=1.0,
+            probability=0.15,  # oscar_tsv.py, random_word: of words and tags
+            evaluate=dict(mlm=recipe.HELD_OUT),
+        ),
+        contrastive_tags=dict(
+            weight=1.0,
+            text="masked",
+            exchange=exchange,
+            predict_wrong_pairs=True,  # --mask_loss_for_unmatched 1
+        ),
+    )
+
+
+def _data() -> dict:
     features = dict(
         path="data/oscar_corpus.json",
         store="oscar_tsv",
@@ -59,9 +73,6 @@ def _data(pairing: str) -> dict:
         text_style="plain",
         add_sep=True,
         vocabulary="bert-base-uncased",  # --do_lower_case
-        mask_probability=0.15,  # oscar_tsv.py, random_word: of words and tags
-        pairing=pairing,
-        predict_wrong_pairs=True,  # --mask_loss_for_unmatched 1
         threads=8,
     )
 

@@ -20,8 +20,8 @@ def get_config(argument: str = "") -> dict:
             pooler="mean",
             heads=dict(mlm={}, itm=dict(match_index=0), vqa=dict(form="linear")),
         ),
-        data=dict(tags=True, pairing="oscar", text_length=36) | scenes.REGIONS,
-        objectives=dict(mlm={}, contrastive_tags={}),
+        data=dict(tags=True, text_length=36) | scenes.REGIONS,
+        tasks=dict(mlm={}, contrastive_tags={}),
         # The head tells whether the tags are of this image, not whether the caption is.
         matches=False,
     )

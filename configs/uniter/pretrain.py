@@ -27,7 +27,7 @@ RECIPES = {
 # mix_ratio: itm, mlm, mrfr, mrckl = 6, 8, 4, 4 for COCO and SBU, 9, 12, 6, 6 for VG and CC, so all
 # data sets have the same shares of tasks; in-domain 2, 2, 1, 1.
 WEIGHTS = {"coco": 22.0, "sbu": 22.0, "vg": 33.0, "cc": 33.0}
-TASKS = ("itm+alignment", "mlm", "region_feature", "region_class")
+GROUPS = ("itm+alignment", "mlm", "region_feature", "region_class")
 MIX = {"": (3.0, 4.0, 2.0, 2.0), "indomain": (2.0, 2.0, 1.0, 1.0)}
 
 
@@ -44,18 +44,17 @@ def get_config(argument: str = "") -> dict:
         # `checkpoint`: uniter-base-init.pt, which is BERT
         init_from=(dict(path=bert, kind="bert"),),
         data=_data(variant == "indomain", bert) | dict(batch_size=pairs - pairs % (8 * accumulate)),
-        objectives=_objectives(),
+        tasks=_tasks(),
         optimizer=_optimizer(accumulate),
         training=dict(
             steps=steps,
             schedule="sampled",  # data/loader.py, MetaLoader: one task a step, on all GPUs the same
-            mix=dict(zip(TASKS, MIX["indomain" if variant == "indomain" else ""])),
+            mix=dict(zip(GROUPS, MIX["indomain" if variant == "indomain" else ""])),
             accumulate=accumulate,
             dtype="bfloat16",  # fp16
             log_every=100,
             checkpoint_every=5000,  # valid_steps
         ),
-        evaluation=recipe.tasks("matching", "mlm"),
     )
     return recipe.smoke(config) if argument == "smoke" else config
 
@@ -72,10 +71,6 @@ def _data(indomain: bool, vocabulary: str) -> dict:
         regions=REGIONS,  # the stored features were chosen by conf_th 0.2, min_bb 10, max_bb 100
         text_style="plain",  # prepro.py: as it is, cased
         add_sep=True,
-        mask_probability=0.15,  # data/mlm.py
-        mask_at_least_one=True,
-        region_masking="uniter",  # data/mrm.py: zeros, at least one
-        region_mask_probability=0.15,  # mrm_prob
         threads=8,
     )
 
@@ -89,14 +84,21 @@ def _source(name: str) -> dict:
     )
 
 
-def _objectives() -> dict:
+def _tasks() -> dict:
+    hidden = dict(masking="uniter", probability=0.15)  # data/mrm.py, mrm_prob: zeros, at least one
     return dict(
         # data/itm.py: the image is replaced with probability itm_neg_prob = 0.5
         itm=dict(weight=1.0, negatives="swapped"),
         alignment=dict(weight=0.1),  # itm_ot_lambda; model/ot.py: beta 0.5, 50 iterations
-        mlm=dict(weight=1.0),
-        region_feature=dict(weight=1.0, form="l2", text="clean"),  # mrfr, mean over 2048 numbers
-        region_class=dict(weight=1.0, form="kl_mean", text="clean"),  # mrckl, mean over 1601
+        mlm=dict(
+            weight=1.0,
+            probability=0.15,  # data/mlm.py
+            at_least_one=True,
+            evaluate=dict(mlm=recipe.HELD_OUT),
+        ),
+        region_feature=dict(weight=1.0, form="l2", text="clean", **hidden),  # mrfr, mean over 2048
+        region_class=dict(weight=1.0, form="kl_mean", text="clean", **hidden),  # mrckl, over 1601
+        retrieval=dict(evaluate=dict(matching=recipe.RANKED)),
     )
 
 

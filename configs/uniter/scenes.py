@@ -32,11 +32,11 @@ def get_config(argument: str = "") -> dict:
                 vqa={},
             ),
         ),
-        data=dict(mask_at_least_one=True, region_masking="uniter") | scenes.REGIONS,
-        objectives=dict(
+        data=dict(scenes.REGIONS),
+        tasks=dict(
             itm=dict(negatives="swapped"),
             alignment=dict(weight=0.1),
-            mlm={},
+            mlm=dict(at_least_one=True),
             region_feature={},
             region_class=dict(form="kl_mean"),
         ),

@@ -23,5 +23,5 @@ def get_config(argument: str = "") -> dict:
             heads=dict(mlm={}, itm={}, vqa={}),
         ),
         data=dict(scenes.REGIONS),
-        objectives=dict(mlm={}, itm=dict(negatives="swapped")),
+        tasks=dict(mlm={}, itm=dict(negatives="swapped")),
     )

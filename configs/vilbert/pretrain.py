@@ -23,11 +23,10 @@ def get_config(argument: str = "") -> dict:
         # --from_pretrained; its layers 6-11 are the text layers of the fusion
         init_from=(dict(path="weights/bert-base-uncased", kind="bert"),),
         data=_data(),
-        objectives=_objectives(),
+        tasks=_tasks(),
         optimizer=_optimizer(),
         # --fp16 is off
         training=dict(steps=STEPS, dtype="float32", log_every=100, checkpoint_every=5000),
-        evaluation=recipe.tasks("matching", "mlm"),
     )
     return recipe.smoke(config) if argument == "smoke" else config
 
@@ -48,23 +47,31 @@ def _data() -> dict:
         text_style="plain",
         add_sep=True,
         vocabulary="bert-base-uncased",
-        mask_probability=0.15,  # concept_cap_dataset.py, random_word
-        region_masking="vilbert",  # random_region: 90 % zeros, 10 % kept; overlap 0.4
-        region_mask_probability=0.15,
-        pairing="caption",  # random_cap: another caption with probability 0.5
-        # --objective 1, as the README runs it: wrong pairs count for the alignment alone
-        predict_wrong_pairs=False,
         threads=8,
     )
 
 
-def _objectives() -> dict:
+def _tasks() -> dict:
     """train_concap.py: the sum of three, from one pass over masked words and regions."""
     return dict(
-        mlm=dict(weight=1.0),
+        mlm=dict(
+            weight=1.0,
+            probability=0.15,  # concept_cap_dataset.py, random_word
+            evaluate=dict(mlm=recipe.HELD_OUT),
+        ),
         # --img_weight 1, --visual_target 0: KL to the detector's classes, summed over classes
-        region_class=dict(weight=1.0, form="kl_sum", text="masked", head="regions"),
-        pair=dict(weight=1.0, text="masked"),
+        region_class=dict(
+            weight=1.0,
+            form="kl_sum",
+            text="masked",
+            head="regions",
+            masking="vilbert",  # random_region: 90 % zeros, 10 % kept; overlap 0.4
+            probability=0.15,
+        ),
+        # random_cap: another caption with probability 0.5. --objective 1, as the README runs it:
+        # wrong pairs count for the alignment alone
+        pair=dict(weight=1.0, text="masked", exchange="caption", predict_wrong_pairs=False),
+        retrieval=dict(evaluate=dict(matching=recipe.RANKED)),
     )
 
 

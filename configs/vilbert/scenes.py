@@ -30,15 +30,11 @@ def get_config(argument: str = "") -> dict:
             pooler_args=dict(width=scenes.WIDTH, dropout=0.0, pool="mean"),
             heads=dict(mlm={}, itm=dict(match_index=0), regions=dict(kind="region_labels"), vqa={}),
         ),
-        data=dict(
-            pairing="caption",
+        data=dict(global_region=True, **scenes.REGIONS),
+        tasks=dict(
+            mlm={},
             # As the README of vilbert-multi-task trains it: --objective 1.
-            predict_wrong_pairs=False,
-            global_region=True,
-            region_masking="vilbert",
-            **scenes.REGIONS,
-        ),
-        objectives=dict(
-            mlm={}, pair={}, region_class=dict(form="kl_sum", text="masked", head="regions")
+            pair=dict(predict_wrong_pairs=False),
+            region_class=dict(masking="vilbert", form="kl_sum", text="masked", head="regions"),
         ),
     )

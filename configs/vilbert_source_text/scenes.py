@@ -27,5 +27,5 @@ def get_config(argument: str = "") -> dict:
             pooler="mean",
             heads=dict(mlm={}, itm={}, vqa={}),
         ),
-        objectives=dict(mlm={}, itm=dict(negatives="swapped")),
+        tasks=dict(mlm={}, itm=dict(negatives="swapped")),
     )

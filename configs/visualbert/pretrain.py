@@ -23,11 +23,9 @@ def get_config(argument: str = "") -> dict:
         model=recipe.published("visualbert"),
         init_from=_weights(),
         data=_data(),
-        # pytorch_pretrained_bert/modeling.py: the sum of two, no_next_sentence is off
-        objectives=dict(mlm=dict(weight=1.0), sentence_image=dict(weight=1.0, text="masked")),
+        tasks=_tasks(),
         optimizer=_optimizer(),
         training=dict(steps=STEPS, dtype="float32", log_every=100, checkpoint_every=5000),
-        evaluation=recipe.tasks("mlm"),
     )
     return recipe.smoke(config) if argument == "smoke" else config
 
@@ -39,6 +37,23 @@ def _weights() -> tuple[dict, ...]:
         rename=(("^text/(type|position)/", r"vision/\1/"),),
     )
     return dict(path=BERT, kind="bert"), dict(path=BERT, kind="bert", **tables)
+
+
+def _tasks() -> dict:
+    """pytorch_pretrained_bert/modeling.py: the sum of two, no_next_sentence is off."""
+    return dict(
+        mlm=dict(
+            weight=1.0,
+            probability=0.15,  # masked_lm_prob
+            evaluate=dict(mlm=recipe.HELD_OUT),
+        ),
+        sentence_image=dict(
+            weight=1.0,
+            text="masked",
+            exchange="second_caption",  # two_sentence, false_caption_ratio 0.5
+            predict_wrong_pairs=True,
+        ),
+    )
 
 
 def _data() -> dict:
@@ -58,10 +73,6 @@ def _data() -> dict:
         text_style="plain",
         add_sep=True,
         vocabulary="bert-base-uncased",
-        mask_probability=0.15,  # masked_lm_prob
-        region_masking="none",
-        pairing="second_caption",  # two_sentence, false_caption_ratio 0.5
-        predict_wrong_pairs=True,
         threads=8,
     )
 

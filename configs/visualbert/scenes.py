@@ -21,8 +21,8 @@ def get_config(argument: str = "") -> dict:
             pooler="mean",
             heads=dict(mlm={}, itm={}, vqa=dict(form="linear")),
         ),
-        data=dict(pairing="second_caption", text_length=length) | scenes.REGIONS,
-        objectives=dict(mlm={}, sentence_image={}),
+        data=dict(text_length=length) | scenes.REGIONS,
+        tasks=dict(mlm={}, sentence_image={}),
         # The head tells whether two captions are of one image, not whether one is of this image.
         matches=False,
     )

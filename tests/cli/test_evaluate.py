@@ -26,7 +26,11 @@ def test_the_summary_has_every_figure_with_its_twins(evaluated):
             for suffix in ("", "_itm"):
                 name = f"{direction}_r{k}{suffix}"
                 assert 0 <= summary[name] <= 1
-                assert summary[f"{name}_chance"] == pytest.approx(k / 16)
+                chance = summary[f"{name}_chance"]
+                if direction == "t2i" or k == 1:
+                    assert chance == pytest.approx(k / 16)
+                else:  # an image has several captions, and one among the first is enough
+                    assert 1 / 16 < chance < k / 16
     for stem in ("near_miss", "vqa", "mlm"):
         figures = [summary[f"{stem}_{kind}"] for kind in ("accuracy", "chance", "blind")]
         assert all(0 <= figure <= 1 for figure in figures)

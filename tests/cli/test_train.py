@@ -62,7 +62,18 @@ MISTAKES = {
         "config.data.batch_size = 8 is not divisible by config.training.accumulate = 3",
     ),
     "part": ("--config.model.vision=vti", 'unknown vision encoder "vti". Did you mean "vit"?'),
-    "head": ("--config.model.heads={}", 'objective vqa needs the head "vqa"'),
+    "head": (
+        "--config.model.heads.vqa.kind=vqaa",
+        'config.model.heads.vqa: unknown head "vqaa". Did you mean "vqa"?',
+    ),
+    "task": (
+        "--config.tasks.vqaa={}",
+        'config.tasks.vqaa: unknown task "vqaa". Did you mean "vqa"?',
+    ),
+    "moved": (
+        "--config.data.question_length=9",
+        "config.data.question_length has moved: set config.tasks.vqa.question_length",
+    ),
     "batch": (
         "--config.data.batch_size=128",
         "the data set has 64 records, fewer than one batch of 128",
@@ -104,12 +115,12 @@ def test_your_own_pictures_with_some_unusable_are_counted_in_the_summary(tmp_pat
     broken = dict(_3={"caption": [" ", ""]}, _5={"image": "gone.png"}, _7={"image": "bad.png"})
     path = write_pairs(tmp_path, **broken)
     (tmp_path / "bad.png").write_bytes(b"GIF89a and no more")
-    objectives = "--config.objectives={'itc': {}, 'vqa': {}}"
+    added = "--config.tasks.vqa={'evaluate': {'vqa': {}}}"
     workdir = tmp_path / "run"
-    arguments = on_pairs(path, workdir, objectives, "--config.training.log_every=3", "--report")
+    arguments = on_pairs(path, workdir, added, "--config.training.log_every=3", "--report")
     assert main(arguments) == 0, capsys.readouterr().err
-    assert "objective vqa is off: no source of config.data.source = json gives" in caplog.text
-    assert "evaluation task vqa is left out: the model has no head vqa" in caplog.text
+    assert "task vqa is off: no source of config.data.source = json gives" in caplog.text
+    assert "evaluation near_miss is left out: the model has no head itm" in caplog.text
     assert json.loads((workdir / "timing.json").read_text())["skipped_training_records"] == 3
     summary = json.loads((workdir / "summary.json").read_text())
     assert summary["skipped_training_records"] == 3 and summary["skipped_records"] == 0
@@ -122,7 +133,7 @@ BAD_DATA = {
     "missing": (lambda path: path.unlink(), "pairs.json does not exist"),
     "cut short": (
         lambda path: path.write_text(path.read_text()[:-9]),
-        "pairs.json is not valid JSON",
+        "pairs.json: not valid JSON",
     ),
     "key twice": (
         lambda path: path.write_text('[{"image": "1.png", "caption": "a", "caption": "b"}]'),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vlp_jax.config import load_config, write_config
 from vlp_jax.config.files import parse_options, parse_override, set_path
 from vlp_jax.model import build_model
-from vlp_jax.training.experiment import build_objectives
+from vlp_jax.tasks import build_tasks
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").rglob("*.py"))
@@ -25,6 +25,7 @@ def get_config(argument=""):
     config.data = dict(batch_size=8, source="emoji", weights=dict(emoji=2.0))
     config.optimizer = dict(groups=(ml_collections.ConfigDict(dict(pattern="text")),))
     config.training = dict(momentum=0.9)
+    config.tasks = dict(vqa=dict(form="ce"), itc=dict())
     return config
 """
 
@@ -80,12 +81,10 @@ def test_the_argument_reaches_the_file(small):
         ("model.text_args.layers=2", "model.text_args.layers", 2),
         ("model.heads={'mlm': {}}", "model.heads", {"mlm": {}}),
         ("model.heads.vqa.form=linear", "model.heads.vqa", {"form": "linear"}),
-        (
-            "objectives.itc.temperature_range=0.1,0.2",
-            "objectives.itc.temperature_range",
-            (0.1, 0.2),
-        ),
-        ("evaluation.tasks.mlm.limit=None", "evaluation.tasks.mlm", {"limit": None}),
+        ("tasks.itc.temperature_range=0.1,0.2", "tasks.itc.temperature_range", (0.1, 0.2)),
+        ("tasks.mlm.evaluate.mlm.limit=None", "tasks.mlm.evaluate.mlm", {"limit": None}),
+        ("tasks.vqa=None", "tasks.vqa", None),
+        ("tasks.vqa=none", "tasks.vqa", None),
         ("mesh.tensor=2", "mesh.tensor", 2),
     ],
 )
@@ -158,6 +157,20 @@ def test_a_group_is_not_overridden_by_a_value(small):
     )
 
 
+def test_only_tasks_are_switched_off(small):
+    for first, then in (("=none", ".form=bce"), (".form=bce", "=3")):
+        text = mistake(small, f"--config.tasks.vqa{first}", f"--config.tasks.vqa{then}")
+        assert text.startswith("config.tasks.vqa")
+    assert "config.tasks.vqa.form = None" in mistake_of_tasks(small, "--config.tasks.vqa.form=None")
+    assert "config.tasks = None: this is a group" in mistake(small, "--config.tasks=None")
+
+
+def mistake_of_tasks(spec: str, *overrides: str) -> str:
+    with pytest.raises(ValueError) as error:
+        build_tasks(load_config(spec, overrides))
+    return str(error.value)
+
+
 def test_a_path_through_a_value(small):
     assert mistake(small, "--config.data.batch_size.x=3") == (
         "config.data.batch_size.x: config.data.batch_size is a value (8), not a group of fields"
@@ -219,7 +232,7 @@ OVERRIDES = st.lists(
             "--config.data.source_args={'emoji': {'size': 3, 'x': (1, (2, None))}}",
             "--config.model.vision_args.pixel_mean=(0.1, 0.2, 0.3)",
             "--config.model.heads.vqa.form=linear",
-            "--config.evaluation.tasks.mlm.limit=None",
+            "--config.tasks.mlm.evaluate.mlm.limit=None",
             "--config.data.augment=none",
         ]
     ),
@@ -243,7 +256,7 @@ def test_written_and_read_is_the_same_experiment(tmp_path_factory, overrides):
 def test_every_shipped_config_is_valid(tmp_path, path, argument):
     config = load_config(f"{ROOT / path}{argument}")
     build_model(config.model, config.training.dtype)
-    build_objectives(config.objectives)
+    build_tasks(config)
     write_config(config, tmp_path / "config.json")
     assert load_config(str(tmp_path / "config.json")) == config
 

@@ -16,9 +16,8 @@ import pytest
 
 import vlp_jax
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.evaluation.context import TASKS
-from vlp_jax.objectives import OBJECTIVES
 from vlp_jax.parallel import make_mesh
+from vlp_jax.tasks import TASKS, Evaluation, Task
 from vlp_jax.training.optimizer import ParameterGroup
 
 PACKAGE = Path(vlp_jax.__file__).parent
@@ -27,8 +26,12 @@ ROOMS = ("layers", "encoders", "fusion", "heads", "model")
 # Fields that others read from outside of the class, by the name of what they read it from.
 READ_FROM_OUTSIDE = {
     ("MatchingHead", "match_index"): "head",
-    ("ContrastiveObjective", "temperature_range"): "o",
-} | {(cls.__name__, "weight"): "objectives" for cls in OBJECTIVES.values()}
+    ("Task", "weight"): "tasks",
+    ("Task", "evaluate"): "task",
+    ("Evaluation", "limit"): "evaluation",
+    ("Evaluation", "source"): "evaluation",
+    ("Evaluation", "split"): "evaluation",
+}
 
 
 def reads(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -87,12 +90,18 @@ def linen_fields() -> list[tuple[type, str]]:
         (cls, field.name)
         for cls in sorted(set(own_classes(nn.Module)), key=lambda c: c.__qualname__)
         for field in dataclasses.fields(cls)
-        if field.name not in ("parent", "name")
+        if field.name not in ("parent", "name") and is_own(cls, field.name)
     ]
 
 
+def is_own(cls: type, name: str) -> bool:
+    """Says whether a field is the package's, and not one of a class of Flax that it builds on."""
+    owners = [base for base in cls.__mro__ if name in vars(base).get("__annotations__", {})]
+    return all(base.__module__.startswith("vlp_jax.") for base in owners)
+
+
 def settings_fields() -> list[tuple[type, str]]:
-    classes = [*OBJECTIVES.values(), *TASKS.values()]
+    classes = [Task, *TASKS.values(), Evaluation, *own_classes(Evaluation)]
     return [(cls, field.name) for cls in classes for field in dataclasses.fields(cls)]
 
 

@@ -1,4 +1,6 @@
-"""Tests of the published recipes: cut down, their data feed their objectives and a step traces."""
+"""Tests of the published recipes: cut down, their data feed their tasks and a step traces."""
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -15,10 +17,13 @@ from tests.weights.weight_files import (
     bert_file,
 )
 from vlp_jax.config import ExperimentConfig, build, load_config
-from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import build_model
-from vlp_jax.parallel import use_mesh
+from vlp_jax.model.model import abstract_params
+from vlp_jax.parallel import unbox, use_mesh
+from vlp_jax.tasks import build_tasks
+from vlp_jax.training.checkpoint import read_run
 from vlp_jax.training.experiment import assemble
 from vlp_jax.weights.initial import read_initial_weights
 from vlp_jax.weights.safetensors_file import write_directory
@@ -34,33 +39,37 @@ def spec(model: str, argument: str = "") -> str:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_smoke_run_trains_all_objectives_of_the_recipe(model, caplog):
+def test_the_smoke_run_trains_all_tasks_of_the_recipe(model, caplog):
     published, small = load_config(spec(model)), load_config(spec(model, "smoke"))
-    assert small.objectives.keys() == published.objectives.keys()
-    same = ("pairing", "region_masking", "global_region", "tags", "predict_wrong_pairs", "augment")
-    for name in (*same, "text_style", "add_sep", "mask_at_least_one", "text_length"):
+    assert small.tasks.keys() == published.tasks.keys()
+    cut = ("evaluate", "local_batch", "queue_size")
+    for name, task in build_tasks(small).items():
+        theirs = build_tasks(published)[name]
+        for field in dataclasses.fields(task):
+            if field.name not in cut:
+                assert getattr(task, field.name) == getattr(theirs, field.name), (name, field.name)
+    for name in ("global_region", "tags", "augment", "text_style", "add_sep", "text_length"):
         assert getattr(small.data, name) == getattr(published.data, name), name
     assert small.optimizer.groups == published.optimizer.groups
     assert small.training.schedule == published.training.schedule
 
     experiment = assemble(small)
     assert " is off" not in caplog.text and "does not use it" not in caplog.text
-    metrics = experiment.metric_names()
     with use_mesh(experiment.mesh):
-        state = experiment.abstract_state(metrics)
+        state = experiment.states.abstract
         shardings = jax.tree.map(lambda x: x.sharding, state)
         steps = experiment.jitted_steps(shardings)
         batch = experiment.mixture["emoji_scenes"].batch(0)
         for step in steps.values():
             after, values = jax.eval_shape(step, state, batch)
             assert jax.tree.structure(after) == jax.tree.structure(state)
-    trained = {name for task in steps for name in task}
-    assert trained == set(published.objectives)
+    trained = {name for group in steps for name in group}
+    assert trained == {name for name, task in build_tasks(published).items() if task.trains}
 
 
-def test_uniter_trains_one_task_a_step():
+def test_uniter_trains_one_group_a_step():
     experiment = assemble(load_config(spec("uniter", "smoke")))
-    assert set(experiment.schedule.every_task) == {
+    assert set(experiment.schedule.every_group) == {
         ("itm", "alignment"), ("mlm",), ("region_feature",), ("region_class",)
     }  # fmt: skip
 
@@ -102,7 +111,9 @@ def test_visualberts_region_tables_start_as_those_of_the_text(tmp_path):
     )
     config = build(ExperimentConfig, values, "config")
     vocabulary = Vocabulary(Tokenizer.from_vocab([*SPECIAL_TOKENS, *"abcdef"]), ())
-    given = read_initial_weights(config, build_model(config.model), vocabulary)
+    built = build_model(config.model)
+    params = unbox(abstract_params(built))
+    given = read_initial_weights(config, built, params, vocabulary, read_run)
     filled = {path: value for filling in given.fillings for path, value in filling.arrays()}
     for ours, published in {"position": "position", "type": "token_type"}.items():
         table = file[f"bert.embeddings.{published}_embeddings.weight"]

@@ -3,10 +3,12 @@
 import cv2
 import numpy as np
 
+from vlp_jax.data.sources.base import Source
+
 WORDS = ("red", "blue", "apple", "dog", "left", "right", "of", "a", "the", "face")
 
 
-class FakeSource:
+class FakeSource(Source):
     """Records with a picture, two captions, a question and two boxes; some of them broken."""
 
     provides = frozenset({"image", "caption", "question", "regions"})

@@ -1,70 +1,62 @@
-"""Tests of the parts that a data config describes: vocabulary, region names and processors."""
+"""Tests of the parts that a data config describes: sources, transforms and their mixture."""
 
 import pytest
 
+from tests.data.chains import chain
 from tests.data.sources.tars import write_shards
 from vlp_jax.config import DataConfig
-from vlp_jax.data.assemble import (
-    Vocabulary,
-    make_mixture,
-    make_processor,
-    make_vocabulary,
-    open_source,
-)
-from vlp_jax.data.pairing import PAIRINGS
-from vlp_jax.data.region_masking import RegionMasking
-from vlp_jax.data.sources import SOURCES
+from vlp_jax.data.assemble import Feed, make_chain, make_mixture, open_source, open_sources
+from vlp_jax.data.caption_fields import CaptionFields
+from vlp_jax.data.picture_fields import PictureFields
+from vlp_jax.data.region_fields import RegionFields, RegionReader
+from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
 
 SCENES = dict(emoji_scenes=dict(size=64, concepts=12))
 WORDS = Tokenizer.fit(["a dog"])
+NOTHING = lambda feed: ()
 
 
-def test_a_vocabulary_survives_json_and_reads_those_without_region_names():
-    whole = Vocabulary(WORDS, ("no", "yes"), ("cat", "dog"), ("animal",))
-    values = whole.to_json()
-    again = Vocabulary.from_json(values)
-    assert (again.answers, again.region_classes) == (("no", "yes"), ("cat", "dog"))
-    assert again.region_attributes == ("animal",)
-    del values["region_classes"], values["region_attributes"]
-    assert Vocabulary.from_json(values).region_classes == ()
-
-
-def test_region_names_come_from_the_sources_that_have_them():
-    config = DataConfig(source="emoji_scenes::easy_vqa", source_args=SCENES, vocabulary="fit")
-    vocabulary = make_vocabulary(config)
-    assert len(vocabulary.region_classes) == 120 and len(vocabulary.region_attributes) == 6
-
-
-def test_sources_that_name_other_classes_do_not_go_together(monkeypatch):
-    class Others:
-        provides = frozenset({"image"})
-
-        def __init__(self, **options):
-            pass
-
-        def region_classes(self):
-            return ("cat",)
-
-    monkeypatch.setitem(SOURCES, "others", Others)
-    with pytest.raises(
-        ValueError, match=r"differ in their region_classes \(emoji_scenes 120, others 1\)"
-    ):
-        make_vocabulary(DataConfig(source="emoji_scenes::others", source_args=SCENES))
-
-
-def test_the_config_reaches_the_processor():
+def test_the_config_reaches_the_transforms():
     config = DataConfig(
-        source_args=SCENES, pairing="caption", region_pixels=4, global_region=True,
-        region_masking="vilbert", region_mask_probability=0.3, predict_wrong_pairs=False,
+        image_size=32, augment="crop_flip", flip=False, regions=5, region_pixels=4,
+        global_region=True, text_length=9, text_style="plain", max_words=7, add_sep=True, tags=True,
     )  # fmt: skip
-    source = open_source(config, "emoji_scenes", "train")
-    made = make_processor(config, source, Vocabulary(WORDS, source.answers()), train=True)
-    assert made.region_masking == RegionMasking(0.3, (0.9, 0.0, 0.1), overlap=0.4)
-    assert (made.pairing, made.region_pixels) == (PAIRINGS["caption"], 4)
-    assert made.global_region and not made.predict_wrong_pairs
-    plain = make_processor(DataConfig(), source, Vocabulary(WORDS, source.answers()), train=True)
-    assert plain.region_masking is None and plain.pairing == PAIRINGS["none"]
+    provides = frozenset({"image", "regions", "caption"})
+    for train in (True, False):
+        made = make_chain(Feed(config, provides, Vocabulary(WORDS), train), NOTHING)
+        texts = TextEncoder(WORDS, "plain", 7, add_sep=True)
+        assert made.transforms == (
+            PictureFields(provides, 32, "crop_flip", False, RegionReader(5, 4), train),
+            RegionFields(5, global_region=True),
+            CaptionFields(texts, 9, 5, tags=True, train=train),
+        )
+
+
+@pytest.mark.parametrize(
+    "provides, kinds",
+    [
+        ({"image"}, [PictureFields]),
+        ({"image", "caption"}, [PictureFields, CaptionFields]),
+        ({"regions"}, [PictureFields, RegionFields]),
+        ({"region_features", "caption"}, [PictureFields, RegionFields, CaptionFields]),
+    ],
+)
+def test_shared_transforms_follow_what_the_source_provides(provides, kinds):
+    assert [type(t) for t in chain(provides=provides).transforms] == kinds
+
+
+def test_tasks_see_the_feed_of_each_source():
+    seen = []
+    config = DataConfig(
+        source="emoji_scenes::easy_vqa", source_args=SCENES, batch_size=4, image_size=16
+    )
+    sources, vocabulary = open_sources(config), Vocabulary(WORDS)
+    make_mixture(config, sources, vocabulary, lambda feed: seen.append(feed) or (), seed=0)
+    assert [feed.provides for feed in seen] == [source.provides for source in sources.values()]
+    assert all(feed.train and feed.vocabulary is vocabulary for feed in seen)
+    assert [feed.has_regions for feed in seen] == [True, False]
 
 
 def test_one_kind_of_source_occurs_several_times_under_names(tmp_path):
@@ -77,9 +69,10 @@ def test_one_kind_of_source_occurs_several_times_under_names(tmp_path):
         vocabulary="fit", batch_size=3, image_size=16,
     )  # fmt: skip
     assert [len(open_source(config, name, "train")) for name in ("cc3m", "sbu")] == [6, 9]
-    vocabulary = make_vocabulary(config)
+    sources = open_sources(config)
+    vocabulary = make_vocabulary(config.vocabulary, sources)
     assert "caption" in vocabulary.tokenizer.word_pieces("caption")
-    mixture = make_mixture(config, vocabulary, seed=0)
+    mixture = make_mixture(config, sources, vocabulary, NOTHING, seed=0)
     assert {mixture.choice(step) for step in range(50)} == {"cc3m", "sbu", "emoji_scenes"}
     assert mixture["sbu"].batch(0)["image"].shape == (3, 16, 16, 3)
 
@@ -101,4 +94,4 @@ def test_unknown_names_and_kinds_of_sources_say_what_to_write():
             open_source(config, name, "train")
     config = DataConfig(source="emoji", weights={"emoijs": 1.0})
     with pytest.raises(ValueError, match='config.data.weights: unknown source "emoijs"'):
-        make_mixture(config, Vocabulary(WORDS, ()), seed=0)
+        make_mixture(config, {}, Vocabulary(WORDS), NOTHING, seed=0)

@@ -4,21 +4,38 @@ import numpy as np
 import pytest
 
 from vlp_jax.data.batch import FIELDS, IGNORE, check_batch, stack
+from vlp_jax.data.masking import MaskWords
+from vlp_jax.data.pairing import ExchangeTexts
+from vlp_jax.data.region_masking import HideRegions
+from vlp_jax.tasks.matching import FoilFields
+from vlp_jax.tasks.questions import AnswerWords, QuestionFields
+
+TRANSFORMS = (MaskWords, ExchangeTexts, HideRegions, FoilFields, AnswerWords, QuestionFields)
+EVERY = FIELDS | {name: field for made in TRANSFORMS for name, field in made.makes.items()}
 
 
-def full_batch(several: int | None = None):
-    """Returns all fields; those of questions with an axis of `several`, or none."""
+def full_batch(questions: int | None = None, pictures: int | None = None):
+    """Returns all fields; with axes of several questions and pictures, or none."""
     sizes = {"B": 3, "H": 8, "W": 8, "L": 5, "Q": 4, "A": 7, "R": 2, "F": 6, "T": 2, "C": 9}
-    sizes |= {"N": 2, "W": 3, "S": 6, "K?": several}
+    sizes |= {"N": 2, "S": 6, "K?": questions, "P?": pictures}
     shape = lambda dims: [d if isinstance(d, int) else sizes[d] for d in dims if sizes.get(d, 1)]
-    return {name: np.zeros(shape(f.dims), f.dtypes[0]) for name, f in FIELDS.items()}
+    return {name: np.zeros(shape(f.dims), f.dtypes[0]) for name, f in EVERY.items()}
 
 
-def test_every_documented_field_together_passes():
-    check_batch(full_batch())
-    check_batch(full_batch() | {"image": np.zeros((3, 8, 8, 3), np.float32)})
-    check_batch(full_batch(several=2))
+@pytest.mark.parametrize("axes", [{}, {"questions": 2}, {"pictures": 2}, {"pictures": 1}])
+def test_every_documented_field_together_passes(axes):
+    check_batch(full_batch(**axes), EVERY)
     assert IGNORE == -100
+
+
+def test_pixels_may_be_normalised():
+    check_batch(full_batch() | {"image": np.zeros((3, 8, 8, 3), np.float32)}, EVERY)
+
+
+def test_fields_of_tasks_are_known_where_a_task_makes_them():
+    check_batch({"image_id": np.zeros(3, np.int32)})
+    with pytest.raises(ValueError, match='unknown batch field "pair_labels"'):
+        check_batch({"pair_labels": np.zeros(3, np.int32)})
 
 
 @pytest.mark.parametrize(
@@ -27,21 +44,24 @@ def test_every_documented_field_together_passes():
         ("txt_ids", np.zeros((3, 5), np.int32), 'Did you mean "text_ids"'),
         ("text_ids", np.zeros((3, 5), np.int64), "dtype int64, expected int32"),
         ("text_mask", np.zeros((3, 5), np.int32), "expected bool"),
-        ("image", np.zeros((3, 8, 8), np.uint8), r"expected \[B, H, W, 3\]"),
-        ("image", np.zeros((3, 8, 8, 4), np.uint8), r"expected \[B, H, W, 3\]"),
+        ("image", np.zeros((3, 8, 8), np.uint8), r"expected \[B, P\?, H, W, 3\]"),
+        ("image", np.zeros((3, 8, 8, 4), np.uint8), r"expected \[B, P\?, H, W, 3\]"),
         ("mlm_ids", np.zeros((3, 6), np.int32), 'with L = 5 as in "text_ids"'),
         ("question_ids", np.zeros((4, 4), np.int32), 'with B = 3 as in "image"'),
     ],
 )
 def test_a_wrong_field_is_named(name, value, message):
     with pytest.raises(ValueError, match=message):
-        check_batch(full_batch() | {name: value})
+        check_batch(full_batch() | {name: value}, EVERY)
 
 
-def test_fields_of_questions_agree_in_their_number():
-    bad = full_batch(several=2) | {"answer_scores": np.zeros((3, 4, 7), np.float32)}
+def test_fields_of_questions_and_of_pictures_agree_in_their_number():
+    bad = full_batch(questions=2) | {"answer_scores": np.zeros((3, 4, 7), np.float32)}
     with pytest.raises(ValueError, match=r"expected \[B, K\?, A\] with K\? = 2"):
-        check_batch(bad)
+        check_batch(bad, EVERY)
+    bad = full_batch(pictures=2) | {"text_ids": np.zeros((3, 4, 5), np.int32)}
+    with pytest.raises(ValueError, match=r"expected \[B, P\?, L\] with P\? = 2"):
+        check_batch(bad, EVERY)
 
 
 def test_an_empty_batch_is_refused():

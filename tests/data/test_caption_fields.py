@@ -5,9 +5,12 @@ import pytest
 
 from vlp_jax.data.batch import IGNORE, check_batch, stack
 from vlp_jax.data.caption_fields import CaptionFields
-from vlp_jax.data.masking import Masking
-from vlp_jax.data.pairing import PAIRINGS, Pairing
+from vlp_jax.data.masking import Masking, MaskWords
+from vlp_jax.data.pairing import PAIRINGS, ExchangeTexts, Pairing
+from vlp_jax.data.region_fields import Regions
+from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.transforms import Chain, Stage, Transform
 
 OWN = {"captions": ["red dog", "blue apple"], "labels": ["dog", "apple"]}
 OTHER = {"captions": ["left face", "right face"], "labels": ["face", "sun", "moon"]}
@@ -15,17 +18,37 @@ TOKENIZER = Tokenizer.fit([w for r in (OWN, OTHER) for w in r["captions"] + r["l
 EVERY = Masking(probability=1.0)
 
 
-def refuse():
+class Both(Transform):
+    """Shows all regions of a record."""
+
+    stage = Stage.PICTURE
+
+    def __call__(self, example, rng):
+        return {"regions": Regions({}, np.arange(len(example.record.get("labels", ()))))}
+
+
+def refuse(draw):
     raise AssertionError("another record was read though nothing is exchanged")
 
 
 def made(
-    seed=0, record=OWN, other=lambda: OTHER, labels=("dog", "apple"), pairing="none", **options
+    seed=0,
+    record=OWN,
+    other=lambda draw: OTHER,
+    pairing=None,
+    masking=None,
+    predict=True,
+    **options,
 ):
-    pairing = pairing if isinstance(pairing, Pairing) else PAIRINGS[pairing]
-    fields = CaptionFields(TOKENIZER, 12, add_sep=True, pairing=pairing, **options)
-    out = fields(record, labels, np.random.default_rng(seed), other)
-    check_batch(stack([out, out]))
+    own = [Both(), CaptionFields(TextEncoder(TOKENIZER, add_sep=True), 12, **options)]
+    if pairing is not None:
+        pairing = pairing if isinstance(pairing, Pairing) else PAIRINGS[pairing]
+        own.append(ExchangeTexts(pairing, predict))
+    if masking is not None:
+        own.append(MaskWords(TOKENIZER, masking))
+    chain = Chain(own)
+    out = chain(record, np.random.default_rng(seed), other)
+    check_batch(stack([out, out]), chain.fields)
     return out
 
 
@@ -40,6 +63,8 @@ def test_without_a_pairing_all_is_the_records_own():
     for seed in range(9):
         out = made(seed, other=refuse)
         assert parts(out)[0] in OWN["captions"] and set(out) == {"text_ids", "text_mask"}
+        out = made(seed, other=refuse, pairing="none")
+        assert parts(out)[0] in OWN["captions"] and out["pair_labels"] == 0
 
 
 def test_a_wrong_caption_has_label_one():
@@ -86,9 +111,9 @@ def test_the_second_caption_is_another_one_of_the_image_or_of_another():
 
 
 def test_evaluation_shows_the_first_caption_alone_and_its_own_tags():
-    for pairing, tags in (("caption", False), ("second_caption", False), ("oscar", True)):
+    for tags in (False, True):
         for seed in range(9):
-            out = made(seed, other=refuse, pairing=pairing, tags=tags, train=False)
+            out = made(seed, other=refuse, tags=tags, train=False)
             assert parts(out) == ("red dog", "dog apple" if tags else "")
             assert "pair_labels" not in out
 
@@ -98,7 +123,7 @@ def test_words_of_a_wrong_pair_are_masked_and_predicted_unless_told_otherwise(pa
     tags = PAIRINGS[pairing].second == "tags"
     for seed in range(30):
         given = dict(seed=seed, pairing=pairing, tags=tags, masking=EVERY)
-        kept, dropped = made(**given), made(**given, predict_wrong_pairs=False)
+        kept, dropped = made(**given), made(**given, predict=False)
         np.testing.assert_array_equal(kept["mlm_ids"], dropped["mlm_ids"])
         label = int(kept["pair_labels"])
         second = label == 1 and pairing != "caption"
@@ -122,6 +147,6 @@ def test_a_bad_record_is_explained(record, message):
 def test_a_bad_record_of_another_image_is_explained():
     wrong_caption, wrong_tags = (Pairing(((part, 1.0, 1),)) for part in ("caption", "second"))
     with pytest.raises(ValueError, match="no caption with words"):
-        made(other=lambda: {"captions": ["..."]}, pairing=wrong_caption)
+        made(other=lambda draw: {"captions": ["..."]}, pairing=wrong_caption)
     with pytest.raises(ValueError, match='no "labels"'):
-        made(other=lambda: {"captions": ["x"]}, pairing=wrong_tags, tags=True)
+        made(other=lambda draw: {"captions": ["x"]}, pairing=wrong_tags, tags=True)

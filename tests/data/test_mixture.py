@@ -5,22 +5,19 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tests.data.fakes import WORDS, FakeSource
+from tests.data.chains import chain
+from tests.data.fakes import FakeSource
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.pipeline import Pipeline
-from vlp_jax.data.processor import Processor
-from vlp_jax.data.tokenizer import Tokenizer
 
-PROCESSOR = Processor(
-    Tokenizer.fit(WORDS), frozenset({"image", "caption"}), image_size=16, text_length=8
-)
+CHAIN = chain(provides={"image", "caption"})
 
 
 def mixture(seed=0, broken=()):
     return Mixture(
         [
-            ("a", Pipeline(FakeSource(12), PROCESSOR, 4), 3),
-            ("b", Pipeline(FakeSource(9, seed=1, broken=broken), PROCESSOR, 4, seed=5), 1),
+            ("a", Pipeline(FakeSource(12), CHAIN, 4), 3),
+            ("b", Pipeline(FakeSource(9, seed=1, broken=broken), CHAIN, 4, seed=5), 1),
         ],
         seed,
     )
@@ -68,7 +65,7 @@ def test_images_of_different_parts_have_different_ids():
 
 
 def test_the_only_part_keeps_its_ids():
-    pipeline = Pipeline(FakeSource(8, broken={3: {"image_id": -7}}), PROCESSOR, 8)
+    pipeline = Pipeline(FakeSource(8, broken={3: {"image_id": -7}}), CHAIN, 8)
     only = Mixture([("a", pipeline, 1)])
     assert sorted(only.batch(0)["image_id"]) == [-7, 0, 1, 2, 4, 5, 6, 7]
 
@@ -90,7 +87,7 @@ def test_skipped_records_carry_the_name_of_their_part():
 
 
 def test_wrong_settings_are_refused():
-    pipeline = Pipeline(FakeSource(8), PROCESSOR, 4)
+    pipeline = Pipeline(FakeSource(8), CHAIN, 4)
     with pytest.raises(ValueError, match="different names"):
         Mixture([("a", pipeline, 1), ("a", pipeline, 1)])
     with pytest.raises(ValueError, match="different names"):

@@ -1,27 +1,23 @@
 """Tests of batches: order, hosts, resumption, unusable records and evaluation."""
 
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.fakes import WORDS, FakeSource
+from tests.data.chains import TOKENIZER, chain, questions, tasks_chain, words
+from tests.data.fakes import FakeSource
 from vlp_jax.data.masking import Masking
-from vlp_jax.data.pairing import PAIRINGS
+from vlp_jax.data.pairing import PAIRINGS, ExchangeTexts
 from vlp_jax.data.pipeline import Pipeline, evaluation_batches
-from vlp_jax.data.processor import Processor
 from vlp_jax.data.records import SkippedRecords
-from vlp_jax.data.region_masking import RegionMasking
-from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.region_masking import HideRegions, RegionMasking
+from vlp_jax.tasks.masked_regions import RegionFeatureTask
+from vlp_jax.tasks.pairs import PairTask
 
-TOKENIZER = Tokenizer.fit([" ".join(WORDS), "is there a dog"])
-PROCESSOR = Processor(
-    TOKENIZER, FakeSource.provides, image_size=16, text_length=8, question_length=6, regions=2,
-    answers=("no", "yes"), augment="crop_flip", mlm=Masking(0.5),
-)  # fmt: skip
+CHAIN = chain(questions(), words(Masking(0.5)), regions=2, augment="crop_flip")
 
 
 def ids(batch):
@@ -42,8 +38,8 @@ def take(stream, count):
 
 @pytest.mark.parametrize("hosts", [2, 4, 8])
 def test_hosts_share_the_same_global_batch(hosts):
-    alone = Pipeline(FakeSource(), PROCESSOR, 8, seed=3)
-    shares = [Pipeline(FakeSource(), PROCESSOR, 8, 3, host=h, hosts=hosts) for h in range(hosts)]
+    alone = Pipeline(FakeSource(), CHAIN, 8, seed=3)
+    shares = [Pipeline(FakeSource(), CHAIN, 8, 3, host=h, hosts=hosts) for h in range(hosts)]
     for step in (0, 2, 7):
         parts = [share.batch(step) for share in shares]
         joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
@@ -52,27 +48,27 @@ def test_hosts_share_the_same_global_batch(hosts):
 
 @pytest.mark.parametrize("threads, prefetch", [(0, 0), (1, 1), (3, 4)])
 def test_iteration_equals_random_access_from_any_step(threads, prefetch):
-    pipeline = Pipeline(FakeSource(), PROCESSOR, 6, seed=1, threads=threads, prefetch=prefetch)
+    pipeline = Pipeline(FakeSource(), CHAIN, 6, seed=1, threads=threads, prefetch=prefetch)
     for start in (0, 1, 9):
         for step, batch in enumerate(take(pipeline.iterate(start), 4), start):
             assert same(batch, pipeline.batch(step))
 
 
 def test_each_epoch_visits_every_record_once_in_another_order():
-    pipeline = Pipeline(FakeSource(20), PROCESSOR, 5)
+    pipeline = Pipeline(FakeSource(20), CHAIN, 5)
     epochs = [sum((ids(pipeline.batch(4 * e + s)) for s in range(4)), []) for e in range(3)]
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2] and pipeline.steps_per_epoch == 4
-    plain = Pipeline(FakeSource(20), PROCESSOR, 8, shuffle=False)
+    plain = Pipeline(FakeSource(20), CHAIN, 8, shuffle=False)
     assert ids(plain.batch(2)) == [16, 17, 18, 19, 0, 1, 2, 3]  # across the epoch's end
-    assert ids(Pipeline(FakeSource(1), PROCESSOR, 1).batch(5)) == [0]
+    assert ids(Pipeline(FakeSource(1), CHAIN, 1).batch(5)) == [0]
 
 
 def test_random_numbers_change_with_epoch_and_seed():
     fixed = dict(shuffle=False)
-    pipeline = Pipeline(FakeSource(8), PROCESSOR, 8, seed=0, **fixed)
+    pipeline = Pipeline(FakeSource(8), CHAIN, 8, seed=0, **fixed)
     first, second = pipeline.batch(0), pipeline.batch(1)
-    other = Pipeline(FakeSource(8), PROCESSOR, 8, seed=1, **fixed).batch(0)
+    other = Pipeline(FakeSource(8), CHAIN, 8, seed=1, **fixed).batch(0)
     assert ids(first) == ids(second) == ids(other)
     for batch in (second, other):
         assert not np.array_equal(first["mlm_labels"], batch["mlm_labels"])
@@ -82,7 +78,7 @@ def test_random_numbers_change_with_epoch_and_seed():
 @settings(max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(0, 60))
 def test_any_batch_is_reproducible_and_has_different_records(seed, batch_size, step):
-    batches = [Pipeline(FakeSource(12), PROCESSOR, batch_size, seed).batch(step) for _ in range(2)]
+    batches = [Pipeline(FakeSource(12), CHAIN, batch_size, seed).batch(step) for _ in range(2)]
     assert same(*batches)
     if 12 % batch_size == 0:
         assert len(set(ids(batches[0]))) == batch_size
@@ -97,7 +93,7 @@ BROKEN = {
 
 
 def test_unusable_records_are_replaced_counted_and_listed():
-    pipelines = [Pipeline(FakeSource(20, broken=BROKEN), PROCESSOR, 5) for _ in range(2)]
+    pipelines = [Pipeline(FakeSource(20, broken=BROKEN), CHAIN, 5) for _ in range(2)]
     for step in range(8):
         first, second = (pipeline.batch(step) for pipeline in pipelines)
         assert same(first, second) and not set(ids(first)) & set(BROKEN)
@@ -110,18 +106,18 @@ def test_unusable_records_are_replaced_counted_and_listed():
 
 def test_one_usable_record_is_enough():
     broken = {i: {"image": b"junk"} for i in range(12) if i != 7}
-    pipeline = Pipeline(FakeSource(12, broken=broken), PROCESSOR, 4)
+    pipeline = Pipeline(FakeSource(12, broken=broken), CHAIN, 4)
     assert ids(pipeline.batch(0)) == [7] * 4
 
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_nothing_usable_is_an_error_and_no_hang(threads):
     broken = {i: {"image": b"junk"} for i in range(8)}
-    pipeline = Pipeline(FakeSource(8, broken=broken), PROCESSOR, 4, threads=threads)
+    pipeline = Pipeline(FakeSource(8, broken=broken), CHAIN, 4, threads=threads)
     with pytest.raises(ValueError, match="8 of 8 records .* none could be used; .*not a picture"):
         next(pipeline.iterate())
     with pytest.raises(ValueError, match="none could be used"):
-        next(evaluation_batches(FakeSource(8, broken=broken), PROCESSOR, 4, threads=threads))
+        next(evaluation_batches(FakeSource(8, broken=broken), CHAIN, 4, threads=threads))
 
 
 def test_a_programming_error_is_not_swallowed():
@@ -130,7 +126,7 @@ def test_a_programming_error_is_not_swallowed():
             raise TypeError("a bug")
 
     with pytest.raises(TypeError, match="a bug"):
-        next(Pipeline(Faulty(), PROCESSOR, 4).iterate())
+        next(Pipeline(Faulty(), CHAIN, 4).iterate())
 
 
 def test_closing_stops_the_threads():
@@ -138,7 +134,7 @@ def test_closing_stops_the_threads():
         return sum(t.name.startswith("grain-prefetch") for t in threading.enumerate())
 
     before = count()
-    stream = Pipeline(FakeSource(), PROCESSOR, 4, threads=2).iterate()
+    stream = Pipeline(FakeSource(), CHAIN, 4, threads=2).iterate()
     next(stream)
     assert count() > before
     stream.close()
@@ -161,28 +157,26 @@ def test_closing_stops_the_threads():
 )
 def test_wrong_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        Pipeline(FakeSource(20), PROCESSOR, **options)
+        Pipeline(FakeSource(20), CHAIN, **options)
 
 
 def test_evaluation_goes_once_in_order_and_pads():
-    batches = list(evaluation_batches(FakeSource(10), PROCESSOR, 4))
+    batches = list(evaluation_batches(FakeSource(10), CHAIN, 4))
     assert [ids(b) for b in batches[:2]] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert batches[2]["example_mask"].tolist() == [True, True, False, False]
     assert ids(batches[2])[:2] == [8, 9]
     assert len({b["image"].shape for b in batches}) == 1
-    again = list(evaluation_batches(FakeSource(10), PROCESSOR, 4))
+    again = list(evaluation_batches(FakeSource(10), CHAIN, 4))
     assert all(same(a, b) for a, b in zip(batches, again, strict=True))
-    assert [len(list(evaluation_batches(FakeSource(10), PROCESSOR, 4, n))) for n in (4, 5, 99)] == (
+    assert [len(list(evaluation_batches(FakeSource(10), CHAIN, 4, n))) for n in (4, 5, 99)] == (
         [1, 2, 3]
     )
 
 
 def test_evaluation_of_fewer_records_than_a_batch_and_hosts():
-    alone = list(evaluation_batches(FakeSource(3), PROCESSOR, 8))
+    alone = list(evaluation_batches(FakeSource(3), CHAIN, 8))
     assert len(alone) == 1 and alone[0]["example_mask"].sum() == 3
-    shares = [
-        list(evaluation_batches(FakeSource(3), PROCESSOR, 8, host=h, hosts=4)) for h in range(4)
-    ]
+    shares = [list(evaluation_batches(FakeSource(3), CHAIN, 8, host=h, hosts=4)) for h in range(4)]
     assert [len(share) for share in shares] == [1] * 4
     masks = np.concatenate([share[0]["example_mask"] for share in shares])
     assert masks.tolist() == alone[0]["example_mask"].tolist()
@@ -191,19 +185,20 @@ def test_evaluation_of_fewer_records_than_a_batch_and_hosts():
 def test_evaluation_masks_unusable_records():
     skipped = SkippedRecords()
     source = FakeSource(12, broken=BROKEN)
-    batches = list(evaluation_batches(source, PROCESSOR, 4, skipped=skipped))
+    batches = list(evaluation_batches(source, CHAIN, 4, skipped=skipped))
     masks = np.concatenate([b["example_mask"] for b in batches])
     assert np.flatnonzero(~masks).tolist() == sorted(BROKEN) and skipped.total == 4
     with pytest.raises(ValueError, match="no records"):
-        next(evaluation_batches(FakeSource(0), PROCESSOR, 4))
+        next(evaluation_batches(FakeSource(0), CHAIN, 4))
 
 
-PAIRED = replace(
-    PROCESSOR,
-    region_pixels=2,
-    region_masking=RegionMasking(0.5, (0.2, 0.6, 0.2)),
-    pairing=PAIRINGS["caption"],
-)
+def paired(*own):
+    hidden = HideRegions(RegionMasking(0.5, (0.2, 0.6, 0.2)), 2)
+    exchanged = ExchangeTexts(PAIRINGS["caption"])
+    return chain(hidden, exchanged, *own, regions=2, augment="crop_flip", region_pixels=2)
+
+
+PAIRED = paired(questions(), words(Masking(0.5)))
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
@@ -220,7 +215,7 @@ def test_wrong_pairs_and_hidden_regions_are_the_same_on_any_number_of_hosts(host
 
 def test_a_wrong_pair_shows_the_caption_of_another_image():
     source = FakeSource(60)
-    pipeline = Pipeline(source, replace(PAIRED, mlm=None), 20)
+    pipeline = Pipeline(source, paired(), 20)
     for step in range(3):
         batch = pipeline.batch(step)
         for index, label, row in zip(ids(batch), batch["pair_labels"], batch["text_ids"]):
@@ -229,5 +224,27 @@ def test_a_wrong_pair_shows_the_caption_of_another_image():
 
 
 def test_evaluation_shows_every_image_whole_with_its_own_caption():
-    batch = next(evaluation_batches(FakeSource(8), replace(PAIRED, train=False), 8))
+    options = dict(regions=2, augment="crop_flip", region_pixels=2, train=False)
+    made = tasks_chain(PairTask(), RegionFeatureTask(probability=0.5), **options)
+    batch = next(evaluation_batches(FakeSource(8), made, 8))
     assert {"pair_labels", "region_hidden", "region_targets"}.isdisjoint(batch)
+
+
+class CountedSource(FakeSource):
+    """Counts how often each record is read."""
+
+    def __init__(self, size):
+        super().__init__(size)
+        self.reads = []
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        return super().__getitem__(index)
+
+
+def test_the_first_batch_is_made_once_and_belongs_to_nobody():
+    pipeline = Pipeline(CountedSource(20), CHAIN, 4, seed=3)
+    first = pipeline.first
+    pipeline.batch(0)["image_id"] = None  # a caller's own dictionary
+    assert same(pipeline.batch(0), first) and len(pipeline._reader.source.reads) == 4
+    assert same(take(pipeline.iterate(), 1)[0], first)

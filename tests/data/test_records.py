@@ -57,7 +57,7 @@ def test_a_data_set_of_one_image_has_no_other():
 
 def test_the_reader_hands_out_the_records_of_its_source():
     seen = []
-    processor = lambda record, rng, others: seen.append((record, others(0))) or {}
-    RecordReader(Numbers(), processor, 0, SkippedRecords()).read(5)
+    chain = lambda record, rng, others: seen.append((record, others(0))) or {}
+    RecordReader(Numbers(), chain, 0, SkippedRecords()).read(5)
     ((record, other),) = seen
     assert record["number"] == 5 and other["image_id"] != 1

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from vlp_jax.data.batch import check_batch, stack
-from vlp_jax.data.region_fields import RegionFields
-from vlp_jax.data.region_masking import RegionMasking
+from vlp_jax.data.region_fields import RegionFields, RegionReader
+from vlp_jax.data.region_masking import HideRegions, RegionMasking
 from vlp_jax.data.region_pixels import crop_features
+from vlp_jax.data.transforms import Example
 
 CLASSES = frozenset({"region_classes", "region_class_scores"})
 EVERY = RegionMasking(probability=1.0)
@@ -30,9 +31,18 @@ def record(count=3, width=5, seed=0):
 
 
 def fields(given=None, slots=5, seed=0, **options):
-    made = RegionFields(slots, **options)
-    regions = made.of_detector(given or record(), CLASSES)
-    return made(regions, np.random.default_rng(seed), lambda: np.zeros((1, 5)))
+    return finished(
+        RegionReader(slots).of_detector(given or record(), CLASSES), slots, seed, **options
+    )
+
+
+def finished(regions, slots, seed=0, masking=None, **options):
+    """Returns the fields of regions, some of them hidden and all padded."""
+    example, rng = Example({}, None), np.random.default_rng(seed)
+    example.update(regions=regions, foreign_features=lambda: np.zeros((1, 5)))
+    if masking is not None:
+        example.update(HideRegions(masking, slots)(example, rng))
+    return RegionFields(slots, **options)(example, rng)
 
 
 def test_a_detectors_record_is_padded_with_its_boxes_in_the_unit_square():
@@ -54,7 +64,7 @@ def test_only_the_first_regions_are_kept():
 
 def test_classes_are_those_the_source_provides_and_attributes_those_it_has():
     given = record()
-    made = RegionFields(4)
+    made = RegionReader(4)
     assert set(made.of_detector(given, frozenset()).fields) == {"region_boxes", "region_features"}
     del given["region_attributes"], given["region_attribute_confidence"]
     kept = made.of_detector(given, frozenset({"region_classes"})).fields
@@ -98,16 +108,15 @@ def test_regions_of_a_picture_follow_its_boxes():
     rng = np.random.default_rng(2)
     image = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
     boxes = np.array([[0, 0, 0.5, 0.5], [-3, -3, -1, -1], [0.5, 0, 1.5, 1]], np.float32)
-    made = RegionFields(4, pixels=2)
-    regions = made.of_picture(record(), image, boxes, CLASSES)
+    regions = RegionReader(4, pixels=2).of_picture(record(), image, boxes, CLASSES)
     assert regions.kept.tolist() == [0, 2]  # the second has left the picture
-    out = made(regions, rng, lambda: None)
+    out = finished(regions, 4)
     assert out["region_labels"].tolist() == [7, 9, 0, 0]
     assert out["region_boxes"][1].tolist() == [0.5, 0, 1, 1]
     expected = crop_features(image, out["region_boxes"][:2], 2)
     np.testing.assert_array_equal(out["region_features"][:2], expected)
-    bare = RegionFields(4, masking=EVERY)
-    out = bare(bare.of_picture(record(), image, boxes, CLASSES), rng, lambda: None)
+    bare = RegionReader(4).of_picture(record(), image, boxes, CLASSES)
+    out = finished(bare, 4, masking=EVERY)
     assert set(out) == {"region_boxes", "region_mask"}
 
 

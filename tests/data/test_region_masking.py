@@ -5,12 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp_jax.data.region_masking import (
-    REGION_MASKINGS,
-    RegionMasking,
-    global_feature,
-    mask_regions,
-)
+from vlp_jax.data.region_fields import global_feature
+from vlp_jax.data.region_masking import REGION_MASKINGS, RegionMasking, mask_regions
 
 
 def refuse():

@@ -9,6 +9,7 @@ from vlp_jax.data.text import (
     encode_pair,
     pre_caption,
     pre_question,
+    usable_text,
     whitespace_pieces,
 )
 from vlp_jax.data.tokenizer import Tokenizer
@@ -109,3 +110,34 @@ def test_pair_errors():
         encode_pair(BERT, "a", "b", 8, truncate="first")
     with pytest.raises(ValueError, match="at least 3"):
         encode_pair(BERT, "a", "b", 2)
+
+
+INVISIBLE = (
+    "", " ", "\u200b", "\u00ad", "\ufeff", "\u00a0", "\u3000", "\u2060\u200d", "\u180e", "\u0301",
+    "\u2028\u2029", "\x00\x07", "\ufffd", "\u3164", "\u2800", "\u115f\uffa0", "\ue000", "\ufe0f",
+    "\U000e0020",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("style", TEXT_STYLES)
+@pytest.mark.parametrize("text", INVISIBLE, ids=ascii)
+def test_texts_that_leave_no_word_piece_are_no_texts(text, style):
+    for kind, clean in zip(("caption", "question"), TEXT_STYLES[style]):
+        with pytest.raises(ValueError, match=f"no {kind} with words in it") as caught:
+            usable_text(BERT, [text, text * 3], clean, kind=kind)
+        assert str(caught.value).isascii()
+        assert usable_text(BERT, [text, f"{text} A dog."], clean)[1] == 1
+
+
+@pytest.mark.parametrize("text", ["\U0001f642", "\u4e2d", "a\u200b", "?", "1", "\u0e01"])
+def test_words_that_are_not_known_are_words(text):
+    assert usable_text(BERT, ["\u200b", text])[1] == 1
+    with pytest.raises(ValueError, match="question is a int, expected text"):
+        usable_text(BERT, [3], kind="question")
+
+
+@pytest.mark.parametrize("text", ["[SEP]", "[PAD] [MASK]", "[UNK]"])
+def test_special_tokens_are_no_words(text):
+    with pytest.raises(ValueError, match="no caption with words in it"):
+        usable_text(BERT, [text])
+    assert usable_text(BERT, [f"{text} cat"])[1] == 0

@@ -37,11 +37,11 @@ def module_of(fusion, **changes):
 
 
 def inputs(fusion, rng, full=False):
-    """Returns text tokens and as many image tokens as the fusion takes."""
+    """Returns as many image tokens as the fusion takes, and text tokens."""
     text = random_tokens(rng, BATCH, WORDS, full=full)
-    count = getattr(FUSIONS[fusion], "images", 1)
-    width = image_width(fusion)
-    return text, *(random_tokens(rng, BATCH, REGIONS, width, full=full) for _ in range(count))
+    width, count = image_width(fusion), FUSIONS[fusion].images
+    images = [random_tokens(rng, BATCH, REGIONS, width, full=full) for _ in range(count)]
+    return *images, text
 
 
 @functools.cache
@@ -89,12 +89,12 @@ def test_padding_changes_nothing_and_gets_no_gradient(fusion, seed):
 @pytest.mark.parametrize("empty", ["text", "images", "both"])
 def test_fully_masked_rows_are_finite(fusion, empty):
     rng = np.random.default_rng()
-    text, *images = inputs(fusion, rng)
+    *images, text = inputs(fusion, rng)
     nothing = lambda tokens: Tokens(tokens.states, np.zeros_like(tokens.mask))
     text = nothing(text) if empty != "images" else text
     images = [nothing(i) if empty != "text" else i for i in images]
-    variables = random_variables(module_of(fusion), rng, text, *images)
-    for leaf in jax.tree.leaves(run(fusion, variables, (text, *images))):
+    variables = random_variables(module_of(fusion), rng, *images, text)
+    for leaf in jax.tree.leaves(run(fusion, variables, (*images, text))):
         assert np.isfinite(leaf).all()
 
 
@@ -161,9 +161,9 @@ SLOW = [cross_attention, single_stream, cross_modal, cross_modality, co_attentio
 def test_equals_float64(exact):
     rng = np.random.default_rng()
     fusion = exact.__name__
-    text, image = inputs(fusion, rng)
-    variables = random_variables(module_of(fusion), rng, text, image)
-    fused, _ = run(fusion, variables, (text, image))
+    image, text = inputs(fusion, rng)
+    variables = random_variables(module_of(fusion), rng, image, text)
+    fused, _ = run(fusion, variables, (image, text))
     words, regions = exact(variables["params"], text, image)
     np.testing.assert_allclose(fused.text.states, words, atol=5e-5)
     np.testing.assert_allclose(fused.image.states, regions, atol=5e-5)
@@ -175,11 +175,11 @@ def test_every_fusion_is_compared_with_something():
 
 def shapes(fusion, images=None, **changes):
     """Returns (fused, parameters) as shapes for images of a width, without computing."""
-    text, *given = inputs(fusion, np.random.default_rng())
+    *given, text = inputs(fusion, np.random.default_rng())
     if images:
         given = [random_tokens(np.random.default_rng(), BATCH, REGIONS, images)]
     module = module_of(fusion, **changes)
-    init = lambda: module.init_with_output(jax.random.key(0), text, *given)
+    init = lambda: module.init_with_output(jax.random.key(0), *given, text)
     fused, variables = jax.eval_shape(init)
     return fused, variables["params"]
 
@@ -228,14 +228,14 @@ def test_one_norm_over_the_joined_embeddings():
 
 def test_a_joint_mask_replaces_that_of_the_tokens():
     rng = np.random.default_rng()
-    text, image = inputs("single_stream", rng, full=True)
+    image, text = inputs("single_stream", rng, full=True)
     module = module_of("single_stream")
-    variables = random_variables(module, rng, text, image)
+    variables = random_variables(module, rng, image, text)
     blind = np.ones((BATCH, WORDS + REGIONS, WORDS + REGIONS), bool)
     blind[:, :WORDS, WORDS:] = False
     apply = jax.jit(lambda *streams: module.apply(variables, *streams, joint_mask=blind))
     other = Tokens(image.states + 1, image.mask)
-    one, two = apply(text, image), apply(text, other)
+    one, two = apply(image, text), apply(other, text)
     np.testing.assert_array_equal(one.text.states, two.text.states)
     assert np.abs(one.image.states - two.image.states).max() > 1e-3
 

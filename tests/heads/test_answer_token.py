@@ -16,7 +16,7 @@ def test_position_is_two_before_the_number_of_real_tokens():
 def test_pooler_returns_the_state_there_and_sows_the_first_tokens_vector():
     states = jax.random.normal(jax.random.key(0), (2, 4, 3))
     mask = jnp.array([[1, 1, 1, 1], [1, 1, 1, 0]], bool)
-    fused = Fused(Tokens(states, mask), Tokens(states, mask))
+    fused = Fused(image=Tokens(states, mask), text=Tokens(states, mask))
     pooler = AnswerTokenPooler()
     params = pooler.init(jax.random.key(1), fused)["params"]
     pooled, sown = pooler.apply({"params": params}, fused, mutable=["intermediates"])

@@ -24,10 +24,10 @@ def unit(x):
 def test_vectors(rng, pool):
     text, image = random_tokens(rng, 3, 4), random_tokens(rng, 3, 5, 6)
     module = ContrastiveHead(width=7, temperature=0.3, image_pool=pool)
-    variables = random_variables(module, rng, text, image)
+    variables = random_variables(module, rng, image, text)
     variables["params"]["temperature"] = np.float32(0.3)
     p = variables["params"]
-    of_image, of_text, temperature = module.apply(variables, text, image)
+    of_image, of_text, temperature = module.apply(variables, image, text)
     pooled = np.asarray(image.states[:, 0])
     if pool == "mean":
         weights = np.asarray(image.mask)[..., None]

@@ -45,18 +45,18 @@ def with_junk(rng, pair):
         np.where(t.mask[..., None], t.states, rng.normal(size=t.states.shape)).astype(np.float32),
         t.mask,
     )
-    return Fused(replace(pair.text), replace(pair.image))
+    return Fused(image=replace(pair.image), text=replace(pair.text))
 
 
 def test_logits_and_padding(rng):
-    pairs = [Fused(random_tokens(rng, 2, 3, 8), random_tokens(rng, 2, 4, 8)) for _ in range(2)]
+    draw = lambda count: random_tokens(rng, 2, count, 8)
+    pairs = [Fused(text=draw(3), image=draw(4)) for _ in range(2)]
     module = PairedAttentionHead(classes=3, heads=2)
     variables = random_variables(module, rng, *pairs)
     apply = jax.jit(module.apply)
     logits = apply(variables, *pairs)
     np.testing.assert_allclose(logits, exact_logits(variables["params"], *pairs), atol=5e-5)
     np.testing.assert_array_equal(logits, apply(variables, *(with_junk(rng, p) for p in pairs)))
-    nothing = [
-        Fused(*(Tokens(t.states, np.zeros_like(t.mask)) for t in (p.text, p.image))) for p in pairs
-    ]
+    blank = lambda tokens: Tokens(tokens.states, np.zeros_like(tokens.mask))
+    nothing = [Fused(text=blank(p.text), image=blank(p.image)) for p in pairs]
     assert np.isfinite(apply(variables, *nothing)).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.layers import slow
-from tests.model.tiny import count_draws, random_tokens, random_variables
+from tests.model.tiny import count_draws, random_tokens, random_variables, run_module
 from vlp_jax.config import checked_fields
 from vlp_jax.heads import POOLERS
 from vlp_jax.heads.pooling import ProductPooler
@@ -15,12 +15,7 @@ from vlp_jax.layers.tokens import Fused
 @pytest.fixture
 def fused():
     rng = np.random.default_rng()
-    return Fused(random_tokens(rng, 3, 4), random_tokens(rng, 3, 5, 6))
-
-
-def run(module, fused):
-    variables = random_variables(module, np.random.default_rng(), fused)
-    return variables.get("params"), module.apply(variables, fused)
+    return Fused(text=random_tokens(rng, 3, 4), image=random_tokens(rng, 3, 5, 6))
 
 
 def test_first(fused):
@@ -29,17 +24,20 @@ def test_first(fused):
 
 
 def test_tanh(fused):
-    p, vector = run(POOLERS["tanh"](), fused)
+    p, vector = run_module(POOLERS["tanh"](), fused)
     exact = np.tanh(slow.linear(p["dense"], fused.text.states[:, 0]))
     np.testing.assert_allclose(vector, exact, atol=1e-5)
 
 
+@pytest.mark.parametrize("pool", ["first", "mean"])
 @pytest.mark.parametrize(("combine", "join"), [("product", np.multiply), ("sum", np.add)])
-def test_product(fused, combine, join):
-    p, vector = run(ProductPooler(width=7, combine=combine), fused)
-    text = np.maximum(slow.linear(p["text"], fused.text.states[:, 0]), 0)
-    image = np.maximum(slow.linear(p["image"], fused.image.states[:, 0]), 0)
-    np.testing.assert_allclose(vector, join(text, image), atol=2e-5)
+def test_product(fused, combine, join, pool):
+    p, vector = run_module(ProductPooler(width=7, combine=combine, pool=pool), fused)
+    vectors = []
+    for name, tokens in (("text", fused.text), ("image", fused.image)):
+        one = tokens.states[:, 0] if pool == "first" else tokens.masked_mean()
+        vectors.append(np.maximum(slow.linear(p[name], one), 0))
+    np.testing.assert_allclose(vector, join(*vectors), atol=2e-5)
 
 
 def test_product_drops_when_training(fused):
@@ -64,10 +62,3 @@ def test_mean_takes_the_real_text_tokens(fused):
     weights = np.asarray(fused.text.mask, float)[..., None]
     exact = (fused.text.states * weights).sum(1) / np.maximum(weights.sum(1), 1)
     np.testing.assert_allclose(vector, exact, atol=1e-6)
-
-
-def test_product_of_means(fused):
-    p, vector = run(ProductPooler(width=7, pool="mean"), fused)
-    text = np.maximum(slow.linear(p["text"], fused.text.masked_mean()), 0)
-    image = np.maximum(slow.linear(p["image"], fused.image.masked_mean()), 0)
-    np.testing.assert_allclose(vector, text * image, atol=2e-5)

@@ -4,30 +4,20 @@ import numpy as np
 import pytest
 
 from tests.layers import slow
-from tests.model.tiny import random_variables
+from tests.model.tiny import run_module
 from vlp_jax.heads.regions import RegionLabelHead
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng()
-
-
-def run(module, *args):
-    variables = random_variables(module, np.random.default_rng(), *args)
-    return variables["params"], module.apply(variables, *args)
-
-
-def test_region_labels_share_a_transform(rng):
-    states = rng.normal(size=(2, 3, 8)).astype(np.float32)
-    p, outputs = run(RegionLabelHead(objects=5, attributes=4, features=6), states)
+@pytest.mark.parametrize(
+    "sizes",
+    [dict(objects=5, attributes=4, features=6), dict(objects=5, attributes=0, features=0)],
+)
+def test_outputs_share_a_transform_and_those_of_size_0_are_left_out(sizes):
+    states = np.random.default_rng().normal(size=(2, 3, 8)).astype(np.float32)
+    p, outputs = run_module(RegionLabelHead(**sizes), states)
     hidden = slow.layer_norm(p["norm"], slow.gelu(slow.linear(p["transform"], states)), 1e-12)
-    assert set(outputs) == {"object", "attribute", "feature"}
+    given = {name.removesuffix("s") for name, size in sizes.items() if size}
+    assert set(outputs) == given and set(p) == {"transform", "norm", *given}
     for name, output in outputs.items():
         np.testing.assert_allclose(output, slow.linear(p[name], hidden), atol=5e-5)
-
-
-def test_a_size_of_zero_leaves_an_output_out(rng):
-    states = rng.normal(size=(2, 3, 8)).astype(np.float32)
-    p, outputs = run(RegionLabelHead(objects=5, attributes=0, features=0), states)
-    assert set(outputs) == {"object"} and set(p) == {"transform", "norm", "object"}
+        assert output.shape[-1] == sizes[f"{name}s"]

@@ -4,28 +4,13 @@ import numpy as np
 import pytest
 
 from tests.layers import slow
-from tests.model.tiny import random_tokens, random_variables
+from tests.model.tiny import random_tokens, run_module
 from vlp_jax.heads.token_scores import RegionScoreHead, WordScoreHead
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng()
-
-
-def run(module, *args):
-    variables = random_variables(module, np.random.default_rng(), *args)
-    return variables["params"], module.apply(variables, *args)
-
-
-def test_scores_of_grounding(rng):
-    tokens = random_tokens(rng, 2, 5, 8)
-    p, scores = run(RegionScoreHead(), tokens)
-    exact = slow.linear(p["output"], tokens.states)[..., 0] + np.where(tokens.mask, 0, -1e4)
+@pytest.mark.parametrize(("head", "masked"), [(RegionScoreHead, -1e4), (WordScoreHead, 0)])
+def test_a_score_for_each_token(head, masked):
+    tokens = random_tokens(np.random.default_rng(), 2, 5, 8)
+    p, scores = run_module(head(), tokens)
+    exact = slow.linear(p["output"], tokens.states)[..., 0] + np.where(tokens.mask, 0, masked)
     np.testing.assert_allclose(scores, exact, rtol=1e-6, atol=1e-5)
-
-
-def test_scores_of_words(rng):
-    tokens = random_tokens(rng, 2, 5, 8)
-    p, scores = run(WordScoreHead(), tokens)
-    np.testing.assert_allclose(scores, slow.linear(p["output"], tokens.states)[..., 0], atol=1e-5)

@@ -112,6 +112,10 @@ def captioner():
     return model, params, image, jnp.asarray(tags), jnp.asarray(tag_mask), slots
 
 
+def words_of(model, states):
+    return model.head("mlm")(states, model.text.word_table())
+
+
 def naive_words(captioner):
     """Returns (ids of every slot, position) -> likeliest word there, in one forward pass."""
     model, params, image, tags, tag_mask, slots = captioner
@@ -123,8 +127,8 @@ def naive_words(captioner):
     def likeliest(ids, position):
         words = jnp.concatenate([ids, tags], 1)
         text = apply(words, mask, segments, method=Model.encode_text)
-        fused = apply(text, image, joint_mask=joint_mask, method=Model.fuse)
-        logits = apply(fused.text.states, method=Model.word_logits)
+        fused = apply(image, text, joint_mask=joint_mask, method=Model.fuse)
+        logits = apply(fused.text.states, method=words_of)
         return jnp.argmax(logits[:, position], -1)
 
     return jax.jit(likeliest)

@@ -74,6 +74,7 @@ def test_arrays(tmp_path):
 
 def test_one_value_is_a_list_of_one():
     assert listed("text") == ["text"] and listed(b"data") == [b"data"]
+    assert len(listed(bytearray(b"data"))) == 1 and len(listed(memoryview(b"data"))) == 1
     assert listed(("a", "b")) == ["a", "b"]
     assert len(listed(PIXELS)) == 1 and len(listed(PIXELS[None])) == 1
 
@@ -82,13 +83,13 @@ def test_one_value_is_a_list_of_one():
     ("images", "error", "message"),
     [
         ([], ValueError, "an empty list was given; expected at least one image or text"),
-        ([PIXELS, 7], ValueError, "image 1 is a int; expected a path, bytes, a PIL image or an"),
+        ([PIXELS, 7], ValueError, "image 1 is a int, expected a path, bytes, a Pillow image or an"),
         (None, ValueError, "image 0 is a NoneType"),
         (PIXELS.astype(float), ValueError, "float64.*expected uint8"),
         ("gone.png", FileNotFoundError, 'image file "gone.png" does not exist'),
-        (b"no picture", ValueError, "image of 10 bytes is corrupt, cut short or not a picture"),
+        (b"no picture", ValueError, "image 0 is corrupt, cut short or not a picture"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "has no pixels"),
-        (np.zeros((2, 2, 2, 3, 1), np.uint8), ValueError, "expected uint8 or uint16"),
+        (np.zeros((2, 2, 2, 3, 1), np.uint8), ValueError, r"expected \[H, W\], \[H, W, 1\]"),
     ],
 )
 def test_what_is_no_image(images, error, message):

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from tests.objectives.fakes import FakeViews
+from tests.tasks.fakes import FakeViews
 from vlp_jax.losses.momentum import Queue
 from vlp_jax.losses.similarity_blocks import Columns, Rows
 

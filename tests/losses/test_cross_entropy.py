@@ -1,4 +1,4 @@
-"""Tests of the losses that several objectives share."""
+"""Tests of the losses that several tasks share."""
 
 import math
 

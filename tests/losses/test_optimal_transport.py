@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlp_jax.layers.tokens import Tokens
-from vlp_jax.losses.optimal_transport import transport_distance, transport_plan
+from vlp_jax.losses.optimal_transport import (
+    alignment_loss,
+    transport_distance,
+    transport_plan,
+)
 
 
 def tokens(states, real):
@@ -76,3 +80,14 @@ def test_the_plan_is_that_of_the_published_algorithm(iterations, inner):
     settings = 0.5, iterations, inner
     plan = transport_plan(jnp.asarray(cost[None], jnp.float32), every(3), every(4), *settings)
     np.testing.assert_allclose(plan[0], plan_step_by_step(cost, 3, 4, *settings), rtol=1e-4)
+
+
+def test_the_loss_by_hand():
+    distance, matched = np.array([0.5, 0.25, 1.0]), np.array([True, True, False])
+    assert alignment_loss(distance, matched) == pytest.approx(-0.25 / 3)
+    assert alignment_loss(distance, ~matched) == pytest.approx(0.25 / 3)
+
+
+def test_the_gradient_draws_together_and_pushes_apart():
+    slope = jax.grad(alignment_loss)(jnp.ones(4), np.array([True, False, True, False]))
+    np.testing.assert_allclose(slope, [0.25, -0.25, 0.25, -0.25])

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from tests.losses.similarity import random_ids, random_queue, unit, views_of
+from tests.tasks.fakes import loss_of
 from vlp_jax.losses import ring_contrastive
 from vlp_jax.losses.ring_contrastive import over_blocks
 from vlp_jax.losses.similarity_blocks import Columns
-from vlp_jax.objectives.contrastive import ContrastiveObjective
 from vlp_jax.parallel import batch_sharding, make_mesh, use_mesh
+from vlp_jax.tasks.contrast import ContrastiveTask
 
 ROOT = Path(__file__).parents[2]
 SIZE, STORED = 32, 11
@@ -56,13 +57,13 @@ def inputs():
 def outcome(case, implementation, inputs, mesh=None):
     """Returns ((loss, accuracy), gradients) of one program."""
     settings, taught = CASES[case]
-    objective = ContrastiveObjective(implementation=implementation, **settings)
+    task = ContrastiveTask(implementation=implementation, **settings)
 
     def loss(learned, fixed, queue):
         scale = learned["temperature"], learned["bias"]
         views = views_of(fixed["ids"], *learned["vectors"], *scale)
         teacher = views_of(fixed["ids"], *fixed["taught"], *scale) if taught else None
-        result = objective(views, teacher, queue if taught else None, jnp.float32(0.5))
+        result = loss_of(task, views, teacher, queue if taught else None, 0.5)
         return result.loss, result.metrics["itc_accuracy"]
 
     learned, fixed, queue = inputs
@@ -102,8 +103,7 @@ def test_no_device_holds_the_vectors_of_all(inputs, mesh):
     ids = jax.device_put(fixed["ids"], batch_sharding(mesh))
 
     def loss(vectors, ids):
-        objective = ContrastiveObjective(implementation="ring")
-        return objective(views_of(ids, *vectors), None, None, jnp.ones(())).loss
+        return loss_of(ContrastiveTask(implementation="ring"), views_of(ids, *vectors)).loss
 
     compiled = jax.jit(jax.value_and_grad(loss)).lower(vectors, ids).compile().as_text()
     assert "collective-permute" in compiled and "all-gather" not in compiled

@@ -7,9 +7,9 @@ from vlp_jax.metrics.vqa import (
     accuracy_by_type,
     answer_accuracy,
     normalize_answer,
-    soft_accuracy,
     soft_scores,
     vqa_accuracies,
+    vqa_scores,
 )
 
 
@@ -37,6 +37,13 @@ from vlp_jax.metrics.vqa import (
         ("yes!", "yes"),
         ("1,000/day", "1000day"),
         ("the", ""),
+        ("none of it", "0 of it"),
+        ("3.5 x" + 40 * ".", "3.5 x" + 8 * "."),  # only 32 full stops go
+        ("red\r/blue", "red blue"),
+        ("\u00a0red\u00a0/ blue", "red blue"),
+        ("5.", "5"),
+        ("hes", "he's"),
+        ("its", "its"),
     ],
 )
 def test_normal_form(raw, normal):
@@ -62,6 +69,12 @@ def test_normalised_only_where_annotators_disagree():
     assert answer_accuracy("two dogs", ["2 dogs"] * 10) == 0.0
 
 
+def test_where_annotators_agree_case_and_double_blanks_count():
+    assert answer_accuracy("Red", ["red"] * 10) == 0.0
+    assert answer_accuracy("a  b", ["a b"] * 10) == 0.0
+    assert answer_accuracy("\ta b\n", ["a b"] * 10) == 1.0
+
+
 def test_order_of_annotators_does_not_matter():
     rng = np.random.default_rng()
     answers = list(rng.choice(["a cat", "cat", "dog", "two"], 10))
@@ -80,9 +93,6 @@ TARGETS = np.array([[1.0, 0.3, 0.0], [0.6, 0.0, 1.0], [1.0, 0.0, 0.0]], np.float
 
 def test_soft_score_is_the_target_of_the_highest_logit():
     assert soft_scores(LOGITS, TARGETS) == pytest.approx([0.3, 0.6, 0.0])
-    assert soft_accuracy(LOGITS, TARGETS) == pytest.approx(0.3)
-    assert soft_accuracy(LOGITS, TARGETS, np.array([1, 1, 0], bool)) == pytest.approx(0.45)
-    assert np.isnan(soft_accuracy(LOGITS, TARGETS, np.zeros(3, bool)))
 
 
 def test_accuracy_by_type():
@@ -98,11 +108,23 @@ def test_accuracy_by_type():
         (lambda: answer_accuracy("a", ["a"] * 3), "at least 4"),
         (lambda: answer_accuracy("a", "aaaaaaaaaa"), "expected a list"),
         (lambda: vqa_accuracies(["a"], []), "predictions has 1, answers has 0"),
-        (lambda: soft_accuracy(LOGITS, TARGETS[:2]), r"answer_scores has shape \[2, 3\]"),
-        (lambda: soft_accuracy(LOGITS, TARGETS, np.ones(3)), "expected bool"),
+        (lambda: soft_scores(LOGITS, TARGETS[:2]), r"answer_scores has shape \[2, 3\]"),
+        (lambda: accuracy_by_type(np.ones(1), ["a"], np.ones(1)), "expected bool"),
         (lambda: accuracy_by_type(np.ones(2), ["a"]), "equal lengths"),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_official_table_is_in_percent_by_both_types():
+    answers = [["2"] * 2 + ["3"] * 8, ["red"] * 10, ["yes"] * 10]
+    kinds = ["how many", "what", "what"], ["number", "other", "yes/no"]
+    scores = vqa_scores(["two", "red", "no"], answers, *kinds)
+    assert scores.per_question == pytest.approx([0.6, 1.0, 0.0])
+    assert scores.overall == pytest.approx(160 / 3)
+    assert scores.by_question_type == pytest.approx({"how many": 60.0, "what": 50.0})
+    assert scores.by_answer_type == pytest.approx({"number": 60.0, "other": 100.0, "yes/no": 0.0})
+    with pytest.raises(ValueError, match="no questions"):
+        vqa_scores([], [], [], [])

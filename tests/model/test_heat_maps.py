@@ -15,10 +15,9 @@ from tests.model.tiny import (
 )
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.layers.tokens import Tokens
-from vlp_jax.model.bound import match_log_odds
 from vlp_jax.model.heat_maps import heat_maps, text_over_image
 
-ONE_IMAGE = sorted(name for name in FUSIONS if getattr(FUSIONS[name], "images", 1) == 1)
+ONE_IMAGE = sorted(name for name in FUSIONS if FUSIONS[name].images == 1)
 
 
 def model_of(fusion, **changes):
@@ -33,9 +32,14 @@ def streams(words, regions):
     return random_tokens(rng, 2, words, full=True), random_tokens(rng, 2, regions, full=True)
 
 
+def match_logit(model, image, text):
+    """A score: the logit of the class "match"."""
+    return model.head("itm")(model.pool(model.fuse(image, text)))[:, 1]
+
+
 def heat_of(model, params, text, image):
-    run = jax.jit(lambda params, *tokens: heat_maps(model, params, match_log_odds, *tokens))
-    return np.asarray(run(params, text, image))
+    run = jax.jit(lambda params, *tokens: heat_maps(model, params, match_logit, *tokens))
+    return np.asarray(run(params, image, text))
 
 
 @pytest.mark.parametrize("fusion", ONE_IMAGE)
@@ -54,7 +58,7 @@ def test_the_middle_layer_counts(scan):
     model, params = model_of("cross_attention", layers=3, scan_layers=scan)
     text, image = streams(3, 4)
     _, made = model.apply(
-        {"params": params}, text, image, method=match_log_odds, mutable=["attention"]
+        {"params": params}, image, text, method=match_logit, mutable=["attention"]
     )
     probabilities = text_over_image(model.fusion, made["attention"]["fusion"], 3)
     assert probabilities.shape == (3, 2, 2, 3, 4)
@@ -66,7 +70,7 @@ def test_the_middle_layer_counts(scan):
         path = ("fusion", "layers", "cross_attention", "attention", "probabilities")
         shift = unflatten_dict({path: (moved,)})
         given = {"params": params, "attention_shift": shift}
-        made = model.apply(given, text, image, method=match_log_odds, mutable=["attention"])
+        made = model.apply(given, image, text, method=match_logit, mutable=["attention"])
         return np.asarray(made[0])
 
     heat = heat_of(model, params, text, image)

@@ -33,6 +33,7 @@ from vlp_jax.model.model import abstract_params, init_params
 from vlp_jax.parallel import make_mesh, shardings_for, unbox
 
 COMBINATIONS = list(itertools.product(VISION_ENCODERS, TEXT_ENCODERS, FUSIONS))
+TWO = "two_image_cross_attention"
 REGION_HEADS = {
     "answer_decoder": dict(vocab_size=9, layers=1, **BLOCK),
     "answer": dict(vocab_size=9, layers=1, **BLOCK),
@@ -54,6 +55,10 @@ def everything(model, params, batch):
     return sum(weighted(x) for x in floats(outputs)), outputs
 
 
+def in_tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
 def floats(tree):
     return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
 
@@ -68,7 +73,8 @@ def mistake(**values):
 def test_every_combination_has_outputs_and_a_gradient_for_each_parameter(vision, text, fusion):
     model = tiny_model(vision, fusion, text=text, text_args=TEXT[text])
     params = unbox(abstract_params(model))
-    batch = random_batch(np.random.default_rng(), vision, size=2)
+    pictures = 2 if fusion == TWO else 0
+    batch = random_batch(np.random.default_rng(), vision, size=2, pictures=pictures)
     gradient = jax.value_and_grad(lambda p: everything(model, p, batch), has_aux=True)
     (loss, outputs), gradients = jax.eval_shape(gradient, params)
     assert loss.shape == ()
@@ -105,10 +111,11 @@ def test_all_axis_names_fit_the_rules(vision, text, fusion, devices8):
 def test_every_head_gives_float32_from_any_states(head, dtype, devices8):
     heads = {head: REGION_HEADS.get(head, {})}
     model = tiny_model("regions", "single_stream", heads=heads, dtype=dtype)
-    batch = example_batch(model, 2)
+    pictures = 2 if ALL_HEADS[head].pictures == 2 else 0
+    batch = random_batch(np.random.default_rng(), "regions", size=2, pictures=pictures)
     init = lambda: model.init_with_output(jax.random.key(0), batch, mutable=["params"])
     outputs, variables = jax.eval_shape(init)
-    assert outputs["fused"].text.states.dtype == dtype
+    assert {x.text.states.dtype for x in in_tuple(outputs["fused"])} == {np.dtype(dtype)}
     assert floats(outputs[head]) and {x.dtype for x in floats(outputs[head])} == {
         np.dtype("float32")
     }
@@ -175,11 +182,17 @@ REGISTRIES = [
     ("fusion", FUSIONS),
     ("pooler", POOLERS),
 ]
+# Arguments of parts that are set once for all of them.
+SHARED = {
+    "dtype": "config.training.dtype",
+    "remat": "config.training.remat",
+    "scan_layers": "config.model.scan_layers",
+}
 PARTS = [(part, name) for part, registry in REGISTRIES for name in registry]
 
 
 def arguments(cls):
-    return [f for f in dataclasses.fields(cls) if f.name not in ("parent", "name", "dtype")]
+    return [f for f in dataclasses.fields(cls) if f.name not in ("parent", "name", *SHARED)]
 
 
 @pytest.mark.parametrize(("part", "name"), PARTS)
@@ -209,10 +222,18 @@ def test_a_misspelt_argument_names_the_nearest():
     assert 'config.model.vision_args.ptach_size: no such field. Did you mean "patch_size"?' in text
 
 
-@pytest.mark.parametrize("part", ["vision", "text"])
-def test_parts_have_no_dtype_of_their_own(part):
-    assert mistake(**{f"{part}_args": {"dtype": "bfloat16"}}) == (
-        f"config.model.{part}_args.dtype: set config.training.dtype, for all parts"
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("vision", "dtype", "bfloat16"),
+        ("text", "dtype", "bfloat16"),
+        ("text", "remat", "full"),
+        ("fusion", "scan_layers", "on"),
+    ],
+)
+def test_what_all_parts_share_is_set_once(part, name, value):
+    assert mistake(**{f"{part}_args": {name: value}}) == (
+        f"config.model.{part}_args.{name}: set {SHARED[name]}, for all parts"
     )
 
 
@@ -239,37 +260,34 @@ def test_a_head_by_another_name():
     assert config.heads["nlvr"]["kind"] == "classifier"
 
 
-@pytest.fixture(scope="module")
-def bound():
-    model, rng = tiny_model(), np.random.default_rng()
-    return model.bind({"params": random_params(model, rng)}), random_batch(rng, size=2)
-
-
-def test_a_head_that_the_model_lacks(bound):
+def test_a_head_that_the_model_lacks():
     with pytest.raises(ValueError) as error:
-        bound[0].head("region_labels")
+        tiny_model().head("region_labels")
     assert str(error.value) == 'the model has no head "region_labels"; it has itc, itm, mlm, vqa'
+
+
+def by_methods(model: VisionLanguageModel, batch):
+    """Returns what the model gives, part by part."""
+    image = model.encode_image(batch)
+    text = model.encode_text(batch["text_ids"], batch["text_mask"])
+    fused = model.fuse(image, text)
+    pooled = model.pool(fused)
+    vectors = model.head("itc").image(image), model.head("itc").text(text)
+    return {
+        "image": image,
+        "text": text,
+        "fused": fused,
+        "pooled": pooled,
+        "itc": (*vectors, model.head("itc").learned_temperature),
+        "itm": model.head("itm")(pooled),
+        "mlm": model.head("mlm")(fused.text.states, model.text.word_table()),
+        "vqa": model.head("vqa")(pooled),
+    }
 
 
 def test_methods_give_what_the_call_gives():
     model, rng = tiny_model(), np.random.default_rng()
     params, batch = random_params(model, rng), random_batch(rng, size=2)
-
-    def by_methods(model: VisionLanguageModel, batch):
-        image = model.encode_image(batch)
-        text = model.encode_text(batch["text_ids"], batch["text_mask"])
-        fused = model.fuse(text, image)
-        vectors = model.image_vector(image), model.text_vector(text), model.temperature()
-        return {
-            "image": image,
-            "text": text,
-            "fused": fused,
-            "pooled": model.pool(fused),
-            "itc": vectors,
-            "itm": model.match_logits(fused),
-            "mlm": model.word_logits(fused.text.states),
-            "vqa": model.answer_logits(fused),
-        }
 
     @jax.jit
     def both(params, batch):
@@ -332,12 +350,87 @@ def test_widths_that_do_not_go_together():
         jax.eval_shape(lambda: model.init(jax.random.key(0), batch))
 
 
-def test_the_bias_of_similarities():
-    rng = np.random.default_rng()
-    model = tiny_model(heads={"itc": {"width": 8, "bias": -3.0}})
-    params = random_params(model, rng)
-    params["heads_itc"]["bias"] = np.float32(-3)
-    assert model.apply({"params": params}, method="similarity_bias") == -3
-    without = tiny_model(heads={"itc": {"width": 8}})
-    with pytest.raises(ValueError, match="set config.model.heads.itc.bias .SigLIP: -10"):
-        without.apply({"params": random_params(without, rng)}, method="similarity_bias")
+@pytest.fixture(scope="module")
+def of_two():
+    """A model with heads for one picture and for two, its parameters, and examples of two."""
+    heads = {"itm": {}, "nlvr": {"kind": "pair_classifier", "classes": 2, "form": "linear"}}
+    model, rng = tiny_model("regions", "single_stream", heads=heads), np.random.default_rng()
+    return model, random_params(model, rng), random_batch(rng, "regions", size=2, pictures=2)
+
+
+def pictures_of(model, batch):
+    """Returns the batches of the first and of the second pictures."""
+    vision = {*model.vision.reads, *model.vision.may_read}
+    return [{n: x[:, i] if n in vision else x for n, x in batch.items()} for i in (0, 1)]
+
+
+def test_two_pictures_are_two_passes_that_one_head_compares(of_two):
+    model, params, batch = of_two
+    apply = jax.jit(lambda batch: model.apply({"params": params}, batch))
+    outputs, singles = apply(batch), [apply(x) for x in pictures_of(model, batch)]
+    assert "itm" not in outputs and all("nlvr" not in single for single in singles)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
+    for name in ("image", "fused"):
+        jax.tree.map(close, outputs[name], tuple(single[name] for single in singles))
+    pooled = np.stack([single["pooled"] for single in singles], axis=1)
+    close(outputs["pooled"], pooled)
+    output = params["heads_nlvr"]["output"]
+    close(outputs["nlvr"], pooled.reshape(2, -1) @ output["kernel"] + output["bias"])
+
+
+def test_each_picture_may_have_its_own_text(of_two):
+    model, params, batch = of_two
+    apply = jax.jit(lambda batch: model.apply({"params": params}, batch))
+    other = random_batch(np.random.default_rng(), "regions", size=2)
+    names = ("text_ids", "text_mask")
+    texts = {name: np.stack([batch[name], other[name]], axis=1) for name in names}
+    outputs = apply(batch | texts)
+    assert len(outputs["text"]) == 2
+    second = pictures_of(model, batch)[1] | {name: other[name] for name in names}
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+        outputs["fused"][1],
+        apply(second)["fused"],
+    )
+    three = {name: np.stack([batch[name]] * 3, axis=1) for name in names}
+    with pytest.raises(ValueError, match="has 2 pictures and 3 texts an example"):
+        apply(batch | three)
+
+
+@pytest.mark.parametrize("vision", VISION_ENCODERS)
+def test_one_picture_is_refused_where_every_head_compares_two(vision):
+    heads = {"nlvr": {"kind": "pair_classifier", "classes": 2}}
+    model, rng = tiny_model(vision, heads=heads), np.random.default_rng()
+    run = lambda batch: jax.eval_shape(
+        lambda: model.apply({"params": random_params(model, rng)}, batch)
+    )
+    with pytest.raises(ValueError) as error:
+        run(random_batch(rng, vision, size=3))
+    assert str(error.value) == (
+        "the batch has 1 picture(s) an example, and this model compares 2: give "
+        f"{', '.join(model.vision.reads)} as [B, pictures, ...]"
+    )
+    assert run(random_batch(rng, vision, size=3, pictures=2))["nlvr"].shape == (3, 2)
+
+
+@pytest.mark.parametrize("vision", ["vit", "regions"])
+def test_a_fusion_of_two_pictures(vision):
+    heads = {"nlvr": {"kind": "classifier", "classes": 2}}
+    model, rng = tiny_model(vision, TWO, heads=heads), np.random.default_rng()
+    params, batch = random_params(model, rng), random_batch(rng, vision, size=3, pictures=2)
+    apply = jax.jit(lambda batch: model.apply({"params": params}, batch))
+    outputs = apply(batch)
+    assert outputs["nlvr"].shape == (3, 2) and len(outputs["image"]) == 2
+    names = (*model.vision.reads, *model.vision.may_read)
+    turned = {n: x[:, ::-1] if n in names else x for n, x in batch.items()}
+    assert np.abs(apply(turned)["nlvr"] - outputs["nlvr"]).max() > 1e-4
+    example = example_batch(model, 3)
+    assert example[model.vision.reads[0]].shape[:2] == (3, 2)
+    assert jax.eval_shape(apply, example)["nlvr"].shape == (3, 2)
+    with pytest.raises(ValueError, match=r"fusion reads 2 picture\(s\) .* and 1 were given: give"):
+        apply(random_batch(rng, vision, size=3))
+
+
+def test_pictures_are_compared_by_the_fusion_or_by_the_head():
+    text = mistake(fusion=TWO, heads={"nlvr": {"kind": "pair_classifier"}})
+    assert text.startswith("config.model.heads.nlvr compares 2 pictures that are fused one by one")

@@ -76,10 +76,19 @@ def random_variables(module: Any, rng: np.random.Generator, *args: Any, **kwargs
     return {"params": random_like(unbox(jax.eval_shape(init)), rng)}
 
 
+def run_module(module: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """Returns random parameters of a Linen module, and what it makes of these arguments."""
+    variables = random_variables(module, np.random.default_rng(), *args, **kwargs)
+    return variables.get("params"), module.apply(variables, *args, **kwargs)
+
+
 def random_batch(
-    rng: np.random.Generator, vision: str = "vit", size: int = 8, length: int = 6
+    rng: np.random.Generator, vision: str = "vit", size: int = 8, length: int = 6, pictures: int = 0
 ) -> dict[str, np.ndarray]:
-    """Returns a batch with every field that an objective reads; image ids repeat once."""
+    """Returns a batch with every field that a task reads; image ids repeat once.
+
+    With `pictures` an example has that many: vision fields are [B, pictures, ...].
+    """
     batch = {}
     for name in ("text", "question"):
         lengths = rng.integers(3, length + 1, size)
@@ -93,7 +102,11 @@ def random_batch(
     batch |= _answers(rng, size)
     batch["image_id"] = (np.arange(size) % max(size - 1, 1)).astype(np.int32)
     batch["pair_labels"] = rng.integers(0, 2, size).astype(np.int32)
-    return batch | (_regions(rng, size) if vision == "regions" else _pixels(rng, size))
+    seen = _regions if vision == "regions" else _pixels
+    if not pictures:
+        return batch | seen(rng, size)
+    several = [seen(rng, size) for _ in range(pictures)]
+    return batch | jax.tree.map(lambda *x: np.stack(x, axis=1), *several)
 
 
 def _answers(rng: np.random.Generator, size: int, count: int = 2) -> dict[str, np.ndarray]:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from vlp_jax.report.content import Curve
 from vlp_jax.report.plots import curve_svg, heat_overlay, png_address
-from vlp_jax.tasks.outcome import Curve
 
 
 def _decoded(address):

@@ -1,25 +1,11 @@
-"""The summary: flat sorted names, twins, and nothing that JSON cannot hold."""
+"""The summary: flat sorted names, and nothing that JSON cannot hold."""
 
 import json
 
 import numpy as np
 import pytest
 
-from vlp_jax.metrics.figures import figure, twin
-from vlp_jax.report.summary import clean_summary, in_groups, write_summary
-from vlp_jax.tasks.outcome import TableRow
-
-
-def test_twins_of_accuracies_and_other_figures():
-    assert twin("scene_vqa_accuracy", "blind") == "scene_vqa_blind"
-    assert twin("i2t_r1_itm", "chance") == "i2t_r1_itm_chance"
-    assert figure("mlm_accuracy", 0.5, 0.1) == {"mlm_accuracy": 0.5, "mlm_chance": 0.1}
-    assert figure("mlm_accuracy", 0.5, 0.1, 0.3, "n-gram") == {
-        "mlm_accuracy": 0.5,
-        "mlm_chance": 0.1,
-        "mlm_blind": 0.3,
-        "mlm_blind_name": "n-gram",
-    }
+from vlp_jax.report.summary import clean_summary, write_summary
 
 
 def test_file_is_sorted_finite_and_warns(tmp_path):
@@ -57,19 +43,3 @@ def test_a_refused_summary_leaves_the_old_file(tmp_path):
 def test_bad_figures_are_named(figures, message):
     with pytest.raises(ValueError, match=message):
         clean_summary(figures)
-
-
-def test_cells_as_text():
-    row = TableRow("m", 0.684)
-    shown = {0.684: "68.4 %", 0.002: "0.20 %", 0.0: "0.0 %", 1.0: "100.0 %"}
-    assert {value: row.text(value) for value in shown} == shown
-    assert [row.text(v) for v in (None, float("nan"))] == ["–", "–"]
-    assert TableRow("m", 1.0, unit="number").text(1234.5) == "1,234.5"
-    with pytest.raises(ValueError, match='unit is "share"'):
-        TableRow("m", 1.0, unit="share")
-
-
-def test_rows_stand_in_groups_whatever_ran_first():
-    given = [("d", "Language"), ("m", "Mine"), ("b", "Retrieval"), ("a", "Retrieval"), ("x", "A")]
-    rows = in_groups([TableRow(name, 0.5, group=group) for name, group in given])
-    assert [row.metric for row in rows] == ["b", "a", "d", "x", "m"]

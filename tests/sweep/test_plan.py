@@ -79,7 +79,7 @@ REFUSED = {
         dict(variants=[("trainig.steps=1",)]),
         'a trainig.steps=1, seed 0: config.trainig: no such field. Did you mean "training"?',
     ),
-    "negative seed": (dict(seeds=(-1,)), "config.seed = -1: must be at least 0"),
+    "negative seed": (dict(seeds=(-1,)), "config.seed = -1: must be in [0, 4294967295]"),
 }
 
 

@@ -8,7 +8,7 @@ from vlp_jax.training.experiment import Experiment, assemble
 
 @pytest.fixture(scope="session")
 def experiment() -> Experiment:
-    """All four objectives with teacher and queue; see `tiny_config`."""
+    """All four tasks with teacher and queue; see `tiny_config`."""
     return assemble(tiny())
 
 

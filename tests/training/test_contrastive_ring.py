@@ -10,10 +10,10 @@ from vlp_jax.training.experiment import assemble
 
 
 def stepper(form: str, implementation: str, *shape: int) -> Stepper:
-    """Returns the tiny experiment with the contrastive objective alone."""
+    """Returns the tiny experiment with the contrastive task alone."""
     values = to_plain(tiny("pairs"))
     settings = {"form": form, "implementation": implementation, "in_batch": "online"}
-    values["objectives"] = {"itc": settings}
+    values["tasks"] = {"itc": settings | {"queue_size": 16}}
     values["model"]["heads"] = {"itc": {"width": 8, "bias": -2.0}}
     return Stepper(assemble(build(ExperimentConfig, values, "config")), *shape)
 
@@ -28,7 +28,7 @@ def test_the_ring_trains_as_the_plain_program(form, devices8):
     for row, exact in zip(rows, wanted, strict=True):
         for name in ("itc_loss", "itc_accuracy", "temperature", "gradient_norm"):
             np.testing.assert_allclose(row[name], exact[name], rtol=1e-5, err_msg=name)
-    np.testing.assert_allclose(state.queue.image, wanted_state.queue.image, atol=1e-4)
+    np.testing.assert_allclose(state.tasks["itc"].image, wanted_state.tasks["itc"].image, atol=1e-4)
     learned = state.params["heads_itc"]
     assert (learned["bias"] != -2.0) == (form == "sigmoid")
     jax.tree.map(

@@ -7,8 +7,12 @@ import pytest
 
 from tests.training.tiny import tiny, write_pairs
 from vlp_jax.config import ExperimentConfig, build
-from vlp_jax.data.assemble import Vocabulary
-from vlp_jax.training.experiment import assemble, build_objectives
+from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.sources import SOURCES
+from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.parallel import use_mesh
+from vlp_jax.tasks import build_tasks
+from vlp_jax.training.experiment import assemble
 from vlp_jax.training.step import NON_FINITE_SHARE
 
 
@@ -23,12 +27,12 @@ def test_the_data_fill_in_sizes(experiment):
     assert model.text_args["vocab_size"] == experiment.vocabulary.tokenizer.size
     assert model.vision_args["image_size"] == 32
     assert model.heads["vqa"]["classes"] == len(experiment.vocabulary.answers) > 2
-    assert set(experiment.objectives) == {"emoji_scenes"}
-    assert set(experiment.objectives["emoji_scenes"]) == {"itc", "itm", "mlm", "vqa"}
+    assert set(experiment.tasks) == {"itc", "itm", "mlm", "vqa"}
+    assert experiment.schedule.groups == {"emoji_scenes": {("itc", "itm", "mlm", "vqa"): 1.0}}
 
 
 def test_metric_names_are_those_a_step_gives(experiment, single_run):
-    assert set(experiment.metric_names()) == set(single_run[1][0]) | {NON_FINITE_SHARE}
+    assert set(experiment.states.metrics) == set(single_run[1][0]) | {NON_FINITE_SHARE}
 
 
 def test_what_a_checkpoint_says_of_the_run_gives_it_back(experiment):
@@ -46,40 +50,42 @@ def test_a_resolved_config_assembles_to_itself(experiment):
     assert again.config == experiment.config
 
 
-def test_an_objective_without_questions_is_dropped_with_a_warning(pairs, caplog):
+def test_a_task_without_questions_is_dropped_with_a_warning(pairs, caplog):
     config = tiny(**pairs)
     with caplog.at_level(logging.WARNING):
         experiment = assemble(config)
-    assert list(experiment.config.objectives) == ["itc", "itm", "mlm"]
+    assert list(experiment.config.tasks) == ["itc", "itm", "mlm", "retrieval", "near_miss"]
     assert "vqa" not in experiment.config.model.heads
     said = caplog.text
-    assert "objective vqa is off: no source of config.data.source = json gives answer_s" in said
-    assert "head vqa is off: the data has no answers" in said
+    assert "task vqa is off: no source of config.data.source = json gives answer_s" in said
+    assert "head vqa is off: the data do not say how large it is" in said
 
 
-def test_no_objective_at_all_is_left(pairs):
-    message = r"none of config.objectives \(vqa\) can use source json, .* batches hold .*text_ids"
+def test_no_task_at_all_is_left(pairs):
+    message = (
+        r"none of the tasks in config.tasks \(vqa\) can use source json, .* batches hold .*text_ids"
+    )
     with pytest.raises(ValueError, match=message):
         assemble(tiny("light", **pairs))
 
 
 MISFITS = {
-    "no head": (
-        dict(model__heads={}),
-        r'objective vqa needs the head "vqa": add config.model.heads.vqa \(there are: none\)',
-    ),
-    "unknown objective": (
-        dict(objectives={"vqqa": {}}),
-        r'config.objectives.vqqa: unknown objective "vqqa". Did you mean "vqa"\?',
+    "unknown task": (
+        dict(tasks={"vqqa": {}}),
+        r'config.tasks.vqqa: unknown task "vqqa". Did you mean "vqa"\?',
     ),
     "unknown field": (
-        dict(objectives__vqa__wieght=1.0),
-        r'config.objectives.vqa.wieght: no such field. Did you mean "weight"\?',
+        dict(tasks__vqa__wieght=1.0),
+        r'config.tasks.vqa.wieght: no such field. Did you mean "weight"\?',
     ),
-    "no objectives": (dict(objectives={}), r"config.objectives is empty. Known objectives: .*itc"),
+    "no tasks": (dict(tasks={}), r"config.tasks is empty. Known tasks: .*itc"),
+    "unknown form": (
+        dict(tasks__vqa__form="cee"),
+        r"config.tasks.vqa.form = 'cee'. Did you mean \"ce\"\?",
+    ),
     "unknown kind": (
-        dict(objectives__vqa__form="cee"),
-        r"config.objectives.vqa.form = 'cee'. Did you mean \"ce\"\?",
+        dict(tasks__mine={"kind": "vqaa"}),
+        r'config.tasks.mine: unknown task "vqaa". Did you mean "vqa"\?',
     ),
     "vocabulary": (
         dict(model__text_args__vocab_size=7),
@@ -108,17 +114,33 @@ MISFITS = {
         dict(optimizer__groups=({"pattern": "audio"},)),
         r'groups\[0\].pattern = "audio" matches no parameter',
     ),
-    "pairing": (
-        dict(data__pairing="captions"),
-        r'config.data.pairing: unknown pairing "captions". Did you mean "caption"\?',
+    "augmentation": (
+        dict(data__augment="albeef"),
+        r'config.data.augment: unknown augmentation "albeef". Did you mean "albef"\?',
+    ),
+    "exchange": (
+        dict(tasks__pair={"exchange": "captions"}),
+        r'config.tasks.pair.exchange: unknown pairing "captions". Did you mean "caption"\?',
     ),
     "region masking": (
-        dict(data__region_masking="unitr"),
-        r'config.data.region_masking: unknown region masking .* Did you mean "uniter"\?',
+        dict(tasks__region_feature={"masking": "unitr"}),
+        r'config.tasks.region_feature.masking: unknown region masking .* Did you mean "uniter"',
+    ),
+    "different masking": (
+        dict(tasks__mlm={}, tasks__words={"kind": "mlm", "probability": 0.3}),
+        r'two tasks make the batch field "mlm_ids" in different ways: .*0.15.*0.3.*same settings',
+    ),
+    "queue": (
+        dict(tasks__itc={"queue_size": 16}),
+        r"config.tasks.itc.queue_size = 16 needs a momentum teacher .* config.training.momentum",
+    ),
+    "temperature": (
+        dict(tasks__itc={}, tasks__p={"kind": "itc", "temperature_range": (0.1, 1.0)}),
+        r"config.tasks.itc.temperature_range = .*, config.tasks.p.temperature_range = .*one range",
     ),
     "mix": (
         dict(training__mix={"vqaa": 1.0}),
-        r'config.training.mix: there is no config.objectives.vqaa. Did you mean "vqa"\?',
+        r'config.training.mix: there is no config.tasks.vqaa that trains. Did you mean "vqa"\?',
     ),
     "vocabulary file": (dict(data__vocabulary="fot"), r'vocabulary = "fot": expected .*"fit"'),
 }
@@ -130,17 +152,66 @@ def test_a_misfit_is_said_before_anything_is_computed(overrides, message, device
         assemble(tiny("light", **overrides))
 
 
-def test_a_dropped_objective_leaves_the_mix_as_well(pairs):
+def test_a_dropped_task_leaves_the_mix_as_well(pairs):
     mix = {"itc": 1.0, "itm+vqa": 2.0, "mlm": 1.0}
     sampled = dict(training__schedule="sampled", training__mix=mix)
     experiment = assemble(tiny(**pairs, **sampled))
     assert experiment.config.training.mix == {"itc": 1.0, "itm": 2.0, "mlm": 1.0}
-    assert experiment.schedule.every_task == (("itc",), ("itm",), ("mlm",))
+    assert experiment.schedule.every_group == (("itc",), ("itm",), ("mlm",))
     again = assemble(experiment.config, experiment.vocabulary)
     assert (again.config, again.schedule) == (experiment.config, experiment.schedule)
 
 
-def test_an_objective_can_be_there_twice():
-    built = build_objectives({"vqa": {"weight": 2.0}, "yes_no": {"kind": "vqa", "form": "bce"}})
+def test_a_task_can_be_there_twice():
+    tasks = {"vqa": {"weight": 2.0}, "yes_no": {"kind": "vqa", "form": "bce"}}
+    built = build_tasks(ExperimentConfig(tasks=tasks))
     assert (built["vqa"].weight, built["yes_no"].form) == (2.0, "bce")
     assert type(built["vqa"]) is type(built["yes_no"])
+
+
+def test_a_task_that_is_none_is_off():
+    built = build_tasks(tiny("pairs", tasks__retrieval=None, tasks__near_miss=None))
+    assert list(built) == ["itc"]
+
+
+def test_heads_that_tasks_read_are_added():
+    experiment = assemble(tiny("light", model__heads={}))
+    answers = len(experiment.vocabulary.answers)
+    assert experiment.config.model.heads == {"vqa": {"classes": answers}}
+
+
+def test_tasks_that_are_only_evaluated_add_no_head_and_train_nothing(experiment):
+    evaluated = {"retrieval", "near_miss"}
+    assert evaluated <= set(experiment.config.tasks) and not evaluated & set(experiment.tasks)
+    assert not evaluated & set(experiment.states.shapes.tasks)
+
+
+class Counted:
+    """Counts the calls of a function that it passes on."""
+
+    def __init__(self, function):
+        self.function, self.calls = function, []
+
+    def __call__(self, *args, **kwargs):
+        self.calls.append(args)
+        return self.function(*args, **kwargs)
+
+
+def test_each_source_is_opened_once_and_its_first_batch_made_once(monkeypatch):
+    opened = {}
+    for name in ("emoji_scenes", "easy_vqa"):
+        opened[name] = Counted(SOURCES[name])
+        monkeypatch.setitem(SOURCES, name, opened[name])
+    make = Counted(Pipeline._make)
+    monkeypatch.setattr(Pipeline, "_make", lambda self, step: make(self, step))
+    experiment = assemble(tiny("light", data__source="emoji_scenes::easy_vqa"))
+    with use_mesh(experiment.mesh):
+        state = experiment.states.abstract
+        put = lambda batch, mesh: batch
+        monkeypatch.setattr("vlp_jax.training.experiment.put_batch", put)
+        experiment.compiled_steps(state)
+    batches = experiment.mixture.iterate()
+    next(batches)
+    batches.close()
+    assert [len(source.calls) for source in opened.values()] == [1, 1]
+    assert [step for _, step in make.calls].count(0) == 2  # one of each source

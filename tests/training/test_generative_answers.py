@@ -7,22 +7,22 @@ import pytest
 
 from tests.training.tiny import Stepper, tiny
 from vlp_jax.config import ExperimentConfig, build, to_plain
-from vlp_jax.evaluation.evaluate import evaluate
 from vlp_jax.inference.model import Model
-from vlp_jax.model.bound import Bound
+from vlp_jax.model import Forward
+from vlp_jax.tasks import evaluate
 from vlp_jax.training.experiment import assemble
 
 DECODER = dict(layers=1, heads=2, mlp_width=32, max_length=8, dropout=0.0, attention_dropout=0.0)
 
 
-def config(**changes):
-    """Returns the tiny experiment with a decoder instead of a classifier; `changes` are of data."""
+def config(data=(), **changes):
+    """Returns the tiny experiment with a decoder instead of a classifier; `changes` of the task."""
     values = to_plain(tiny("light"))
     values["model"]["heads"] = {"answer": DECODER}
-    values["objectives"] = {"vqa_generative": {}}
-    values["data"] |= {"answer_length": 4, "answers_per_question": 2} | changes
-    tasks = {"vqa_generative": dict(limit=8, baseline_records=32, examples=2)}
-    values["evaluation"] |= {"tasks": tasks}
+    evaluated = {"vqa_generative": dict(limit=8, baseline_records=32, examples=2)}
+    own = dict(answer_length=4, answers=2, question_length=8, evaluate=evaluated)
+    values["tasks"] = {"vqa_generative": own | changes}
+    values["data"] |= dict(data)
     return build(ExperimentConfig, values, "config")
 
 
@@ -58,8 +58,8 @@ def test_a_step_learns_to_write(experiment, trained):
 
 
 def test_the_evaluation_ranks_the_answers(experiment, trained):
-    bound = Bound(experiment.model, trained[0].params)
-    outcome = evaluate(experiment.config, experiment.vocabulary, bound)
+    forward = Forward(experiment.model, trained[0].params)
+    outcome = evaluate(experiment.config, experiment.vocabulary, forward)
     assert 0 <= outcome.figures["vqa_generative_accuracy"] <= 1
     assert outcome.figures["vqa_generative_blind"] > 0
     assert {shown.prediction for shown in outcome.answers} <= set(experiment.vocabulary.answers)
@@ -79,14 +79,15 @@ def test_a_model_that_writes_answers(experiment, trained):
     assert both[0][0].probability == pytest.approx(found[0].probability, rel=1e-4)
 
 
-def test_without_a_length_there_are_no_answers_to_write():
-    with pytest.raises(ValueError, match="none of config.objectives .vqa_generative. can use"):
-        assemble(config(answer_length=0))
+def test_a_length_that_holds_no_word_is_refused():
+    with pytest.raises(ValueError, match="vqa_generative.answer_length = 2: must be at least 3"):
+        assemble(config(answer_length=2))
 
 
 def test_answers_that_do_not_fit_are_skipped_and_said(caplog):
     with caplog.at_level(logging.WARNING):
-        assemble(config(answer_length=3, vocabulary="bert-base-uncased", source="easy_vqa"))
+        data = dict(vocabulary="bert-base-uncased", source="easy_vqa")
+        assemble(config(data, answer_length=3))
     assert "no answer of ['rectangle'] fits answer_length = 3; the shortest has 4" in caplog.text
 
 

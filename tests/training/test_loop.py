@@ -4,17 +4,24 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.training.tiny import differing, tiny, write_pairs
 from vlp_jax.config import load_config
+from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.sources import SOURCES
+from vlp_jax.encoders.vit import ViT
 from vlp_jax.training import loop
 from vlp_jax.training.checkpoint import open_store
+from vlp_jax.training.experiment import Experiment
 from vlp_jax.training.loop import NonFiniteError, train
 from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.progress import Progress
 from vlp_jax.training.workdir_lock import only_trainer
 
 LONGER = dict(training__steps=9, optimizer__schedule="constant", optimizer__warmup_steps=0)
@@ -83,6 +90,58 @@ def test_timing_says_where_the_time_went(finished):
     assert timing["compile_seconds"] > 0 and timing["step_seconds"] > 0
     assert 0 <= timing["data_wait_share"] <= 1
     assert json.dumps(timing)
+
+
+class Start:
+    """What a run does before its first step: counts, and the clock as the loop sees it."""
+
+    def __init__(self, monkeypatch, compile_seconds: float = 0.0):
+        self.opened = self.first_batches = self.traces = 0
+        self.traces_before_steps, self.left, passed = None, [], [0.0]
+        source, encode = SOURCES["emoji_scenes"], ViT.__call__
+        make, compiled = Pipeline._make, Experiment.compiled_steps
+
+        def open_counted(**options):
+            self.opened += 1
+            return source(**options)
+
+        def make_counted(pipeline, step):
+            self.first_batches += step == 0
+            return make(pipeline, step)
+
+        def encode_counted(module, *args, **options):
+            self.traces += 1
+            return encode(module, *args, **options)
+
+        def compile_slowly(experiment, state):
+            self.traces_before_steps = self.traces
+            passed[0] += compile_seconds
+            return compiled(experiment, state)
+
+        def report(progress, step, values, speed, seconds_left):
+            self.left.append(seconds_left)
+
+        clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + passed[0])
+        monkeypatch.setitem(SOURCES, "emoji_scenes", open_counted)
+        monkeypatch.setattr(Pipeline, "_make", make_counted)
+        monkeypatch.setattr(ViT, "__call__", encode_counted)
+        monkeypatch.setattr(Experiment, "compiled_steps", compile_slowly)
+        monkeypatch.setattr(Progress, "report", report)
+        monkeypatch.setattr(loop, "time", clock)
+
+
+def test_a_run_opens_reads_and_traces_no_more_than_it_needs(monkeypatch, tmp_path):
+    start = Start(monkeypatch)
+    train(tiny("light", training__steps=2), tmp_path)
+    assert (start.opened, start.first_batches) == (1, 1)
+    # Once for the shapes and once to draw parameters; the rest are the steps themselves.
+    assert 1 <= start.traces_before_steps <= 2 < start.traces
+
+
+def test_the_first_estimate_of_the_time_left_does_not_count_compilation(monkeypatch, tmp_path):
+    start = Start(monkeypatch, compile_seconds=10_000.0)
+    train(tiny("light", training__log_every=2), tmp_path)
+    assert len(start.left) == 3 and max(start.left) < 5_000
 
 
 def test_the_same_command_again_does_nothing(finished, copied):
@@ -245,7 +304,7 @@ def test_unusable_records_are_replaced_and_counted(tmp_path):
     path = write_pairs(tmp_path, **broken)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     overrides = dict(data__source="json", data__path=str(path), training__momentum=None)
-    config = tiny("pairs", **overrides, training__queue_size=0)
+    config = tiny("pairs", **overrides, tasks__itc__queue_size=0)
     result = train(config, tmp_path / "run")
     skipped = result.experiment.mixture.skipped
     assert sorted(reason.split()[-1] for reason in skipped.values()) == ["exist", "picture"]

@@ -35,8 +35,9 @@ def test_every_mesh_gives_the_losses_of_one_device(stepper, batches, single_run)
         for name in (n for n in wanted if n.endswith("loss")):
             np.testing.assert_allclose(row[name], wanted[name], 1e-5, err_msg=f"{name} of {step}")
     assert len({row["loss"] for row in rows}) == 5
-    np.testing.assert_allclose(state.queue.image, wanted_state.queue.image, atol=1e-4)
-    np.testing.assert_array_equal(state.queue.ids, wanted_state.queue.ids)
+    queue, wanted_queue = state.tasks["itc"], wanted_state.tasks["itc"]
+    np.testing.assert_allclose(queue.image, wanted_queue.image, atol=1e-4)
+    np.testing.assert_array_equal(queue.ids, wanted_queue.ids)
 
 
 def test_parameters_teacher_and_moments_are_split_over_fsdp_and_tensor(stepper):

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from vlp_jax.config import ExperimentConfig, OptimizerConfig
+from vlp_jax.config import ExperimentConfig, OptimizerConfig, build
 from vlp_jax.training.optimizer import make_optimizer
 
 SHAPES = {
@@ -105,4 +105,4 @@ def test_momentum_carries_over_steps():
 
 def test_a_momentum_of_one_is_refused():
     with pytest.raises(ValueError, match=r"config.optimizer.muon_momentum = 1.0: must be in"):
-        ExperimentConfig(optimizer=OptimizerConfig(muon_momentum=1.0))
+        build(ExperimentConfig, {"optimizer": {"muon_momentum": 1.0}}, "config")

@@ -1,4 +1,4 @@
-"""Tests of training region models on scenes: one pass for all objectives, and one task a step."""
+"""Tests of training region models on scenes: one pass for all tasks, and one task a step."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from vlp_jax.training.loop import train
 BLOCK = dict(heads=2, mlp_width=16, dropout=0.0, attention_dropout=0.0)
 
 
-def experiment_of(heads, objectives, data, training=None, **vision) -> ExperimentConfig:
+def experiment_of(heads, tasks, data=None, training=None, **vision) -> ExperimentConfig:
     """Returns an experiment with one layer of width 8 over words and the pixels of boxes."""
     values = dict(
         model=dict(
@@ -28,14 +28,13 @@ def experiment_of(heads, objectives, data, training=None, **vision) -> Experimen
             batch_size=8,
             image_size=SIDE,
             text_length=12,
-            question_length=8,
             regions=4,
             region_pixels=2,
             vocabulary="fit",
             flip=False,
-            **data,
+            **(data or {}),
         ),
-        objectives=objectives,
+        tasks=tasks,
         optimizer=dict(learning_rate=1e-2),
         training=dict(steps=6, log_every=6, checkpoint_every=6) | (training or {}),
     )
@@ -43,21 +42,17 @@ def experiment_of(heads, objectives, data, training=None, **vision) -> Experimen
 
 
 def test_one_pass_serves_words_regions_and_pairs():
-    """ViLBERT's objectives and LXMERT's, on exchanged captions and hidden regions."""
+    """ViLBERT's tasks and LXMERT's, on exchanged captions and hidden regions."""
+    hidden = dict(masking="lxmert", probability=0.5)
     config = experiment_of(
         heads=dict(mlm={}, itm={}, regions=dict(kind="region_labels"), region_labels={}),
-        objectives=dict(
+        tasks=dict(
             mlm={},
-            pair={},
-            region_class=dict(form="kl_sum", text="masked", head="regions"),
-            region_labels={},
+            pair=dict(exchange="caption"),
+            region_class=dict(form="kl_sum", text="masked", head="regions", **hidden),
+            region_labels=hidden,
         ),
-        data=dict(
-            pairing="caption",
-            region_masking="lxmert",
-            region_mask_probability=0.5,
-            global_region=True,
-        ),
+        data=dict(global_region=True),
     )
     experiment = assemble(config)
     stepper = Stepper(experiment, 1, 1, 1)
@@ -71,20 +66,19 @@ def test_one_pass_serves_words_regions_and_pairs():
     assert all(any(head in name for name in changed) for head in heads)
 
 
-def test_a_sampled_schedule_trains_every_task_in_turn(tmp_path):
+def test_a_sampled_schedule_trains_every_group_in_turn(tmp_path):
     """UNITER's way: a task about words changes no region head, and sees all regions."""
     mix = {"mlm": 1.0, "region_feature": 1.0}
     config = experiment_of(
         heads=dict(mlm={}, region_feature={}),
-        objectives=dict(mlm={}, region_feature={}),
-        data=dict(region_masking="uniter"),
+        tasks=dict(mlm={}, region_feature=dict(masking="uniter")),
         training=dict(schedule="sampled", mix=mix),
         mask_embedding=True,
     )
     result = train(config, tmp_path)
     meters = plain(result.state.meters)
     counts = {n: float(v) for n, v in meters.items() if n.endswith("_loss'].count")}
-    tasks = [result.experiment.schedule.task(step, "emoji_scenes") for step in range(6)]
-    assert counts["['mlm_loss'].count"] == tasks.count(("mlm",)) > 0
-    assert counts["['region_feature_loss'].count"] == tasks.count(("region_feature",)) > 0
+    groups = [result.experiment.schedule.group(step, "emoji_scenes") for step in range(6)]
+    assert counts["['mlm_loss'].count"] == groups.count(("mlm",)) > 0
+    assert counts["['region_feature_loss'].count"] == groups.count(("region_feature",)) > 0
     assert result.step == 6

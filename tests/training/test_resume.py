@@ -84,7 +84,7 @@ def test_killed_and_interrupted_equals_undisturbed(tmp_path):
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert last_step(whole) == STEPS
     experiment = assemble(tiny(**{f"training__{name}": value for name, value in OPTIONS.items()}))
-    target = experiment.abstract_state(experiment.metric_names())
+    target = experiment.states.abstract
     states = []
     for workdir in (whole, broken):
         with open_store(workdir) as store:
@@ -92,7 +92,7 @@ def test_killed_and_interrupted_equals_undisturbed(tmp_path):
             states.append(store.restore(target))
     names = plain(states[0])
     assert differing(*states) == []
-    for part in (".params", ".opt_state", ".teacher", ".queue", ".meters", ".key", ".step"):
+    for part in (".params", ".opt_state", ".teacher", ".tasks", ".meters", ".key", ".step"):
         assert any(name.startswith(part) for name in names)
-    assert int(states[0].queue.pointer) == 8 * STEPS % 16
+    assert int(states[0].tasks["itc"].pointer) == 8 * STEPS % 16
     assert len(jax.tree.leaves(states[0])) == len(names)

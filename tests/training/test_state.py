@@ -1,5 +1,7 @@
 """Tests of the initial state."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +14,6 @@ from vlp_jax.model import build_model
 from vlp_jax.model.model import init_params
 from vlp_jax.parallel import make_mesh, unbox
 from vlp_jax.training.experiment import assemble
-from vlp_jax.training.state import make_init, state_shardings
-
-
-def abstract(experiment):
-    init = make_init(
-        experiment.config, experiment.model, experiment.optimizer, experiment.metric_names()
-    )
-    return jax.eval_shape(init, jax.random.key(0))
 
 
 def test_the_first_state(single):
@@ -27,9 +21,13 @@ def test_the_first_state(single):
     assert int(state.step) == int(state.bad_steps) == 0
     params, teacher = plain(state.params), plain(state.teacher)
     assert all(np.array_equal(params[name], teacher[name]) for name in params)
-    assert state.queue.image.shape == state.queue.text.shape == (16, 8)
-    assert state.queue.ids.tolist() == [-100] * 16
-    assert {name for name, meter in state.meters.items() if meter.count == 0} == set(single.names)
+    assert state.tasks.keys() == {"itc", "itm", "mlm", "vqa"}
+    assert {name for name, own in state.tasks.items() if own is not None} == {"itc"}
+    queue = state.tasks["itc"]
+    assert queue.image.shape == queue.text.shape == (16, 8)
+    assert queue.ids.tolist() == [-100] * 16
+    names = set(single.experiment.states.metrics)
+    assert {name for name, meter in state.meters.items() if meter.count == 0} == names
     assert float(state.params["heads_itc"]["temperature"]) == np.float32(0.07)
 
 
@@ -40,14 +38,13 @@ def test_teacher_and_parameters_share_no_memory(single):
 
 
 def test_no_teacher_and_no_queue_unless_asked_for():
-    state = abstract(assemble(tiny("light")))
-    assert state.teacher is None and state.queue is None
+    state = assemble(tiny("light")).states.shapes
+    assert state.teacher is None and state.tasks == {"vqa": None}
 
 
 def test_drawn_weights_take_the_configured_deviation():
     experiment = assemble(tiny("light", model__init_std=0.05))
-    init = make_init(experiment.config, experiment.model, experiment.optimizer, ())
-    params = plain(jax.jit(lambda key: init(key).params)(jax.random.key(1)))
+    params = plain(jax.jit(lambda key: experiment.states.init(key).params)(jax.random.key(1)))
     drawn = np.concatenate([x.ravel() for name, x in params.items() if name.endswith("['kernel']")])
     assert abs(drawn.std() - 0.05) < 0.002
     for name, value in params.items():
@@ -60,8 +57,7 @@ def test_drawn_weights_take_the_configured_deviation():
 def test_stems_and_positions_keep_deviations_of_their_own():
     vision = dict(model__vision_args__stem_width=32, model__vision_args__position_std=0.4)
     experiment = assemble(tiny("light", model__init_std=0.05, **vision))
-    init = make_init(experiment.config, experiment.model, experiment.optimizer, ())
-    params = jax.jit(lambda key: init(key).params)(jax.random.key(2))["vision"]
+    params = jax.jit(lambda key: experiment.states.init(key).params)(jax.random.key(2))["vision"]
     assert 0.3 < np.std(params["positions"]) < 0.5
     fan_in = np.prod(params["stem_1"]["kernel"].shape[:3])
     assert np.std(params["stem_1"]["kernel"]) == pytest.approx(np.sqrt(2 / fan_in), rel=0.05)
@@ -107,21 +103,28 @@ def test_every_learned_table_and_token_takes_the_models_deviation():
 
 def test_only_parameters_moments_and_teacher_are_split(experiment, devices8):
     mesh = make_mesh(2, 2, 2, devices=devices8)
-    shardings, report = state_shardings(
-        experiment.config, experiment.model, experiment.optimizer, mesh, experiment.metric_names()
-    )
-    for part in ("step", "queue", "meters", "bad_steps", "key"):
+    states = dataclasses.replace(experiment.states, mesh=mesh)
+    shardings = states.shardings
+    for part in ("step", "tasks", "meters", "bad_steps", "key"):
         leaves = jax.tree.leaves(getattr(shardings, part))
         assert leaves and all(sharding.is_fully_replicated for sharding in leaves), part
-    assert jax.tree.structure(shardings) == jax.tree.structure(abstract(experiment))
+    assert jax.tree.structure(shardings) == jax.tree.structure(states.shapes)
     assert not all(s.is_fully_replicated for s in jax.tree.leaves(shardings.opt_state))
-    assert "fsdp=2" in report.text()
+    assert "fsdp=2" in states.report.text()
 
 
 def test_the_abstract_state_is_the_state(experiment, single):
-    shapes = experiment.abstract_state(experiment.metric_names())
+    shapes = experiment.states.abstract
     assert jax.tree.structure(shapes) == jax.tree.structure(single.initial)
     for shape, leaf in zip(jax.tree.leaves(shapes), jax.tree.leaves(single.initial)):
         assert (shape.shape, shape.dtype) == (leaf.shape, leaf.dtype)
     assert shapes.step.sharding.device_set == set(experiment.mesh.devices.flat)
     assert jnp.issubdtype(shapes.key.dtype, jax.dtypes.prng_key)
+
+
+def test_the_shapes_are_those_of_a_state_that_is_drawn(experiment):
+    """They are made without tracing the model, which `init` does."""
+    drawn = jax.eval_shape(experiment.states.init, jax.random.key(0))
+    assert jax.tree.structure(drawn) == jax.tree.structure(experiment.states.shapes)
+    for one, other in zip(jax.tree.leaves(drawn), jax.tree.leaves(experiment.states.shapes)):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)

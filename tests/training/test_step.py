@@ -10,18 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.tiny import Stepper, differing, plain, tiny
-from vlp_jax.losses.momentum import Queue
-from vlp_jax.objectives.base import Result
-from vlp_jax.training.experiment import assemble, build_objectives
+from vlp_jax.config import ExperimentConfig
+from vlp_jax.tasks import TASKS, Result, build_tasks
+from vlp_jax.tasks.hidden_regions import shown_whole
+from vlp_jax.training.experiment import assemble
 from vlp_jax.training.state import Meter
-from vlp_jax.training.step import (
-    NON_FINITE_SHARE,
-    clamp_temperature,
-    collect,
-    push,
-    update_meters,
-    without_needless_masks,
-)
+from vlp_jax.training.step import NON_FINITE_SHARE, collect, constrained, update_meters
+
+
+def built(tasks):
+    return build_tasks(ExperimentConfig(tasks=tasks))
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +49,14 @@ def test_accumulating_micro_batches_equals_the_big_batch(batches, single):
     assert noise and all("['key']['bias']" in name for name in noise)
     for name in wanted.keys() - noise:
         np.testing.assert_allclose(params[name], wanted[name], atol=1e-5, err_msg=name)
-    np.testing.assert_allclose(state.queue.text, wanted_state.queue.text, atol=1e-5)
+    np.testing.assert_allclose(state.tasks["itc"].text, wanted_state.tasks["itc"].text, atol=1e-5)
 
 
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(single, batches, poisoned):
     before, _ = single.step(single.initial, batches[0])
     after, metrics = single.step(before, poisoned)
     assert not np.isfinite(metrics["loss"])
-    untouched = ("params", "opt_state", "teacher", "queue", "key")
+    untouched = ("params", "opt_state", "teacher", "tasks", "key")
     for part in untouched:
         assert differing(getattr(before, part), getattr(after, part)) == []
     assert (int(before.step), int(after.step)) == (1, 2)
@@ -87,11 +85,11 @@ def test_running_means_are_those_of_the_steps_since_the_last_line(single_run):
 
 
 def test_the_queue_takes_the_vectors_of_the_teacher(single, single_run, batches):
-    state, _ = single_run  # five batches of eight went into sixteen places
+    queue = single_run[0].tasks["itc"]  # five batches of eight went into sixteen places
     ids = np.concatenate([batches[i]["image_id"] for i in (4, 3)])
-    np.testing.assert_array_equal(state.queue.ids, ids)
-    assert int(state.queue.pointer) == 8
-    for vectors in (state.queue.image, state.queue.text):
+    np.testing.assert_array_equal(queue.ids, ids)
+    assert int(queue.pointer) == 8
+    for vectors in (queue.image, queue.text):
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1.0, rtol=1e-5)
 
 
@@ -105,21 +103,21 @@ def test_the_teacher_follows_before_the_gradient_is_taken(single, batches):
 
 
 def test_the_temperature_is_clamped_before_a_step(experiment):
-    objectives = experiment.objectives["emoji_scenes"]
+    tasks = experiment.tasks
     params = {"heads_itc": {"temperature": jnp.asarray(5.0), "other": 1}, "text": 2}
-    clamped = clamp_temperature(params, objectives)
+    clamped = constrained(params, tasks)
     assert float(clamped["heads_itc"]["temperature"]) == 0.5
     assert (clamped["heads_itc"]["other"], clamped["text"]) == (1, 2)
-    assert clamp_temperature(params, {"vqa": objectives["vqa"]}) is params
+    assert constrained(params, {"vqa": tasks["vqa"]}) is params
 
 
-def test_objectives_of_one_kind_have_metrics_of_their_own():
+def test_tasks_of_one_kind_have_metrics_of_their_own():
     settings = {"itm": {}, "random": {"kind": "itm", "negatives": "random"}, "mlm": {}}
     results = {
         name: Result(i, {"mlm_accuracy" if name == "mlm" else "itm_accuracy": 0.1 * i})
         for i, name in enumerate(settings)
     }
-    metrics = collect(3.0, 5.0, build_objectives(settings), results)
+    metrics = collect(3.0, 5.0, built(settings), results)
     assert metrics == pytest.approx(
         dict(
             loss=3.0,
@@ -134,35 +132,33 @@ def test_objectives_of_one_kind_have_metrics_of_their_own():
     )
 
 
-def test_contrastive_objectives_share_one_range_of_the_temperature():
+def test_contrastive_tasks_share_one_range_of_the_temperature():
     range_of = lambda *limits: {"kind": "itc", "temperature_range": limits}
-    assert len(build_objectives({"itc": {}, "pairs": range_of(0.001, 0.5)})) == 2
+    assert len(built({"itc": {}, "pairs": range_of(0.001, 0.5)})) == 2
     with pytest.raises(ValueError) as error:
-        build_objectives({"itc": {}, "pairs": range_of(0.1, 1.0)})
+        built({"itc": {}, "pairs": range_of(0.1, 1.0)})
     assert str(error.value).startswith(
-        "config.objectives.itc.temperature_range = (0.001, 0.5), "
-        "config.objectives.pairs.temperature_range = (0.1, 1.0): these share one"
+        "config.tasks.itc.temperature_range = (0.001, 0.5), "
+        "config.tasks.pairs.temperature_range = (0.1, 1.0): these share one"
     )
 
 
-def test_what_several_contrastive_objectives_give_is_queued_once():
-    vectors = jnp.asarray(np.random.default_rng().normal(size=(3, 2)), jnp.float32)
-    given = dict(image=vectors, text=-vectors, ids=jnp.arange(3))
-    queue = Queue.create(jax.random.key(0), 8, 2)
-    pushed = push(SimpleNamespace(queue=queue), {n: Result(0.0, {}, given) for n in ("itc", "b")})
-    assert int(pushed.pointer) == 3 and pushed.ids.tolist() == [0, 1, 2] + [-100] * 5
-    np.testing.assert_array_equal(pushed.text[:3], -vectors)
+def test_several_contrastive_tasks_have_queues_of_their_own(batches):
+    own = {"kind": "itc", "queue_size": 8, "weight": 0.0}
+    stepper = Stepper(assemble(tiny("pairs", tasks__small=own)), 1, 1, 1)
+    state, _ = stepper.step(stepper.initial, batches[0])
+    ids = batches[0]["image_id"].tolist()
+    assert state.tasks["small"].ids.tolist() == ids
+    assert state.tasks["itc"].ids.tolist() == [*ids, *[-100] * 8]
+    np.testing.assert_array_equal(state.tasks["small"].text, state.tasks["itc"].text[:8])
 
 
 def test_regions_are_all_shown_where_none_is_to_be_predicted():
     batch = {"region_features": 0, "region_targets": 1, "region_hidden": 2, "text_ids": 3}
-    objectives = build_objectives({"mlm": {}, "region_feature": {}})
-    assert without_needless_masks(batch, objectives) is batch
-    labels = build_objectives({"region_labels": {"parts": ("object", "attribute")}})
-    assert without_needless_masks(batch, labels) is batch
-    words = {"mlm": objectives["mlm"]}
-    assert without_needless_masks(batch, words) == {"region_features": 1, "text_ids": 3}
-    assert without_needless_masks({"image": 5}, words) == {"image": 5}
+    hide = {name for name, task in TASKS.items() if task.hides_regions}
+    assert hide == {"region_feature", "region_class", "region_labels"}
+    assert shown_whole(batch) == {"region_features": 1, "text_ids": 3}
+    assert shown_whole({"image": 5}) == {"image": 5}
 
 
 def test_dropout_draws_anew_in_each_step():

@@ -15,7 +15,7 @@ from vlp_jax.config import ExperimentConfig, load_config, write_config
 from vlp_jax.parallel import make_mesh, put_batch, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
 from vlp_jax.training.experiment import Experiment, assemble
-from vlp_jax.training.state import TrainState, create_state
+from vlp_jax.training.state import TrainState
 
 ROOT = Path(__file__).parents[2]
 SIDE = 32
@@ -46,14 +46,10 @@ class Stepper:
         count = int(np.prod(shape))
         self.mesh = make_mesh(*shape, devices=jax.devices()[:count])
         self.experiment = dataclasses.replace(experiment, mesh=self.mesh)
-        self.names = experiment.metric_names()
-        experiment = self.experiment
         with use_mesh(self.mesh):
-            self.initial = create_state(
-                experiment.config, experiment.model, experiment.optimizer, self.mesh, self.names
-            )
+            self.initial = self.experiment.states.create()
             shardings = jax.tree.map(lambda x: x.sharding, self.initial)
-            (self._step,) = experiment.jitted_steps(shardings).values()
+            (self._step,) = self.experiment.jitted_steps(shardings).values()
 
     def step(self, state: TrainState, batch: dict) -> tuple[TrainState, dict[str, float]]:
         """Returns the next state and the step's metrics; `state` stays usable."""
@@ -79,13 +75,7 @@ def save_untrained(workdir: Path, config: ExperimentConfig) -> Experiment:
     workdir.mkdir(parents=True)
     experiment = assemble(config)
     with use_mesh(experiment.mesh):
-        state = create_state(
-            experiment.config,
-            experiment.model,
-            experiment.optimizer,
-            experiment.mesh,
-            experiment.metric_names(),
-        )
+        state = experiment.states.create()
     state = state.replace(teacher=jax.tree.map(lambda x: 2 * x, state.teacher))
     write_config(experiment.config, workdir / "config.json")
     store = CheckpointStore(workdir)

@@ -1,7 +1,6 @@
 """Given weights fill the right parameters, keep their shardings, and what does not fit is told."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,15 +18,15 @@ from tests.weights.weight_files import (
     vit_file,
 )
 from vlp_jax.config import ExperimentConfig, ModelConfig, build
-from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import build_model
 from vlp_jax.model.model import VisionLanguageModel, abstract_params
 from vlp_jax.parallel import make_mesh, shardings_for, unbox
+from vlp_jax.training.checkpoint import read_run
 from vlp_jax.training.loop import train
-from vlp_jax.training.state import TrainState
 from vlp_jax.weights.conversion import layers_apart
-from vlp_jax.weights.initial import read_initial_weights
+from vlp_jax.weights.initial import Initialisation, read_initial_weights
 from vlp_jax.weights.interpolation import resize_position_grid
 from vlp_jax.weights.safetensors_file import write_directory, write_safetensors
 
@@ -48,17 +47,20 @@ def experiment(*entries, **model) -> ExperimentConfig:
 
 
 def read(*entries, **model):
-    config = experiment(*entries, **model)
-    return read_initial_weights(config, build_model(config.model), VOCABULARY)
+    return read_for(experiment(*entries, **model))
 
 
-def fresh_state(config: ModelConfig, mesh=None, teacher: bool = False) -> TrainState:
+def read_for(config: ExperimentConfig) -> Initialisation:
+    model = build_model(config.model)
+    return read_initial_weights(config, model, unbox(abstract_params(model)), VOCABULARY, read_run)
+
+
+def fresh_params(config: ModelConfig, mesh=None):
+    """Returns a function that draws the same parameters at every call."""
     abstract = abstract_params(build_model(config))
     shardings, _ = shardings_for(abstract, mesh or make_mesh(devices=jax.devices()[:1]))
     params = random_like(unbox(abstract), np.random.default_rng())
-    put = lambda: jax.device_put(params, shardings)
-    zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, put(), (), put() if teacher else None, None, {}, zero, zero)
+    return lambda: jax.device_put(params, shardings)
 
 
 def on_host(params) -> dict[str, np.ndarray]:
@@ -68,10 +70,11 @@ def on_host(params) -> dict[str, np.ndarray]:
 def fill(*entries, **model):
     """Returns parameters before and after, by path, and the news."""
     config = experiment(*entries, **model)
-    state = fresh_state(config.model)
-    before = on_host(state.params)
-    given = read_initial_weights(config, build_model(config.model), VOCABULARY)
-    return before, on_host(given.fill(state).params), given.news
+    params = fresh_params(config.model)()
+    before, given = on_host(params), read_for(config)
+    after, teacher = given.fill(params)
+    assert teacher is None
+    return before, on_host(after), given.news
 
 
 def changed(before: dict, after: dict) -> set[str]:
@@ -114,7 +117,7 @@ def test_the_text_encoder_then_computes_what_bert_does(bert):
     path, file = bert
     config = experiment({"path": path, "kind": "bert"})
     model = build_model(config.model)
-    state = read_initial_weights(config, model, VOCABULARY).fill(fresh_state(config.model))
+    params, _ = read_for(config).fill(fresh_params(config.model)())
     ids = np.random.default_rng().integers(0, WORDS, (2, 6)).astype(np.int32)
     encode = jax.jit(
         lambda params: model.apply(
@@ -122,7 +125,7 @@ def test_the_text_encoder_then_computes_what_bert_does(bert):
         )
     )
     with jax.default_matmul_precision("highest"):
-        states = encode(state.params).states
+        states = encode(params).states
     np.testing.assert_allclose(states, bert_states(file, 2, ids), atol=2e-5)
 
 
@@ -152,24 +155,25 @@ def test_entries_are_applied_in_order_and_together(bert, vit, tmp_path):
 def test_parameters_and_teacher_keep_their_shardings(bert, devices8):
     config = experiment({"path": bert[0]})
     mesh = make_mesh(data=2, fsdp=2, tensor=2, devices=devices8)
-    state = fresh_state(config.model, mesh, teacher=True)
-    shardings = jax.tree.map(lambda x: x.sharding, state.params)
-    old = state.params["text"]["word"]["table"]
-    given = read_initial_weights(config, build_model(config.model), VOCABULARY)
-    filled = given.fill(state)
-    assert jax.tree.map(lambda x: x.sharding, filled.params) == shardings
-    assert jax.tree.map(lambda x: x.sharding, filled.teacher) == shardings
-    kernel = filled.params["text"]["layers"]["feed_forward"]["expand"]["kernel"]
+    draw = fresh_params(config.model, mesh)
+    params, teacher = draw(), draw()
+    shardings = jax.tree.map(lambda x: x.sharding, params)
+    old = params["text"]["word"]["table"]
+    params, teacher = read_for(config).fill(params, teacher)
+    assert jax.tree.map(lambda x: x.sharding, params) == shardings
+    assert jax.tree.map(lambda x: x.sharding, teacher) == shardings
+    kernel = params["text"]["layers"]["feed_forward"]["expand"]["kernel"]
     assert not kernel.is_fully_replicated and old.is_deleted()
     theirs = bert[1]["bert.encoder.layer.0.intermediate.dense.weight"].T
     np.testing.assert_array_equal(kernel[0], theirs)
-    jax.tree.map(np.testing.assert_array_equal, filled.params, filled.teacher)
+    jax.tree.map(np.testing.assert_array_equal, params, teacher)
 
 
-def test_without_entries_the_state_is_left_alone():
-    state = fresh_state(experiment().model)
+def test_without_entries_the_parameters_are_left_alone():
+    params, teacher = fresh_params(experiment().model)(), {}
     given = read()
-    assert given.fill(state) is state and given.news == ()
+    found = given.fill(params, teacher)
+    assert found[0] is params and found[1] is teacher and given.news == ()
 
 
 def test_include_and_exclude_choose_parameters(bert):
@@ -271,7 +275,7 @@ def tiny_run(path: str, steps: int) -> ExperimentConfig:
             text_length=LENGTH,
             vocabulary="fit",
         ),
-        objectives=dict(mlm={}),
+        tasks=dict(mlm={}),
         optimizer=dict(learning_rate=0.0, weight_decay=0.0),
         training=dict(steps=steps),
     )

@@ -9,8 +9,8 @@ from tests.model.tiny import random_like
 from tests.weights.test_initial import BLOCK, MODEL, VOCABULARY, experiment, read
 from tests.weights.weight_files import BERT_CONFIG, WIDTH, bert_file, vit_file
 from vlp_jax.config import to_plain
-from vlp_jax.data.assemble import Vocabulary
 from vlp_jax.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import build_model
 from vlp_jax.parallel import make_mesh, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore

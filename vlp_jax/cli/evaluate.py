@@ -10,11 +10,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.add_argument("--workdir", required=True, help="a run of `vlp-jax train`")
     parser.add_argument("--step", type=int, help="which checkpoint; the newest by default")
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE", help="a plug-in that the run uses"
+    )
     parser.add_argument("--teacher", action="store_true", help="evaluate the momentum teacher")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates and returns the exit status."""
+    from vlp_jax.tasks import load_plugins
+
+    load_plugins(args.plugin)
     report(args.workdir, args.step, "teacher" if args.teacher else "params")
     return 0
 
@@ -29,20 +35,20 @@ def report(
     """
     import jax
 
-    from vlp_jax.evaluation.evaluate import evaluate
-    from vlp_jax.inference.load import read_checkpoint
-    from vlp_jax.model import build_model
-    from vlp_jax.model.bound import Bound
+    from vlp_jax.model import Forward, build_model
     from vlp_jax.report.page import write_report
     from vlp_jax.report.run import make_report
     from vlp_jax.report.summary import write_summary
     from vlp_jax.report.table import print_table
+    from vlp_jax.tasks import check_plugins, evaluate
+    from vlp_jax.training.checkpoint import read_run
 
     folder = Path(workdir)
-    config, vocabulary, params = read_checkpoint(folder, step, which)
-    bound = Bound(build_model(config.model, config.training.dtype), params)
+    config, vocabulary, params = read_run(folder, step, which)
+    check_plugins(config)
+    forward = Forward(build_model(config.model, config.training.dtype), params)
     started = time.perf_counter()
-    outcome = evaluate(config, vocabulary, bound)
+    outcome = evaluate(config, vocabulary, forward)
     if jax.process_index() > 0:
         return
     timing = _timing(folder)

@@ -27,12 +27,10 @@ def _parts():
     from vlp_jax.data.regions import REGION_STORES
     from vlp_jax.data.sources import SOURCES
     from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
-    from vlp_jax.evaluation import evaluate  # noqa: F401  (its tasks register themselves)
-    from vlp_jax.evaluation.context import TASKS
     from vlp_jax.fusion import FUSIONS
     from vlp_jax.heads import HEADS, POOLERS
-    from vlp_jax.objectives import OBJECTIVES
+    from vlp_jax.tasks import TASKS
 
-    registries = (VISION_ENCODERS, TEXT_ENCODERS, FUSIONS, POOLERS, HEADS, OBJECTIVES)
-    for registry in (*registries, SOURCES, REGION_STORES, AUGMENTATIONS, TASKS):
+    registries = (VISION_ENCODERS, TEXT_ENCODERS, FUSIONS, POOLERS, HEADS, TASKS)
+    for registry in (*registries, SOURCES, REGION_STORES, AUGMENTATIONS):
         yield f"{registry.kind + ':':18} {', '.join(sorted(registry))}"

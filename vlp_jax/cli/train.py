@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluator():
-    from vlp_jax.evaluation.evaluate import evaluate
-    from vlp_jax.model.bound import Bound
+    from vlp_jax.model import Forward
+    from vlp_jax.tasks import evaluate
 
     kept = []  # one model for all evaluations of a run, so that it is compiled once
 
     def figures(experiment, params) -> dict[str, float]:
-        kept[:] = kept or [Bound(experiment.model, params)]
+        kept[:] = kept or [Forward(experiment.model, params)]
         kept[0].params = params
         found = evaluate(experiment.config, experiment.vocabulary, kept[0]).figures
         kept[0].params = None  # a copy, with several processes; it must not stay in memory

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from vlp_jax.config.ranges import OutOfRange, Range
 from vlp_jax.config.registry import nearest
 
 # Fields that Linen adds to every module; they are not configuration.
@@ -37,6 +38,8 @@ def checked_fields(cls: type, values: Mapping, path: str) -> dict[str, Any]:
 def coerce(value: Any, hint: Any, path: str) -> Any:
     """Returns `value` as the type `hint`, or raises a ValueError that says what is allowed."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _coerce_annotated(value, args, path)
     if origin in (typing.Union, types.UnionType):
         return _coerce_union(value, args, path, hint)
     if origin is typing.Literal:
@@ -62,7 +65,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _field_types(cls: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
     if _LINEN_FIELDS <= fields.keys():
         return {name: hint for name, hint in fields.items() if name not in _LINEN_FIELDS}
@@ -73,12 +76,23 @@ def _names(cls: type) -> str:
     return "{" + ", ".join(_field_types(cls)) + "}"
 
 
+def _coerce_annotated(value: Any, args: tuple, path: str) -> Any:
+    """Checks ranges, see `config.ranges`."""
+    coerced = coerce(value, args[0], path)
+    for extra in args[1:]:
+        if isinstance(extra, Range):
+            extra.check(coerced, path)
+    return coerced
+
+
 def _coerce_union(value: Any, args: tuple, path: str, hint: Any) -> Any:
     if type(None) in args and (value is None or value == "none"):
         return None
     for choice in args:
         try:
             return coerce(value, choice, path)
+        except OutOfRange:
+            raise
         except ValueError:
             continue
     raise ValueError(f"{path} = {value!r} ({type(value).__name__}): expected {_type_name(hint)}")
@@ -94,6 +108,8 @@ def _coerce_literal(value: Any, allowed: tuple, path: str) -> Any:
 
 
 def _coerce_tuple(value: Any, args: tuple, path: str, hint: Any) -> tuple:
+    if isinstance(value, str) and args == (str, Ellipsis):
+        value = (value,)
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{path} = {value!r}: expected a list of values, {_type_name(hint)}")
     if len(args) == 2 and args[1] is Ellipsis:
@@ -133,4 +149,11 @@ def to_builtin(value: Any) -> Any:
 
 
 def _type_name(hint: Any) -> str:
-    return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _type_name(args[0])
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(_type_name, args))
+    if hint is type(None):
+        return "None"
+    return hint.__name__ if isinstance(hint, type) and not args else str(hint)

@@ -3,7 +3,6 @@
 import ast
 import difflib
 import importlib.util
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import ml_collections
 
 from vlp_jax.config.build import build, to_plain
-from vlp_jax.config.schema import ExperimentConfig
+from vlp_jax.config.moved import check_moved
+from vlp_jax.config.schema import ExperimentConfig, replace
 
 PREFIX = "--config."
 
@@ -28,7 +28,18 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     for text in overrides:
         path, value = parse_override(text)
         set_path(values, path, value)
-    return build(ExperimentConfig, values, "config")
+    check_moved(values)
+    config = build(ExperimentConfig, values, "config")
+    return replace(config, "plugins", _found(config.plugins, Path(spec.partition(":")[0])))
+
+
+def _found(plugins: Sequence[str], config: Path) -> tuple[str, ...]:
+    """Returns absolute paths of plug-ins, which stand beside the config or start from here."""
+    beside = [config.parent / plugin for plugin in plugins]
+    return tuple(
+        str((near if near.is_file() and not Path(given).is_file() else Path(given)).resolve())
+        for given, near in zip(plugins, beside)
+    )
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -64,7 +75,8 @@ def set_path(values: dict, path: str, value: Any) -> None:
                 f"config.{path}: config.{'.'.join(groups[: i + 1])} is a value ({values!r}), "
                 "not a group of fields"
             )
-    if isinstance(values.get(last), dict) and not isinstance(value, dict):
+    off = groups == ["tasks"] and value in (None, "none")  # a task is switched off so
+    if isinstance(values.get(last), dict) and not isinstance(value, dict) and not off:
         raise ValueError(
             f"config.{path} = {value!r}: this is a group of fields "
             f"{{{', '.join(values[last])}}}; set one of them, or give a {{...}} literal"
@@ -135,7 +147,7 @@ def _run(path: Path, argument: str) -> Any:
     module = _module(path)
     if not hasattr(module, "get_config"):
         raise ValueError(f'"{path}" has no function get_config(argument="")')
-    if argument and not inspect.signature(module.get_config).parameters:
+    if argument and not module.get_config.__code__.co_argcount:
         raise ValueError(f'"{path}" takes no argument, got "{argument}"')
     return module.get_config(argument) if argument else module.get_config()
 

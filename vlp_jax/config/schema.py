@@ -2,7 +2,17 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from vlp_jax.config.ranges import (
+    Count,
+    Fraction,
+    Natural,
+    NonNegative,
+    Positive,
+    Range,
+    Share,
+)
 
 Args = dict[str, Any]
 
@@ -24,61 +34,44 @@ class ModelConfig:
     pooler: str = "first"
     pooler_args: Args = field(default_factory=dict)
     heads: dict[str, Args] = field(default_factory=dict)
-    init_std: float = 0.02
+    init_std: NonNegative = 0.02
     scan_layers: Literal["auto", "on", "off"] = "auto"
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where records come from and how they become batches.
+    """Where records come from and how pictures, regions and captions become batches.
 
     `source` is one name, or several joined by "::"; then each step draws its batch from one of
     them, in proportion to `weights` (by source name, 1 if not given). `source_args` holds each
     source's own options, by source name; entries of sources that are not in use are not read.
     An entry with a `kind` is a name of your own for a source of that kind, which `source`,
-    `weights` and evaluation tasks may use: cc3m = {"kind": "webdataset", "path": ...}.
-    `questions` = k trains on k of an image's questions at once, where a source has several.
-    `foils` adds false captions of the same words if a source has them, for the matching objective.
-    `pairing` shows another image's caption or tags in training ("caption", "oscar", "oscarplus",
-    "second_caption"); with `predict_wrong_pairs` off their masked words, and hidden regions beside
-    them, have no label. `regions` are kept of a picture, and before them, with `global_region`, one
-    for the whole. `region_pixels` = s makes s × s pixels of each box its feature. `region_masking`
-    hides features as "uniter", "lxmert" or "vilbert" do.
-    `answer_length` > 0 spells the answers of a question in so many tokens, [CLS] and [SEP]
-    included, for the objective vqa_generative: the `answers_per_question` of the highest score.
-    `vocabulary` is "bert-base-uncased", "fit" (made from the training texts), or a path.
+    `weights` and evaluations may use: cc3m = {"kind": "webdataset", "path": ...}.
+    `regions` are kept of a picture, and before them, with `global_region`, one for the whole.
+    `region_pixels` = s makes s × s pixels of each box its feature. `tags` makes the labels of the
+    regions a second text. `vocabulary` is "bert-base-uncased", "fit" (made from the training
+    texts), or a path. What else a task needs of a record stands in `config.tasks`.
     """
 
     source: str = "emoji_scenes"
     source_args: dict[str, Args] = field(default_factory=dict)
     path: str | None = None
-    weights: dict[str, float] = field(default_factory=dict)
-    batch_size: int = 64
-    image_size: int = 64
-    text_length: int = 25
-    question_length: int = 25
-    questions: int = 1
-    answer_length: int = 0
-    answers_per_question: int = 10
-    regions: int = 36
+    weights: dict[str, Positive] = field(default_factory=dict)
+    batch_size: Count = 64
+    image_size: Count = 64
+    text_length: Annotated[int, Range(2)] = 25
+    regions: Count = 36
     vocabulary: str = "bert-base-uncased"
     add_sep: bool = False
     text_style: str = "albef"
-    max_words: int = 30
-    foils: bool = False
+    max_words: Count = 30
     tags: bool = False
-    pairing: str = "none"
-    predict_wrong_pairs: bool = True
-    region_pixels: int = 0
+    region_pixels: Natural = 0
     global_region: bool = False
-    region_masking: str = "none"
-    region_mask_probability: float = 0.15
     augment: str = "none"
     flip: bool = True
-    mask_probability: float = 0.15
-    mask_at_least_one: bool = False
-    threads: int = 1
-    prefetch: int = 4
+    threads: Count = 1
+    prefetch: Count = 4
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -99,21 +92,21 @@ class OptimizerConfig:
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    muon_momentum: float = 0.95
-    muon_rms: float = 0.2
-    learning_rate: float = 1e-4
-    end_learning_rate: float = 0.0
+    muon_momentum: Fraction = 0.95
+    muon_rms: NonNegative = 0.2
+    learning_rate: NonNegative = 1e-4
+    end_learning_rate: NonNegative = 0.0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = 0
-    warmup_from: float = 0.0
-    warmup_stair: int = 1
-    epoch_steps: int = 0
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    warmup_steps: Natural = 0
+    warmup_from: NonNegative = 0.0
+    warmup_stair: Count = 1
+    epoch_steps: Natural = 0
+    weight_decay: NonNegative = 0.01
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: NonNegative = 1e-8
     bias_correction: bool = True
-    clip_norm: float | None = None
+    clip_norm: Positive | None = None
     groups: tuple[Args, ...] = ()
 
 
@@ -122,73 +115,78 @@ class TrainingConfig:
     """Length of the run, precision, momentum teacher, and how often things happen (in steps).
 
     `accumulate` = k computes every forward and backward pass in k micro-batches. `momentum` is the
-    teacher's decay and `queue_size` its queue; distillation weights rise linearly over the first
-    `distillation_warmup` steps. A step with a non-finite loss or gradient changes nothing; the run
-    stops after `nan_patience` of them in a row. `remat` saves memory: the backward pass computes
-    again what is "cheap" (norms, activations, attention's probabilities), all but matrix products
-    ("dots"), or each layer in "full".
+    teacher's decay; what it says counts more and more over the first `distillation_warmup` steps. A
+    step with a non-finite loss or gradient changes nothing; the run stops after `nan_patience` of
+    them in a row. `remat` saves memory: the backward pass computes again what is "cheap" (norms,
+    activations, attention's probabilities), all but matrix products ("dots"), or each layer in
+    "full".
 
-    `schedule` = "sampled" trains one task a step, drawn by the weights in `mix`, instead of the sum
-    of all objectives (UNITER). A key of `mix` is an objective, or several joined by "+"; an empty
-    `mix` gives each objective a task of its own, all of one weight.
+    `schedule` = "sampled" trains one group of tasks a step, drawn by the weights in `mix`, instead
+    of the sum of all tasks (UNITER). A key of `mix` is a task, or several joined by "+"; an empty
+    `mix` gives each task a group of its own, all of one weight.
     """
 
-    steps: int = 1000
+    steps: Count = 1000
     schedule: Literal["all", "sampled"] = "all"
-    mix: dict[str, float] = field(default_factory=dict)
-    accumulate: int = 1
+    mix: dict[str, Positive] = field(default_factory=dict)
+    accumulate: Count = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: Literal["none", "dots", "full", "cheap"] = "none"
-    momentum: float | None = None
-    queue_size: int = 0
-    distillation_warmup: int = 0
-    log_every: int = 20
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 2
-    evaluate_every: int = 0
-    nan_patience: int = 5
+    momentum: Share | None = None
+    distillation_warmup: Natural = 0
+    log_every: Count = 20
+    checkpoint_every: Count = 500
+    keep_checkpoints: Count = 2
+    evaluate_every: Natural = 0
+    nan_patience: Count = 5
 
 
 @dataclass(frozen=True)
 class MeshConfig:
     """Sizes of the mesh axes; -1 takes the devices that are left."""
 
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
+    data: Annotated[int, Range(-1)] = -1
+    fsdp: Annotated[int, Range(-1)] = 1
+    tensor: Annotated[int, Range(-1)] = 1
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Which tasks run, by name with arguments; `best` names the figure to keep the best of."""
+    """How evaluations run; what is measured stands in `config.tasks.<name>.evaluate`.
 
-    tasks: dict[str, Args] = field(default_factory=dict)
+    `best` names the figure to keep the best checkpoint of.
+    """
+
     best: str | None = None
-    batch_size: int = 64
+    batch_size: Count = 64
 
 
 @dataclass(frozen=True)
 class ExperimentConfig:
     """One experiment, whole: what `vlp-jax train` runs and what a checkpoint carries.
 
+    `tasks` holds all that is asked of the model, by name, each with the settings of its class in
+    `vlp_jax.tasks`; an entry with a `kind` is a name of your own for a task of that kind, and None
+    switches a task off. `plugins` are Python files with tasks, heads, encoders or sources of your
+    own, which register themselves.
     `init_from` lists given weights with which a new run starts, each entry with the fields of
-    `vlp_jax.weights.initial.InitialWeights`; they are applied in order. A checkpoint in the
-    workdir goes before them.
+    `vlp_jax.weights.initial.InitialWeights`; they are applied in order. A checkpoint in the workdir
+    goes before them.
     """
 
     name: str = "experiment"
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    plugins: tuple[str, ...] = ()
     model: ModelConfig = field(default_factory=ModelConfig)
     init_from: tuple[Args, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
-    objectives: dict[str, Args] = field(default_factory=dict)
+    tasks: dict[str, Args | None] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
         _check_combinations(self)
 
 
@@ -199,68 +197,12 @@ def replace(config: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(config, **{head: replace(current, rest, value) if rest else value})
 
 
-def _check_ranges(config: ExperimentConfig) -> None:
-    at_least = {
-        "seed": 0,
-        "training.steps": 1,
-        "training.accumulate": 1,
-        "training.log_every": 1,
-        "training.checkpoint_every": 1,
-        "training.keep_checkpoints": 1,
-        "training.evaluate_every": 0,
-        "training.queue_size": 0,
-        "training.distillation_warmup": 0,
-        "training.nan_patience": 1,
-        "data.batch_size": 1,
-        "data.image_size": 1,
-        "data.text_length": 2,
-        "data.question_length": 2,
-        "data.questions": 1,
-        "data.answer_length": 0,
-        "data.answers_per_question": 1,
-        "data.regions": 1,
-        "data.region_pixels": 0,
-        "data.max_words": 1,
-        "data.threads": 1,
-        "data.prefetch": 1,
-        "optimizer.warmup_steps": 0,
-        "optimizer.warmup_from": 0,
-        "optimizer.warmup_stair": 1,
-        "optimizer.epoch_steps": 0,
-        "optimizer.learning_rate": 0,
-        "optimizer.muon_rms": 0,
-        "optimizer.weight_decay": 0,
-        "evaluation.batch_size": 1,
-        "model.init_std": 0,
-    }
-    for path, low in at_least.items():
-        _check(_get(config, path) >= low, config, path, f"at least {low}")
-    shares = ("data.mask_probability", "data.region_mask_probability")
-    betas = ("beta1", "beta2", "muon_momentum")
-    for path in (*(f"optimizer.{beta}" for beta in betas), *shares):
-        _check(0 <= _get(config, path) < 1, config, path, "in [0, 1)")
-    momentum = config.training.momentum
-    _check(momentum is None or 0 <= momentum <= 1, config, "training.momentum", "null or in [0, 1]")
-    clip = config.optimizer.clip_norm
-    _check(clip is None or clip > 0, config, "optimizer.clip_norm", "null or above 0")
-
-
 def _check_combinations(config: ExperimentConfig) -> None:
     training, data = config.training, config.data
     if data.batch_size % training.accumulate:
         raise ValueError(
             f"config.data.batch_size = {data.batch_size} is not divisible by "
             f"config.training.accumulate = {training.accumulate}"
-        )
-    if training.queue_size and training.momentum is None:
-        raise ValueError(
-            f"config.training.queue_size = {training.queue_size} needs a momentum teacher that "
-            "fills the queue: set config.training.momentum (ALBEF: 0.995) or queue_size = 0"
-        )
-    if training.queue_size and "itc" not in config.model.heads:
-        raise ValueError(
-            f"config.training.queue_size = {training.queue_size} keeps vectors of the head itc, "
-            "which the model lacks: add config.model.heads.itc or set queue_size = 0"
         )
     if config.evaluation.best is not None and not training.evaluate_every:
         raise ValueError(
@@ -277,14 +219,3 @@ def _check_combinations(config: ExperimentConfig) -> None:
             f"config.data.path = {data.path!r} is for one source, config.data.source names "
             f"{len(data.sources)}: give config.data.source_args.<source>.path instead"
         )
-
-
-def _get(config: Any, path: str) -> Any:
-    for part in path.split("."):
-        config = getattr(config, part)
-    return config
-
-
-def _check(fits: bool, config: ExperimentConfig, path: str, allowed: str) -> None:
-    if not fits:
-        raise ValueError(f"config.{path} = {_get(config, path)!r}: must be {allowed}")

@@ -24,26 +24,16 @@ class Field:
 
 
 FIELDS: dict[str, Field] = {
-    "image": Field(("uint8", "float32"), ("B", "H", "W", 3), "pixels; float32 = normalised"),
+    "image": Field(("uint8", "float32"), ("B", "P?", "H", "W", 3), "pixels; float32 = normalised"),
     "image_id": Field(("int32",), ("B",), "equal ids = the same picture"),
-    "text_ids": Field(("int32",), ("B", "L"), "caption tokens"),
-    "text_mask": Field(("bool",), ("B", "L"), "True = real token"),
-    "text_segments": Field(("int32",), ("B", "L"), "0 = first part, 1 = second part"),
-    "foil_ids": Field(("int32",), ("B", "L"), "tokens of a false caption made of the same words"),
-    "foil_mask": Field(("bool",), ("B", "L"), "True = real token"),
-    "mlm_ids": Field(("int32",), ("B", "L"), "caption tokens with some of them masked"),
-    "mlm_labels": Field(("int32",), ("B", "L"), f"masked tokens; {IGNORE} elsewhere"),
-    "question_ids": Field(("int32",), ("B", "K?", "Q"), "question tokens"),
-    "question_mask": Field(("bool",), ("B", "K?", "Q"), "True = real token"),
-    "answer_scores": Field(("float32",), ("B", "K?", "A"), "score 0..1 of every known answer"),
-    "answer_ids": Field(("int32",), ("B", "N", "S"), "tokens of a question's answers"),
-    "answer_mask": Field(("bool",), ("B", "N", "S"), "True = real token"),
-    "answer_weights": Field(("float32",), ("B", "N"), "what each counts; 0 = filling"),
-    "region_features": Field(("float32",), ("B", "R", "F"), "detector features"),
-    "region_boxes": Field(("float32",), ("B", "R", 4), "x1, y1, x2, y2 in the unit square"),
-    "region_mask": Field(("bool",), ("B", "R"), "True = real region"),
+    "text_ids": Field(("int32",), ("B", "P?", "L"), "caption tokens"),
+    "text_mask": Field(("bool",), ("B", "P?", "L"), "True = real token"),
+    "text_segments": Field(("int32",), ("B", "P?", "L"), "0 = first part, 1 = second part"),
+    "region_features": Field(("float32",), ("B", "P?", "R", "F"), "detector features"),
+    "region_boxes": Field(("float32",), ("B", "P?", "R", 4), "x1, y1, x2, y2 in the unit square"),
+    "region_mask": Field(("bool",), ("B", "P?", "R"), "True = real region"),
     "region_hidden": Field(("bool",), ("B", "R"), "True = region to be predicted"),
-    "region_types": Field(("int32",), ("B", "R"), "row of the type table"),
+    "region_types": Field(("int32",), ("B", "P?", "R"), "row of the type table"),
     "region_alignment": Field(("int32",), ("B", "R", "T"), "text positions of a region; -1 = none"),
     "region_targets": Field(("float32",), ("B", "R", "F"), "features before any was hidden"),
     "region_class_scores": Field(("float32",), ("B", "R", "C"), "share of each detector class"),
@@ -51,9 +41,9 @@ FIELDS: dict[str, Field] = {
     "region_confidence": Field(("float32",), ("B", "R"), "of the object class, 0..1"),
     "region_attributes": Field(("int32",), ("B", "R"), "detector's attribute class"),
     "region_attribute_confidence": Field(("float32",), ("B", "R"), "of the attribute, 0..1"),
-    "pair_labels": Field(("int32",), ("B",), "0 = text and image belong together"),
     "example_mask": Field(("bool",), ("B",), "False = padding of the last evaluation batch"),
 }
+"""The fields that all tasks share; transforms of tasks say themselves what they make."""
 
 
 def stack(examples: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -66,17 +56,17 @@ def stack(examples: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         raise TypeError(f"examples of one batch differ in fields or shapes: {shapes}") from error
 
 
-def check_batch(batch: Mapping[str, np.ndarray]) -> None:
+def check_batch(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field] = FIELDS) -> None:
     """Raises ValueError unless every field is known and has its dtype and a consistent shape."""
     if not batch:
         raise ValueError("the batch is empty: expected at least one field")
     sizes: dict[str, tuple[int, str]] = {}
     for name, array in batch.items():
-        if name not in FIELDS:
+        if name not in fields:
             raise ValueError(
-                f'unknown batch field "{name}".{nearest(name, FIELDS)} Known: {", ".join(FIELDS)}'
+                f'unknown batch field "{name}".{nearest(name, fields)} Known: {", ".join(fields)}'
             )
-        field = FIELDS[name]
+        field = fields[name]
         if str(array.dtype) not in field.dtypes:
             allowed = " or ".join(field.dtypes)
             raise ValueError(f'batch field "{name}" has dtype {array.dtype}, expected {allowed}')

@@ -11,7 +11,9 @@ def unit_boxes(
     """Returns boxes [N, 4] (x1, y1, x2, y2 in pixels) as float32 in the unit square.
 
     The only place where pixels become shares of the picture. ValueError for another shape, for
-    entries that are not finite, reversed corners, and corners more than `slack` pixels outside.
+    entries that are not finite, reversed corners, corners more than `slack` pixels outside, and for
+    boxes that are shares already: all within one pixel of a picture of several. A picture of which
+    only shares are known is 1 x 1.
     """
     boxes = np.asarray(boxes, np.float32)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -27,6 +29,11 @@ def unit_boxes(
         raise ValueError(
             f"box {boxes[outside][0].tolist()} lies outside the picture of {width} x {height} "
             "pixels, expected absolute x1, y1, x2, y2"
+        )
+    if min(width, height) > 1 and 0 < boxes.max(initial=0) <= 1:
+        raise ValueError(
+            f"boxes reach to {boxes.max():.6g} in a picture of {width} x {height} pixels: they are "
+            "shares of the picture already, expected absolute x1, y1, x2, y2"
         )
     return np.clip(boxes / size, 0.0, 1.0)
 

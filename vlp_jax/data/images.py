@@ -5,7 +5,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
+
+from vlp_jax.data.foreign import foreign_bytes, shortened
+from vlp_jax.data.local_paths import is_address
+from vlp_jax.data.picture_objects import check_numbers, pillow_pixels
 
 cv2.setNumThreads(0)  # the pipeline has threads of its own; nested ones only fight over cores
 
@@ -17,30 +21,62 @@ NORMALISATIONS = {
 """(mean, std) per channel of pixels scaled to 0..1; ALBEF uses CLIP's."""
 
 
-def decode(image: np.ndarray | bytes | str | Path) -> np.ndarray:
-    """Returns uint8 [H, W, 3] RGB of an array, encoded bytes or a path.
+MAX_PIXELS = 89_478_485
+"""Pictures of more are refused before they are decoded: 256 MiB as RGB, Pillow's own limit."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+
+
+def decode(image: np.ndarray | bytes | str | Path | Image.Image, name: str = "") -> np.ndarray:
+    """Returns uint8 [H, W, 3] RGB of an array, encoded bytes, a path or a Pillow image.
 
     Grey is repeated, alpha is laid on white, 16 bits become 8 and EXIF orientation is applied.
-    ValueError (naming the file) for a picture that can't be read, FileNotFoundError for a path
-    that does not exist.
+    FileNotFoundError for a path that does not exist; ValueError for a picture that can't be read,
+    has more than MAX_PIXELS pixels or numbers of no agreed range. Messages begin with `name`,
+    which is by default the file or what kind of object it is.
     """
     if isinstance(image, (str, Path)):
-        return _decode_file(Path(image))
+        return _decode_file(image, name)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decode_bytes(bytes(image), f"image of {len(image)} bytes")
+        data = bytes(image)
+        return _decode_bytes(data, name or f"image of {len(data)} bytes")
     if isinstance(image, np.ndarray):
-        return _to_rgb(image, "image array")
-    raise ValueError(f"image is a {type(image).__name__}, expected an array, bytes or a path")
+        return _to_rgb(image, name or "image array")
+    if isinstance(image, Image.Image):
+        name = name or "Pillow image"
+        check_size(*image.size, name)
+        with foreign_bytes(name):
+            return _to_rgb(pillow_pixels(image), name)
+    kind = type(image).__name__
+    raise ValueError(
+        f"{name or 'image'} is a {kind}, expected a path, bytes, a Pillow image or an array "
+        "[H, W, 3]"
+    )
 
 
-def _decode_file(path: Path) -> np.ndarray:
+def _decode_file(path: str | Path, name: str) -> np.ndarray:
+    file = f'image file "{shortened(str(path))}"'
+    name = f"{name}, {file}" if name else file
+    if isinstance(path, str) and is_address(path):
+        raise ValueError(f"{name} is an address; only local files are read")
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f'image file "{path}" does not exist') from None
-    except OSError as error:
-        raise ValueError(f'image file "{path}" cannot be read: {error.strerror}') from None
-    return _decode_bytes(data, f'image file "{path}"')
+        raise FileNotFoundError(f"{name} does not exist") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"{name} cannot be read: {reason}") from None
+    return _decode_bytes(data, name)
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Raises ValueError for a picture without pixels, or with more than MAX_PIXELS."""
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded"
+        )
+    if width < 1 or height < 1:
+        raise ValueError(f"{name} has no pixels: it is {width} x {height}")
 
 
 def _decode_bytes(data: bytes, name: str) -> np.ndarray:
@@ -48,45 +84,56 @@ def _decode_bytes(data: bytes, name: str) -> np.ndarray:
     if not data:
         raise ValueError(f"{name} is empty")
     jpeg = data[:2] == b"\xff\xd8"
-    if not jpeg and (b"eXIf" in data or b"EXIF" in data):
-        return _decode_with_orientation(data, name)
-    try:
-        flags = cv2.IMREAD_COLOR if jpeg else cv2.IMREAD_UNCHANGED
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ValueError(f"{name} cannot be decoded: {error.err}") from None
-    if pixels is None:
-        raise ValueError(f"{name} is corrupt, cut short or not a picture")
-    if pixels.ndim == 3:
-        order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
-        pixels = cv2.cvtColor(pixels, order)
+    picture = _opened(data, name)
+    with foreign_bytes(f"{name} is corrupt, cut short or not a picture"):
+        if not jpeg and (b"eXIf" in data or b"EXIF" in data):
+            pixels = pillow_pixels(picture)
+        else:
+            pixels = _opencv_pixels(data, cv2.IMREAD_COLOR if jpeg else cv2.IMREAD_UNCHANGED)
     return _to_rgb(pixels, name)
 
 
-def _decode_with_orientation(data: bytes, name: str) -> np.ndarray:
-    """Decodes a PNG, WebP or TIFF that carries EXIF, which may come with alpha as well."""
-    try:
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        if picture.mode.startswith("I"):
-            return _to_rgb(np.asarray(picture).astype(np.uint16), name)
-        return _to_rgb(np.asarray(picture.convert("RGBA")), name)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} is corrupt, cut short or not a picture: {error}") from None
+def _opened(data: bytes, name: str) -> Image.Image:
+    """Returns a picture of which only the header has been read; ValueError if it is too large."""
+    damaged = f"{name} is corrupt, cut short or not a picture"
+    with foreign_bytes(damaged):
+        try:
+            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+        except Image.DecompressionBombError:  # Pillow looks at the size as well
+            picture = None
+        except UnidentifiedImageError:  # whose message is the address of an object
+            raise ValueError(damaged) from None
+    if picture is None:
+        raise ValueError(f"{name} has many more pixels than the {MAX_PIXELS:,} that are decoded")
+    check_size(*picture.size, name)
+    return picture
+
+
+def _opencv_pixels(data: bytes, flags: int) -> np.ndarray:
+    """Returns pixels in the order RGB or RGBA, or grey."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise ValueError("its pixels can't be decoded")
+    if pixels.ndim == 3:
+        order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        pixels = cv2.cvtColor(pixels, order)
+    return pixels
 
 
 def _to_rgb(pixels: np.ndarray, name: str) -> np.ndarray:
     """Returns uint8 [H, W, 3] of grey, RGB or RGBA pixels of 8 or 16 bits."""
+    with foreign_bytes(name):
+        check_numbers(pixels)
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
         raise ValueError(
-            f"{name} is {pixels.dtype} {list(pixels.shape)}, expected uint8 or uint16 "
-            "[H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
+            f"{name} is {pixels.dtype} {list(pixels.shape)}, expected [H, W], [H, W, 1], "
+            "[H, W, 3] or [H, W, 4]"
         )
-    if 0 in pixels.shape:
-        raise ValueError(f"{name} has no pixels: its shape is {list(pixels.shape)}")
+    check_size(pixels.shape[1], pixels.shape[0], name)
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
     return _on_white(pixels) if pixels.shape[2] == 4 else pixels

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_jax.data.batch import IGNORE
+from vlp_jax.data.batch import IGNORE, Field
+from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.transforms import Example, Transform
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,37 @@ def _first_where_none(chosen: np.ndarray, ordinary: np.ndarray) -> np.ndarray:
     """Marks the first ordinary position of every row that has no chosen one."""
     first = ordinary & (np.cumsum(ordinary, axis=-1) == 1)
     return first & ~chosen.any(axis=-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class MaskWords(Transform):
+    """Makes `mlm_ids` and `mlm_labels`, the caption with some words masked and what they were.
+
+    Words of the part that the note "unpredicted" names have no label; they are still masked, for
+    unmasked words would tell a wrong pair.
+    """
+
+    tokenizer: Tokenizer
+    masking: Masking = Masking()
+
+    makes = {
+        "mlm_ids": Field(("int32",), ("B", "L"), "caption tokens with some of them masked"),
+        "mlm_labels": Field(("int32",), ("B", "L"), f"masked tokens; {IGNORE} elsewhere"),
+    }
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        tokenizer, ids = self.tokenizer, example["text_ids"]
+        shown, labels = mask_tokens(
+            ids,
+            example["text_mask"],
+            rng,
+            mask_id=tokenizer.mask_id,
+            size=tokenizer.size,
+            special_ids=(tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id),
+            masking=self.masking,
+        )
+        unpredicted = example.get("unpredicted")
+        if unpredicted:
+            segments = example.get("text_segments", np.zeros_like(ids))
+            labels[segments == (1 if unpredicted == "second" else 0)] = IGNORE
+        return {"mlm_ids": shown, "mlm_labels": labels}

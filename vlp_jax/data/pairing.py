@@ -1,16 +1,21 @@
 """Wrong pairs: what of a text belongs to another image, and how often."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from vlp_jax.config import Registry
+from vlp_jax.data.batch import Field
+from vlp_jax.data.transforms import Example, Stage, Transform
 
 PAIRINGS: Registry = Registry("pairing")
 """Maps a name to a `Pairing`."""
 
 Part = Literal["caption", "second"]
+
+# The draw of the record whose texts are shown.
+STRANGER = 0
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,29 @@ PAIRINGS.register("oscar")(Pairing((("second", 0.5, 1),), "tags"))
 PAIRINGS.register("oscarplus")(Pairing((("second", 0.25, 1), ("caption", 0.25, 2)), "tags"))
 # VisualBERT `dataloaders/coco_dataset.py`
 PAIRINGS.register("second_caption")(Pairing((("second", 0.5, 1),), "caption"))
+
+
+@dataclass(frozen=True)
+class ExchangeTexts(Transform):
+    """Shows the texts of another image now and then, in training, and makes `pair_labels`.
+
+    Notes for the other transforms: "exchanged", the part that is another's; "stranger", its record;
+    "second", which second text is wanted; and, unless words and regions of wrong pairs are to be
+    predicted, "unpredicted", the part whose words are not.
+    """
+
+    pairing: Pairing
+    predict_wrong_pairs: bool = True
+
+    stage = Stage.PAIRS
+    makes = {"pair_labels": Field(("int32",), ("B",), "0 = text and image belong together")}
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, Any]:
+        exchanged, label = self.pairing.draw(rng)
+        return {
+            "pair_labels": np.int32(label),
+            "exchanged": exchanged,
+            "stranger": example.others(STRANGER) if exchanged else None,
+            "second": self.pairing.second,
+            "unpredicted": None if self.predict_wrong_pairs else exchanged,
+        }

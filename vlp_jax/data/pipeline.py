@@ -1,13 +1,14 @@
 """Batches for training and evaluation, built on Grain; the only state is the step number."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 
-from vlp_jax.data.batch import check_batch, stack
-from vlp_jax.data.processor import Processor
+from vlp_jax.data.batch import Field, check_batch, stack
 from vlp_jax.data.records import RecordReader, SkippedRecords
 from vlp_jax.data.sources.base import Source
+from vlp_jax.data.transforms import Chain
 
 Batch = dict[str, np.ndarray]
 _FOREVER = 2**48  # steps; an endless range for Grain
@@ -24,7 +25,7 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        processor: Processor,
+        chain: Chain,
         batch_size: int,
         seed: int = 0,
         shuffle: bool = True,
@@ -46,8 +47,9 @@ class Pipeline:
                 "make the batch smaller or the data set larger"
             )
         self._skipped = SkippedRecords()
-        self._left_out = len(getattr(source, "skipped", ()))
-        self._reader = RecordReader(source, processor, seed, self._skipped)
+        self._left_out = len(source.skipped)
+        self._reader = RecordReader(source, chain, seed, self._skipped)
+        self._fields = chain.fields
         self._order = _record_order(len(source), seed, shuffle)
         self._size = len(source)
         self._batch_size = batch_size
@@ -73,11 +75,19 @@ class Pipeline:
         """
         return self._left_out + self._skipped.total
 
+    @cached_property
+    def first(self) -> Batch:
+        """This host's share of the first batch, which start-up looks at; it is made once."""
+        return self._make(0)
+
     def batch(self, step: int) -> Batch:
         """Returns this host's share of the global batch of a step."""
+        return dict(self.first) if step == 0 else self._make(step)
+
+    def _make(self, step: int) -> Batch:
         start = step * self._batch_size
         examples = [self._example(start + row) for row in self._rows]
-        return _finish(examples, np.ones(len(examples), np.bool_))
+        return _finish(examples, np.ones(len(examples), np.bool_), self._fields)
 
     def iterate(self, start_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of start_step, start_step + 1, … made ahead in the background.
@@ -92,7 +102,7 @@ class Pipeline:
 
 def evaluation_batches(
     source: Source,
-    processor: Processor,
+    chain: Chain,
     batch_size: int,
     limit: int | None = None,
     host: int = 0,
@@ -108,7 +118,7 @@ def evaluation_batches(
     are the same at every call.
     """
     _check_share(batch_size, host, hosts)
-    reader = RecordReader(source, processor, 0, skipped or SkippedRecords())
+    reader = RecordReader(source, chain, 0, skipped or SkippedRecords())
     size = len(source) if limit is None else min(limit, len(source))
     rows = _share(batch_size, host, hosts)
 
@@ -120,14 +130,14 @@ def evaluation_batches(
             usable = next((e for e in examples if e is not None), None)
             filler = reader.read_or_replace(0) if usable is None else usable
             examples = [filler if example is None else example for example in examples]
-        return _finish(examples, mask)
+        return _finish(examples, mask, chain.fields)
 
     return _prefetched(make, 0, -(-size // batch_size), threads, prefetch)
 
 
-def _finish(examples: list[Batch], mask: np.ndarray) -> Batch:
+def _finish(examples: list[Batch], mask: np.ndarray, fields: Mapping[str, Field]) -> Batch:
     batch = stack(examples) | {"example_mask": mask}
-    check_batch(batch)
+    check_batch(batch, fields)
     return batch
 
 

@@ -3,18 +3,18 @@
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
 import numpy as np
 
-from vlp_jax.data.processor import Example
 from vlp_jax.data.sources.base import Source
 
 _LISTED = 1000  # reasons kept; the count goes on
 _ATTEMPTS = 100  # unreadable records in a row before giving up
 _FAILURES = (ValueError, OSError, EOFError, cv2.error)
+Example = dict[str, np.ndarray]
 _LOG = logging.getLogger(__name__)
 
 
@@ -82,14 +82,14 @@ class RecordReader:
     def __init__(
         self,
         source: Source,
-        processor: Callable[[dict[str, Any], np.random.Generator, OtherRecords], Example],
+        chain: Callable[[dict[str, Any], np.random.Generator, OtherRecords], Example],
         seed: int,
         skipped: SkippedRecords,
     ):
         if not len(source):
             raise ValueError("the source has no records")
         self.source = source
-        self.processor = processor
+        self.chain = chain
         self.seed = seed
         self.skipped = skipped
 
@@ -100,7 +100,7 @@ class RecordReader:
         try:
             record = self.source[index]
             others = OtherRecords(self.source, record.get("image_id"), key)
-            return self.processor(record, np.random.default_rng(key), others)
+            return self.chain(record, np.random.default_rng(key), others)
         except _FAILURES as error:
             reason = str(error) or type(error).__name__
             name = record.get("name", "")  # unknown while the source itself fails, which says it
@@ -134,3 +134,16 @@ class RecordReader:
             stride = int(rng.integers(1, size)) if size > 1 else 1
             if math.gcd(stride, size) == 1:
                 return stride
+
+
+def usable_records(
+    source: Source, rows: Iterable[int], skipped: SkippedRecords
+) -> dict[int, dict[str, Any]]:
+    """Returns row → record of `rows` that can be read, in order; files the others in `skipped`."""
+    records = {}
+    for row in rows:
+        try:
+            records[int(row)] = source[int(row)]
+        except _FAILURES as error:
+            skipped.add(int(row), str(error) or type(error).__name__)
+    return records

@@ -1,15 +1,15 @@
 """The region fields of an example: features, boxes and classes, masked, padded to fixed shapes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vlp_jax.data.boxes import unit_boxes, visible_boxes
+from vlp_jax.data.boxes import box_iou, unit_boxes, visible_boxes
 from vlp_jax.data.entry import take
-from vlp_jax.data.region_masking import RegionMasking, global_feature, mask_regions
 from vlp_jax.data.region_pixels import crop_features
+from vlp_jax.data.transforms import Example, Stage, Transform
 
 CLASS_FIELDS = {
     "region_classes": ("region_labels", "region_confidence"),
@@ -29,10 +29,14 @@ class Regions:
 
     fields: batch field → array with one row a region.
     kept: which of the record's regions these are, int [N].
+    hidden: which of them a task hides, bool [N], or None.
+    overlap: see `RegionMasking`.
     """
 
     fields: dict[str, np.ndarray]
     kept: np.ndarray
+    hidden: np.ndarray | None = None
+    overlap: float | None = None
 
     @property
     def features(self) -> np.ndarray | None:
@@ -41,20 +45,15 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class RegionFields:
-    """Makes the region fields of an example.
+class RegionReader:
+    """Reads the regions of a record.
 
     slots: most regions of a picture; further ones, the least confident by convention, are dropped.
     pixels: side to which each box of a picture is resized to be its feature; 0 makes none.
-    global_region: puts a region before the others whose feature is their mean and whose box is the
-        whole picture, so that an example has one region more (ViLBERT).
-    masking: how features are hidden, or None.
     """
 
     slots: int
     pixels: int = 0
-    global_region: bool = False
-    masking: RegionMasking | None = None
 
     def of_picture(
         self, record: Mapping[str, Any], image: np.ndarray, boxes: np.ndarray, provides: frozenset
@@ -84,38 +83,38 @@ class RegionFields:
         fields = {"region_boxes": boxes[kept], "region_features": features}
         return Regions(fields | _classes(record, provides, kept, len(boxes)), kept)
 
-    def __call__(
-        self, regions: Regions, rng: np.random.Generator, other: Callable[[], np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Returns the fields, hidden where `masking` says so and padded.
 
-        `other` gives the features [M, F] of another picture.
-        """
-        fields = dict(regions.fields)
-        hidden = np.zeros(len(regions.kept), np.bool_)
-        if self.masking is not None and regions.features is not None:
-            fields["region_targets"] = regions.features
-            fields["region_features"], hidden = mask_regions(
-                regions.features, rng, self.masking, self.slots, other
-            )
-            fields["region_hidden"] = hidden
-        if self.global_region:
-            fields = self._with_global(fields, hidden)
-        count = len(fields["region_boxes"])
+@dataclass(frozen=True)
+class RegionFields(Transform):
+    """Pads the regions of an example to `slots` rows.
+
+    global_region: puts a region before the others whose feature is their mean and whose box is the
+        whole picture, so that an example has one region more (ViLBERT).
+    """
+
+    slots: int
+    global_region: bool = False
+
+    stage = Stage.SHAPES
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        regions = example["regions"]
+        fields = self._with_global(regions) if self.global_region else regions.fields
         slots = self.slots + self.global_region
         padded = {name: _padded(values, slots) for name, values in fields.items()}
-        return padded | {"region_mask": np.arange(slots) < count}
+        return padded | {"region_mask": np.arange(slots) < len(fields["region_boxes"])}
 
-    def _with_global(self, fields: dict[str, np.ndarray], hidden: np.ndarray) -> dict:
+    def _with_global(self, regions: Regions) -> dict[str, np.ndarray]:
         """Puts the whole picture's region first; it has no class and is never hidden."""
-        overlap = None if self.masking is None else self.masking.overlap
-        first = {"region_boxes": _WHOLE_IMAGE}
-        if "region_features" in fields:
+        fields, first = regions.fields, {"region_boxes": _WHOLE_IMAGE}
+        count = len(regions.kept)
+        hidden = np.zeros(count, np.bool_) if regions.hidden is None else regions.hidden
+        if regions.features is not None:
             first["region_features"] = global_feature(
-                fields["region_features"], fields["region_boxes"], hidden, overlap
+                regions.features, fields["region_boxes"], hidden, regions.overlap
             )
         if "region_targets" in fields:
-            first["region_targets"] = fields["region_targets"].sum(0) / max(len(hidden), 1)
+            first["region_targets"] = fields["region_targets"].sum(0) / max(count, 1)
         return {
             name: np.concatenate([_first_row(first.get(name), values), values])
             for name, values in fields.items()
@@ -155,3 +154,17 @@ def _rows(record: Mapping[str, Any], name: str, kept: np.ndarray, count: int) ->
             f'the record has {count} boxes, and "{name}" of shape {list(values.shape)}'
         )
     return values if len(kept) == count else values[kept]
+
+
+def global_feature(
+    shown: np.ndarray, boxes: np.ndarray, hidden: np.ndarray, overlap: float | None
+) -> np.ndarray:
+    """Returns the feature [F] of the region that stands for the whole image (ViLBERT).
+
+    The sum of all features shown over the number of regions that count, see `RegionMasking`: the
+    second release leaves those that overlap a hidden one out of the number and not of the sum.
+    """
+    counted = len(shown)
+    if overlap is not None and hidden.any():
+        counted -= int((box_iou(boxes[:, None], boxes[None, hidden]) > overlap).any(axis=1).sum())
+    return shown.sum(axis=0) / max(counted, 1)

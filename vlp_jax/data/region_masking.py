@@ -1,12 +1,15 @@
 """Masked region modelling: which regions are hidden, and what is shown in their place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from vlp_jax.config import Registry
-from vlp_jax.data.boxes import box_iou
+from vlp_jax.data.batch import FIELDS
+from vlp_jax.data.region_fields import Regions
+from vlp_jax.data.transforms import Example, Stage, Transform
 
 REGION_MASKINGS: Registry = Registry("region masking")
 """Maps a name to the `RegionMasking` of a published model, or to None."""
@@ -81,15 +84,33 @@ def mask_regions(
     return shown, hidden
 
 
-def global_feature(
-    shown: np.ndarray, boxes: np.ndarray, hidden: np.ndarray, overlap: float | None
-) -> np.ndarray:
-    """Returns the feature [F] of the region that stands for the whole image (ViLBERT).
+@dataclass(frozen=True)
+class HideRegions(Transform):
+    """Hides the features of regions, as a task of masked regions wants it, in training.
 
-    The sum of all features shown over the number of regions that count, see `RegionMasking`: the
-    second release leaves those that overlap a hidden one out of the number and not of the sum.
+    Makes `region_hidden` and `region_targets`. Where the note "unpredicted" says that a part of
+    the text is another image's, regions are hidden all the same and none is to be predicted.
     """
-    counted = len(shown)
-    if overlap is not None and hidden.any():
-        counted -= int((box_iou(boxes[:, None], boxes[None, hidden]) > overlap).any(axis=1).sum())
-    return shown.sum(axis=0) / max(counted, 1)
+
+    masking: RegionMasking
+    slots: int
+
+    stage = Stage.REGIONS
+    makes = {name: FIELDS[name] for name in ("region_hidden", "region_targets")}
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, Any]:
+        regions: Regions = example["regions"]
+        if regions.features is None:
+            return {}
+        shown, hidden = mask_regions(
+            regions.features, rng, self.masking, self.slots, example["foreign_features"]
+        )
+        predicted = np.zeros_like(hidden) if example.get("unpredicted") else hidden
+        fields = regions.fields | {
+            "region_features": shown,
+            "region_targets": regions.features,
+            "region_hidden": predicted,
+        }
+        return {
+            "regions": replace(regions, fields=fields, hidden=hidden, overlap=self.masking.overlap)
+        }

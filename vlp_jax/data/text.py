@@ -1,10 +1,12 @@
 """Published text preparation: ALBEF's cleaning, UNITER's word pieces, OSCAR's pairs."""
 
 import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from vlp_jax.config import Registry
+from vlp_jax.data.foreign import shortened
 
 _DELETED = re.compile(r"[,.'!?\"()*#:;~]")
 _RUNS = re.compile(r"\s{2,}")
@@ -43,6 +45,28 @@ def _first_words(text: str, count: int) -> str:
 
 TEXT_STYLES.register("albef")((pre_caption, pre_question))
 TEXT_STYLES.register("plain")((plain, plain))
+
+
+def usable_text(
+    tokenizer,
+    texts: Sequence[str],
+    clean: Callable[[str, int], str] = plain,
+    max_words: int = 30,
+    kind: str = "caption",
+) -> tuple[str, int]:
+    """Returns the first text that has words after cleaning, cleaned, and its place.
+
+    Words are judged by word pieces (`Tokenizer.has_words`), because texts of invisible characters
+    leave [CLS] alone. clean: one of TEXT_STYLES. ValueError if no text has words or one is no text;
+    `kind` says what they are.
+    """
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"{kind} is a {type(text).__name__}, expected text")
+        cleaned = clean(text, max_words)
+        if tokenizer.has_words(cleaned):
+            return cleaned, place
+    raise ValueError(f"no {kind} with words in it: {shortened(ascii(list(texts)))}")
 
 
 def whitespace_pieces(tokenizer, text: str) -> list[str]:

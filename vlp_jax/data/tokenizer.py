@@ -1,8 +1,8 @@
 """BERT WordPiece tokenisation with fixed-length output, wrapping the `tokenizers` library."""
 
 import functools
-import json
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +11,11 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.json_text import parse_json
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")  # letters and signs without ink
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -104,12 +108,9 @@ class Tokenizer:
         directory = Path(directory)
         whole, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
         if whole.is_file():
-            try:
-                return cls(tokenizers.Tokenizer.from_file(str(whole)), f'"{whole}"')
-            except ValueError:
-                raise
-            except Exception as error:  # the library raises bare Exception for a bad file
-                raise ValueError(f'"{whole}" is not a tokenizer file: {error}') from None
+            with foreign_bytes(f'"{whole}" is not a tokenizer file'):
+                backend = tokenizers.Tokenizer.from_file(str(whole))
+            return cls(backend, f'"{whole}"')
         if vocabulary.is_file():
             return cls.from_vocab_file(vocabulary, _lowercase_of(directory))
         raise FileNotFoundError(f'"{directory}" holds neither tokenizer.json nor vocab.txt')
@@ -140,6 +141,20 @@ class Tokenizer:
         """Returns the word pieces of a text as strings."""
         return self._backend.encode(text, add_special_tokens=False).tokens
 
+    def has_words(self, text: str) -> bool:
+        """Tells whether a model sees anything of a text: a word piece besides special tokens.
+
+        Not of zero-width and soft-hyphen characters, byte order marks, spaces of any kind or lone
+        accents, which BERT's cleaning takes out; nor of blank letters (U+3164, U+2800), which it
+        calls unknown. Words that are not in the vocabulary count.
+        """
+        pieces = set(self.piece_ids(text)).difference(self.special_ids)
+        return bool(pieces) or any(map(_is_visible, text)) and self._has_unknown(text)
+
+    def _has_unknown(self, text: str) -> bool:
+        """Tells whether a text has unknown words, apart from those that are spelt "[UNK]"."""
+        return self.unk_id in self.piece_ids(text.replace(SPECIAL_TOKENS[1], " "))
+
     def encode(
         self, text: str, length: int, add_sep: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -163,6 +178,11 @@ class Tokenizer:
         return self._backend.decode([int(i) for i in ids], skip_special_tokens=True)
 
 
+def _is_visible(character: str) -> bool:
+    """Tells whether a character leaves a mark: no space, control or format, and no blank letter."""
+    return unicodedata.category(character)[0] not in "ZCM" and character not in _BLANK
+
+
 @functools.cache
 def _bert_uncased() -> Tokenizer:
     return Tokenizer.from_vocab_file(_ASSETS / "bert-base-uncased-vocab.txt")
@@ -173,7 +193,5 @@ def _lowercase_of(directory: Path) -> bool:
     path = directory / "tokenizer_config.json"
     if not path.is_file():
         return True
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f'"{path}" is not a tokenizer configuration: {error}') from None
+    with foreign_bytes(f'"{path}" is not a tokenizer configuration'):
+        return bool(parse_json(path.read_bytes(), "it").get("do_lower_case", True))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.encoders import TEXT_ENCODERS
+from vlp_jax.encoders.encoder import TextEncoder
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
@@ -15,7 +16,7 @@ from vlp_jax.layers.tokens import Tokens
 
 
 @TEXT_ENCODERS.register("bert")
-class BertEncoder(nn.Module):
+class BertEncoder(TextEncoder):
     """Encodes word pieces: word + position + type embedding, normalisation, then `layers` layers.
 
     `frozen_first_rows` names the tables ("word", "position", "type") whose row 0 the look-up does

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from vlp_jax.config.registry import Registry
 from vlp_jax.encoders import VISION_ENCODERS
+from vlp_jax.encoders.encoder import VisionEncoder
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
@@ -92,7 +93,7 @@ def _cut_to_regions(alignment: Array, regions: int) -> Array:
 
 
 @VISION_ENCODERS.register("regions")
-class RegionEncoder(nn.Module):
+class RegionEncoder(VisionEncoder):
     """Embeds `region_features` [B, R, F] and `region_boxes` [B, R, 4] under `region_mask` [B, R].
 
     * `boxes`: how a box is encoded ("none", "corners", "corners_area", "corners_size", …).
@@ -136,6 +137,9 @@ class RegionEncoder(nn.Module):
     remat: Remat = "none"
 
     reads = ("region_features", "region_boxes", "region_mask")
+    rank = 3
+    may_read = ("region_hidden", "region_types", "region_alignment")
+    from_data = {"feature_width": "feature_width"}
 
     @property
     def shares_text_tables(self) -> bool:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.encoders import VISION_ENCODERS
+from vlp_jax.encoders.encoder import VisionEncoder
 from vlp_jax.encoders.vit import normalise_pixels
 from vlp_jax.layers.activation import ACTIVATIONS
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
@@ -107,7 +108,7 @@ class ResidualBlock(nn.Module):
 
 
 @VISION_ENCODERS.register("resnet")
-class ResNet(nn.Module):
+class ResNet(VisionEncoder):
     """Encodes `image` [B, H, W, 3] (uint8, or float already normalised) to grid tokens, row by row.
 
     The default is ResNet-50; (3, 4, 23, 3) blocks make ResNet-101. Tokens are the last feature map
@@ -136,8 +137,6 @@ class ResNet(nn.Module):
     pixel_mean: tuple[float, ...] = PIXEL_MEAN
     pixel_std: tuple[float, ...] = PIXEL_STD
     dtype: str = "float32"
-
-    reads = ("image",)
 
     @nn.compact
     def __call__(self, batch: dict, *, deterministic: bool = True) -> Tokens:

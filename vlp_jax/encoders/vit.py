@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.encoders import VISION_ENCODERS
+from vlp_jax.encoders.encoder import VisionEncoder
 from vlp_jax.layers.activation import gelu
 from vlp_jax.layers.blocks import ViTBlock
 from vlp_jax.layers.normalisation import VIT_EPSILON, LayerNorm
@@ -33,7 +34,7 @@ def patchify(image: Float[Array, "b h w c"], patch: int) -> Float[Array, "b t p"
 
 
 @VISION_ENCODERS.register("vit")
-class ViT(nn.Module):
+class ViT(VisionEncoder):
     """Encodes `image` [B, H, W, 3] (uint8, or float already normalised) to [CLS] and patch tokens.
 
     With `stem_width` > 0 two strided convolutions replace the linear patch embedding, which helps
@@ -61,8 +62,6 @@ class ViT(nn.Module):
     dtype: str = "float32"
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
-
-    reads = ("image",)
 
     @property
     def tokens(self) -> int:

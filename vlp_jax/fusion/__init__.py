@@ -1,6 +1,7 @@
 """Fusions: text and image tokens read each other."""
 
 from vlp_jax.config.registry import Registry
+from vlp_jax.fusion.fusion import Fusion
 
 FUSIONS = Registry("fusion")
 
@@ -15,6 +16,7 @@ from vlp_jax.fusion import (  # noqa: E402  (they register themselves)
 
 __all__ = [
     "FUSIONS",
+    "Fusion",
     "co_attention",
     "cross_attention",
     "cross_modal",

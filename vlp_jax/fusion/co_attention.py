@@ -7,6 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.attention import Attention, head_size
 from vlp_jax.layers.blocks import BertLayer, PostNormFeedForward
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
@@ -129,7 +130,7 @@ class Period(nn.Module):
 
 
 @FUSIONS.register("co_attention")
-class CoAttentionFusion(nn.Module):
+class CoAttentionFusion(Fusion):
     """`layers` times a connection layer, in which each stream reads the other as it was before.
 
     After each connection come image layers and text layers: one of each, or the numbers in
@@ -165,14 +166,15 @@ class CoAttentionFusion(nn.Module):
         return tuple(f"run_{run}_layers/text_connection/attention" for run in runs)
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
+    def __call__(self, image: Tokens, text: Tokens, *, deterministic: bool = True) -> Fused:
         streams, masks = (text.states, image.states), (text.mask, image.mask)
         for run, (count, (images, texts)) in enumerate(equal_runs(self._counts())):
             parts = self._parts(*(states.shape[-1] for states in streams))
             period = Period(*parts, texts, images, name=f"run_{run}_layers")
             stack = TransformerStack(period, count, self.scan_layers, self.remat)
             streams = stack(streams, *masks, deterministic=deterministic)
-        return Fused(*(Tokens(states, mask) for states, mask in zip(streams, masks)))
+        words, regions = (Tokens(states, mask) for states, mask in zip(streams, masks))
+        return Fused(image=regions, text=words)
 
     def _counts(self) -> tuple[tuple[int, int], ...]:
         return layer_counts(self.layers, self.image_layers, self.text_layers)

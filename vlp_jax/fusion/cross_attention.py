@@ -3,6 +3,7 @@
 import flax.linen as nn
 
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.normalisation import BERT_EPSILON
 from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
@@ -10,7 +11,7 @@ from vlp_jax.layers.tokens import Fused, Tokens
 
 
 @FUSIONS.register("cross_attention")
-class CrossAttentionFusion(nn.Module):
+class CrossAttentionFusion(Fusion):
     """`layers` BERT layers on the text, each with cross-attention to the image; image unchanged."""
 
     layers: int = 6
@@ -25,7 +26,7 @@ class CrossAttentionFusion(nn.Module):
     text_reads_image = ("layers/cross_attention/attention",)
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
+    def __call__(self, image: Tokens, text: Tokens, *, deterministic: bool = True) -> Fused:
         block = BertLayer(
             self.heads,
             self.mlp_width,
@@ -37,4 +38,4 @@ class CrossAttentionFusion(nn.Module):
         stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
         inputs = text.mask, image.states, image.mask
         states = stack(text.states, *inputs, deterministic=deterministic)
-        return Fused(Tokens(states, text.mask), image)
+        return Fused(image=image, text=Tokens(states, text.mask))

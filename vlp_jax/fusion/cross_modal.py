@@ -8,6 +8,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import PostNormAttention, PostNormFeedForward
 from vlp_jax.layers.normalisation import BERT_EPSILON
 from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
@@ -49,7 +50,7 @@ class CrossModalLayer(nn.Module):
 
 
 @FUSIONS.register("cross_modal")
-class CrossModalFusion(nn.Module):
+class CrossModalFusion(Fusion):
     """`layers` layers in which text and image read each other."""
 
     layers: int = 2
@@ -64,7 +65,7 @@ class CrossModalFusion(nn.Module):
     text_reads_image = ("layers/text_attention/attention",)
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
+    def __call__(self, image: Tokens, text: Tokens, *, deterministic: bool = True) -> Fused:
         block = CrossModalLayer(
             self.heads,
             self.mlp_width,
@@ -76,4 +77,4 @@ class CrossModalFusion(nn.Module):
         stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
         streams = text.states, image.states
         words, regions = stack(streams, text.mask, image.mask, deterministic=deterministic)
-        return Fused(Tokens(words, text.mask), Tokens(regions, image.mask))
+        return Fused(image=Tokens(regions, image.mask), text=Tokens(words, text.mask))

@@ -3,6 +3,7 @@
 import flax.linen as nn
 
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import PostNormAttention, PostNormFeedForward
 from vlp_jax.layers.normalisation import BERT_EPSILON
 from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
@@ -54,7 +55,7 @@ class CrossModalityLayer(nn.Module):
 
 
 @FUSIONS.register("cross_modality")
-class CrossModalityFusion(nn.Module):
+class CrossModalityFusion(Fusion):
     """`layers` cross-modality layers; text and image must have the same width."""
 
     layers: int = 5
@@ -70,7 +71,7 @@ class CrossModalityFusion(nn.Module):
     text_reads_image = ("layers/cross_attention/attention",)
 
     @nn.compact
-    def __call__(self, text: Tokens, image: Tokens, *, deterministic: bool = True) -> Fused:
+    def __call__(self, image: Tokens, text: Tokens, *, deterministic: bool = True) -> Fused:
         widths = text.states.shape[-1], image.states.shape[-1]
         if widths[0] != widths[1]:
             raise ValueError(
@@ -89,4 +90,4 @@ class CrossModalityFusion(nn.Module):
         stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
         streams = text.states, image.states
         words, regions = stack(streams, text.mask, image.mask, deterministic=deterministic)
-        return Fused(Tokens(words, text.mask), Tokens(regions, image.mask))
+        return Fused(image=Tokens(regions, image.mask), text=Tokens(words, text.mask))

@@ -4,6 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Bool
 
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
@@ -12,7 +13,7 @@ from vlp_jax.layers.tokens import Fused, Tokens
 
 
 @FUSIONS.register("single_stream")
-class SingleStreamFusion(nn.Module):
+class SingleStreamFusion(Fusion):
     """`layers` BERT layers over text followed by image, with full self-attention.
 
     Images of another width are projected to the text's. `embedding_norm` normalises the joined
@@ -37,8 +38,8 @@ class SingleStreamFusion(nn.Module):
     @nn.compact
     def __call__(
         self,
-        text: Tokens,
         image: Tokens,
+        text: Tokens,
         *,
         joint_mask: Bool[Array, "b t t"] | None = None,
         deterministic: bool = True,
@@ -61,7 +62,8 @@ class SingleStreamFusion(nn.Module):
         stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
         mask = joined.mask if joint_mask is None else joint_mask
         states = stack(states, mask, deterministic=deterministic)
-        return Fused(*Tokens(states, joined.mask).split(text.states.shape[1]))
+        words, regions = Tokens(states, joined.mask).split(text.states.shape[1])
+        return Fused(image=regions, text=words)
 
     def _as_wide_as(self, text: Tokens, image: Tokens) -> Tokens:
         width = text.states.shape[-1]

@@ -3,6 +3,7 @@
 import flax.linen as nn
 
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.attention import head_size
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.normalisation import BERT_EPSILON
@@ -43,7 +44,7 @@ class LayerPair(nn.Module):
 
 
 @FUSIONS.register("two_image_cross_attention")
-class TwoImageCrossAttentionFusion(nn.Module):
+class TwoImageCrossAttentionFusion(Fusion):
     """`layers` pairs of BERT layers on the text; the fused image tokens are those of image 0."""
 
     layers: int = 6
@@ -59,7 +60,7 @@ class TwoImageCrossAttentionFusion(nn.Module):
 
     @nn.compact
     def __call__(
-        self, text: Tokens, first: Tokens, second: Tokens, *, deterministic: bool = True
+        self, first: Tokens, second: Tokens, text: Tokens, *, deterministic: bool = True
     ) -> Fused:
         block = LayerPair(
             self.heads,
@@ -71,4 +72,4 @@ class TwoImageCrossAttentionFusion(nn.Module):
         )
         stack = TransformerStack(block, self.layers, self.scan_layers, self.remat)
         states = stack(text.states, text.mask, first, second, deterministic=deterministic)
-        return Fused(Tokens(states, text.mask), first)
+        return Fused(image=first, text=Tokens(states, text.mask))

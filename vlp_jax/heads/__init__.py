@@ -1,6 +1,7 @@
 """Heads and poolers: from fused tokens to what an objective or a user reads."""
 
 from vlp_jax.config.registry import Registry
+from vlp_jax.heads.head import Head, Reading
 
 HEADS = Registry("head")
 POOLERS = Registry("pooler")
@@ -25,6 +26,8 @@ from vlp_jax.heads import (  # noqa: E402
 __all__ = [
     "HEADS",
     "POOLERS",
+    "Head",
+    "Reading",
     "answer_decoder",
     "answer_token",
     "classifier",

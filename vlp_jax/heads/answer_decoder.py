@@ -1,11 +1,14 @@
 """Answers as text: a causal BERT that reads the question's states (ALBEF section 5, VQA)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head, Reading
 from vlp_jax.heads.masked_text import MaskedTextHead
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
@@ -16,7 +19,7 @@ from vlp_jax.layers.tokens import Tokens
 
 @HEADS.register("answer_decoder")
 @HEADS.register("answer")
-class AnswerDecoder(nn.Module):
+class AnswerDecoder(Head):
     """Next-word logits [N, L, V] for answers, each decoded from its question.
 
     It has embeddings of its own, to which the output is tied, and is as wide as the question's
@@ -36,7 +39,7 @@ class AnswerDecoder(nn.Module):
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 
-    reads = ("blank_ids", "text_mask", "fused_text")
+    sized_by = {"word": "vocab_size"}
 
     @nn.compact
     def __call__(
@@ -63,6 +66,14 @@ class AnswerDecoder(nn.Module):
         inputs = causal[None] & mask[:, None], question.states, question.mask
         states = stack(states, *inputs, deterministic=deterministic)
         return MaskedTextHead(self.epsilon, name="words")(states, word.table)
+
+    def of(
+        self, model: Any, reading: Reading, *, deterministic: bool = True
+    ) -> Float[Array, "n l v"]:
+        """Reads the question after the fusion; the answer is blank and as long as the question."""
+        question = reading.fused[0].text
+        blank = jnp.zeros_like(question.mask, jnp.int32)
+        return self(blank, question.mask, question, deterministic=deterministic)
 
     def _embed(self, words: Float[Array, "n l d"], deterministic: bool) -> Float[Array, "n l d"]:
         length, width = words.shape[1:]

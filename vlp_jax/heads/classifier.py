@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head
 from vlp_jax.layers.activation import gelu
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
 
 
 @HEADS.register("itm")
-class MatchingHead(nn.Module):
+class MatchingHead(Head):
     """Logits of an image-text pair; class `match_index` means that they belong together.
 
     There are two `classes` but for OSCAR+, which tells wrong tags from a wrong caption.
@@ -24,14 +25,16 @@ class MatchingHead(nn.Module):
     classes: int = 2
 
     @nn.compact
-    def __call__(self, pooled: Float[Array, "b d"]) -> Float[Array, "b c"]:
+    def __call__(
+        self, pooled: Float[Array, "b d"], *, deterministic: bool = True
+    ) -> Float[Array, "b c"]:
         dense = Linear(self.classes, axes=("embed", None), output_dtype=jnp.float32, name="dense")
         return dense(pooled)
 
 
 @HEADS.register("classifier")
 @HEADS.register("vqa")
-class Classifier(nn.Module):
+class Classifier(Head):
     """Logits [B, classes] in float32.
 
     `form` is "linear"; "mlp_norm": Linear, GELU, LN, Linear (UNITER, LXMERT, 12-in-1); "mlp_relu":
@@ -45,6 +48,8 @@ class Classifier(nn.Module):
     hidden: int = 0
     dropout: float = 0.0
     epsilon: float = BERT_EPSILON
+
+    sized_by = {"class": "classes"}
 
     @nn.compact
     def __call__(self, pooled: Float[Array, "b d"], *, deterministic: bool = True):

@@ -1,6 +1,6 @@
 """Contrastive projections of the two encoders into one space (ALBEF section 3.2, ITC)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.projection import Linear
 from vlp_jax.layers.tokens import Tokens
 
@@ -23,7 +24,7 @@ def l2_normalise(x: Float[Array, "*b d"], least: float = 1e-12) -> Float[Array, 
 
 
 @HEADS.register("itc")
-class ContrastiveHead(nn.Module):
+class ContrastiveHead(Head):
     """Unit vectors [B, width] of an image and of a text, and the learned temperature.
 
     `bias`, where given, starts a learned bias of the logits (similarity / temperature + bias). The
@@ -38,8 +39,6 @@ class ContrastiveHead(nn.Module):
     image_pool: Literal["first", "mean"] = "first"
     text_pool: Literal["first", "mean"] = "first"
 
-    reads = ("text", "image")
-
     def setup(self) -> None:
         self.image_projection = Linear(self.width, axes=("embed", None))
         self.text_projection = Linear(self.width, axes=("embed", None))
@@ -48,7 +47,13 @@ class ContrastiveHead(nn.Module):
         if self.bias is not None:
             self.learned_bias = self.param("bias", nn.initializers.constant(self.bias), ())
 
-    def __call__(self, text: Tokens, image: Tokens) -> tuple[Array, Array, Array]:
+    def of(
+        self, model: Any, reading: Reading, *, deterministic: bool = True
+    ) -> tuple[Array, Array, Array]:
+        """Reads both streams before the fusion."""
+        return self(reading.images[0], reading.texts[0])
+
+    def __call__(self, image: Tokens, text: Tokens) -> tuple[Array, Array, Array]:
         return self.image(image), self.text(text), self.learned_temperature
 
     def image(self, tokens: Tokens) -> Float[Array, "b w"]:

@@ -1,17 +1,20 @@
 """BERT's masked language modelling head, tied to the word embeddings unless told otherwise."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.activation import ACTIVATIONS
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear, kernel_init, zeros_init
 
 
 @HEADS.register("mlm")
-class MaskedTextHead(nn.Module):
+class MaskedTextHead(Head):
     """Float32 word logits [B, L, V] from text states [B, L, D] (Devlin et al. 2019, section 3.1).
 
     With `tied` off the output layer is a matrix of its own, of the word table's size (OSCAR's
@@ -22,7 +25,11 @@ class MaskedTextHead(nn.Module):
     activation: str = "gelu"
     tied: bool = True
 
-    reads = ("text_states", "word_table")
+    def of(
+        self, model: Any, reading: Reading, *, deterministic: bool = True
+    ) -> Float[Array, "b l v"]:
+        """Reads the text after the fusion."""
+        return self(reading.fused[0].text.states, model.text.word_table())
 
     @nn.compact
     def __call__(self, states: Array, word_table: Float[Array, "v d"]) -> Float[Array, "b l v"]:

@@ -14,7 +14,7 @@ class PairClassifier(Classifier):
     `hidden` is by default twice the joined width, thus 4·D; LXMERT's is 2·D.
     """
 
-    reads = ("pooled", "pooled")
+    pictures = 2
 
     def __call__(
         self, first: Float[Array, "b d"], second: Float[Array, "b d"], *, deterministic: bool = True

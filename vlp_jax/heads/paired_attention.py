@@ -1,11 +1,14 @@
 """One decision about two images and a text whose image-text pairs read each other (NLVR2)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.attention import Attention, attention_bias
 from vlp_jax.layers.projection import Linear
 from vlp_jax.layers.tokens import Fused, Tokens
@@ -26,7 +29,7 @@ class AttentionPool(nn.Module):
 
 
 @HEADS.register("paired_attention")
-class PairedAttentionHead(nn.Module):
+class PairedAttentionHead(Head):
     """Logits [B, classes] in float32 of a text fused with a first and with a second image.
 
     Each joined sequence attends to the other with its own weights; what it read and what it was are
@@ -39,7 +42,11 @@ class PairedAttentionHead(nn.Module):
     dropout: float = 0.1
     attention_dropout: float = 0.1
 
-    reads = ("fused", "fused")
+    pictures = 2
+
+    def of(self, model: Any, reading: Reading, *, deterministic: bool = True) -> Array:
+        """Reads both pairs after the fusion."""
+        return self(*reading.fused, deterministic=deterministic)
 
     @nn.compact
     def __call__(self, first: Fused, second: Fused, *, deterministic: bool = True) -> Array:

@@ -1,10 +1,13 @@
 """Classifiers that read regions one by one: what a region shows, and how well the text names it."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.classifier import Classifier
+from vlp_jax.heads.head import Reading
 from vlp_jax.layers.attention import MASKED_SCORE
 from vlp_jax.layers.tokens import Tokens
 
@@ -13,7 +16,13 @@ from vlp_jax.layers.tokens import Tokens
 class RegionClassifier(Classifier):
     """A `Classifier` on every region state: [B, R, D] -> [B, R, classes]."""
 
-    reads = ("image_states",)
+    sized_by = {"object": "classes"}
+
+    def of(
+        self, model: Any, reading: Reading, *, deterministic: bool = True
+    ) -> Float[Array, "b r c"]:
+        """Reads the regions after the fusion."""
+        return self(reading.fused[0].image.states, deterministic=deterministic)
 
 
 @HEADS.register("region_score")
@@ -22,7 +31,11 @@ class RegionScore(Classifier):
 
     classes: int = 1
 
-    reads = ("fused_image",)
+    def of(
+        self, model: Any, reading: Reading, *, deterministic: bool = True
+    ) -> Float[Array, "b r"]:
+        """Reads the regions after the fusion."""
+        return self(reading.fused[0].image, deterministic=deterministic)
 
     def __call__(self, regions: Tokens, *, deterministic: bool = True) -> Float[Array, "b r"]:
         scores = super().__call__(regions.states, deterministic=deterministic)[..., 0]

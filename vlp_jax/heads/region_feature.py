@@ -1,17 +1,20 @@
 """The detector's feature of each region, regressed from its fused state (UNITER, section 3.2)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.activation import gelu
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear, zeros_init
 
 
 @HEADS.register("region_feature")
-class RegionFeatureHead(nn.Module):
+class RegionFeatureHead(Head):
     """Features [B, R, F] in float32 from region states [B, R, D].
 
     The output layer is the transpose of the projection that embeds features, with its own bias.
@@ -19,7 +22,11 @@ class RegionFeatureHead(nn.Module):
 
     epsilon: float = BERT_EPSILON
 
-    reads = ("image_states", "feature_table")
+    def of(
+        self, model: Any, reading: Reading, *, deterministic: bool = True
+    ) -> Float[Array, "b r f"]:
+        """Reads the regions after the fusion."""
+        return self(reading.fused[0].image.states, model.vision.feature_table())
 
     @nn.compact
     def __call__(

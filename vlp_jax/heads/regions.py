@@ -1,19 +1,21 @@
 """What each region shows, predicted from its fused state: labels and features of the detector."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.activation import ACTIVATIONS
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
 
 
 @HEADS.register("region_labels")
-class RegionLabelHead(nn.Module):
+class RegionLabelHead(Head):
     """Object logits, attribute logits and features of every region, in float32.
 
     The three share one transform (Linear, activation, LN): LXMERT (Tan and Bansal 2019, section
@@ -27,7 +29,13 @@ class RegionLabelHead(nn.Module):
     epsilon: float = BERT_EPSILON
     activation: str = "gelu"
 
-    reads = ("image_states",)
+    sized_by = {"object": "objects", "attribute": "attributes", "feature": "features"}
+
+    def of(
+        self, model: Any, reading: Reading, *, deterministic: bool = True
+    ) -> dict[str, Float[Array, "b r n"]]:
+        """Reads the regions after the fusion."""
+        return self(reading.fused[0].image.states)
 
     @nn.compact
     def __call__(self, states: Float[Array, "b r d"]) -> dict[str, Float[Array, "b r n"]]:

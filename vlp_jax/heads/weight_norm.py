@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vlp_jax.heads import HEADS
+from vlp_jax.heads.head import Head
 from vlp_jax.layers.projection import kernel_init, zeros_init
 
 
@@ -34,7 +35,7 @@ class WeightNormLinear(nn.Module):
 
 
 @HEADS.register("weight_norm_classifier")
-class WeightNormClassifier(nn.Module):
+class WeightNormClassifier(Head):
     """Linear, ReLU, dropout, Linear, both with weight normalisation; logits [B, classes], float32.
 
     `hidden` is the inner width, by default twice that of the pooled vector. `classes` = 0 stands
@@ -44,6 +45,8 @@ class WeightNormClassifier(nn.Module):
     classes: int = 0
     hidden: int = 0
     dropout: float = 0.5
+
+    sized_by = {"class": "classes"}
 
     @nn.compact
     def __call__(self, pooled: Float[Array, "b d"], *, deterministic: bool = True):

@@ -68,9 +68,9 @@ def next_word(
     def word_at(model, position, regions, ids, mask, segments) -> Array:
         text = model.encode_text(ids, mask, segments)
         joint_mask = captioning_mask(text.concatenate(regions).mask, slots)
-        states = model.fuse(text, regions, joint_mask=joint_mask).text.states
+        states = model.fuse(regions, text, joint_mask=joint_mask).text.states
         state = jax.lax.dynamic_slice_in_dim(states, position, 1, axis=1)
-        return jax.nn.log_softmax(model.word_logits(state)[:, 0])
+        return jax.nn.log_softmax(model.head("mlm")(state, model.text.word_table())[:, 0])
 
     def predict(captions: Array, position: Array) -> Array:
         count, length = captions.shape

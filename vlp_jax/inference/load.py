@@ -1,14 +1,14 @@
 """Loads a model: a run's workdir, a published model's weights, or a Hugging Face directory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, build, nearest
-from vlp_jax.data.assemble import Vocabulary
+from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, nearest
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.model import Model
-from vlp_jax.weights.old_layout import stacked_layout
+from vlp_jax.tasks import check_plugins, load_plugins
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
 from vlp_jax.weights.zoo import ZOO
 from vlp_jax.weights.zoo.base import Published, find_architecture
@@ -23,6 +23,7 @@ def load(
     sizes: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
     answers: tuple[str, ...] = (),
+    plugins: Sequence[str | Path] = (),
 ) -> Model:
     """Returns a model ready for use.
 
@@ -34,8 +35,10 @@ def load(
 
     `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
     word pieces than BERT's uncased ones; `answers` are the classes of an answer head, in order.
+    `plugins` are Python files with parts of your own that a run needs; none runs by itself.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
+    load_plugins(plugins)
     if weights is not None:
         published = ZOO.get_known(str(name_or_path))
         state = read_state_dict(weights)
@@ -53,22 +56,11 @@ def load(
         runs = [str(folder) for folder in beside if (folder / "checkpoints").is_dir()]
         hint = nearest(str(name_or_path), [*ZOO, *runs])
         raise FileNotFoundError(f'"{name_or_path}" is neither a path nor a published model.{hint}')
-    config, vocabulary, params = read_checkpoint(path, step, which)
+    from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
+
+    config, vocabulary, params = read_run(path, step, which)
+    check_plugins(config)
     return Model(config, params, vocabulary)
-
-
-def read_checkpoint(
-    path: str | Path, step: int | None = None, which: str = "params"
-) -> tuple[ExperimentConfig, Vocabulary, Any]:
-    """Returns the resolved config, the vocabulary and the parameters of a run's checkpoint."""
-    from vlp_jax.training.checkpoint import open_store  # Orbax is slow to import
-
-    with open_store(path) as store:
-        about = store.about(step)
-        params = store.restore_params(step, which)
-    config = build(ExperimentConfig, about["config"], "config")
-    params = stacked_layout(params, config.model)
-    return config, Vocabulary.from_json(about["vocabulary"]), params
 
 
 def _published_model(
@@ -90,7 +82,6 @@ def _data(published: Published, config: ModelConfig) -> DataConfig:
     return DataConfig(
         image_size=config.vision_args.get("image_size", 256),
         text_length=min(30, config.text_args.get("max_length", 512)),
-        question_length=min(30, config.text_args.get("max_length", 512)),
         add_sep=published.conventions.add_sep,
         text_style="albef" if published.family == "albef" else "plain",
     )

@@ -1,6 +1,6 @@
 """Model: parameters, tokenizer and image processing together, with the verbs of the field."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.data.answer_fields import encode_answers
-from vlp_jax.data.assemble import Vocabulary
-from vlp_jax.data.text import TEXT_STYLES
+from vlp_jax.data.assemble import Feed
+from vlp_jax.data.text_encoder import TextEncoder
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.images import image_batch, listed
-from vlp_jax.layers.tokens import Tokens
-from vlp_jax.model import VisionLanguageModel, build_model
-from vlp_jax.model.bound import Bound
+from vlp_jax.model import CAPTION, Forward, TextFields, VisionLanguageModel, build_model
+from vlp_jax.tasks import build_tasks, contrast, matching
+from vlp_jax.tasks.answers import AnswerTask, QuestionTask
+from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.written_answers import WrittenAnswerTask
 
 _BATCH = 32  # pairs scored at once
 
@@ -47,36 +49,30 @@ class Model:
     def __init__(self, config: ExperimentConfig, params: Any, vocabulary: Vocabulary):
         self.config = config
         self.params = params
+        self._vocabulary = vocabulary
         self.tokenizer = vocabulary.tokenizer
         self.answers = vocabulary.answers
         self.module: VisionLanguageModel = build_model(config.model, config.training.dtype)
 
     def encode_image(self, images: Any) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one image or a list."""
-        self._needs("itc", "encode_image")
-        vectors = [self._bound.image_vectors(self._images([i])) for i in self._pixels(images)]
-        return np.concatenate([np.asarray(v) for v in vectors])
+        self._needs(contrast.HEAD, "encode_image")
+        return self._in_batches(contrast.image_vector, {"image": self._pixels(images)})
 
     def encode_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one text or a list."""
-        self._needs("itc", "encode_text")
-        return np.asarray(self._bound.text_vectors(self._texts(listed(texts))))
+        self._needs(contrast.HEAD, "encode_text")
+        return self._in_batches(contrast.text_vector, self._captions(texts))
 
     def match(self, images: Any, texts: str | Sequence[str]) -> np.ndarray:
         """Returns the probability float32 [N] that each text describes its image.
 
         One image with several texts, or one text with several images, is paired with all.
         """
-        self._needs("itm", "match")
-        pixels, texts = self._pixels(images), listed(texts)
-        count = max(len(pixels), len(texts))
-        if {len(pixels), len(texts)} - {1, count}:
-            raise ValueError(
-                f"match was given {len(pixels)} images and {len(texts)} texts; expected as many of "
-                "both, or one of either"
-            )
-        encoded = _repeated(self._images(pixels), count), _repeated(self._texts(texts), count)
-        return np.asarray(jax.nn.sigmoid(self._match(*encoded)))
+        self._needs(matching.HEAD, "match")
+        batch = _paired("match", "texts", {"image": self._pixels(images)}, self._captions(texts))
+        odds = self._in_batches(matching.match_log_odds, batch)
+        return np.asarray(jax.nn.sigmoid(odds))
 
     def answer(self, images: Any, questions: str | Sequence[str], top: int = 1) -> list:
         """Returns the `top` answers, best first, for each image and question.
@@ -85,26 +81,14 @@ class Model:
         to write them; all but the 128 with the likeliest first word have probability 0.
         One image and one question give a list of `Answer`; lists give a list of such lists.
         """
-        writes = "answer" in self.module.heads
-        if not writes:
-            self._needs("vqa", "answer")
+        task = self._answering
         if not self.answers:
             raise ValueError("this model came without its list of answers: give `load` those")
-        pixels, asked = self._pixels(images), listed(questions)
-        count = max(len(pixels), len(asked))
-        if {len(pixels), len(asked)} - {1, count}:
-            raise ValueError(f"answer was given {len(pixels)} images and {len(asked)} questions")
-        _, clean = TEXT_STYLES[self.config.data.text_style]
-        encoded = (
-            _repeated(self._encode(asked, clean, "question_length"), count),
-            _repeated(self._images(pixels), count),
-        )
-        if writes:
-            logits = self._bound.answer_scores(*encoded, *self._spelt_answers)
-        else:
-            logits = self._bound.answer_logits(*encoded)
+        asked = self._texts(questions, self._texts_of.question, QUESTION, task.question_length)
+        batch = _paired("answer", "questions", {"image": self._pixels(images)}, asked)
+        logits = self._in_batches(task.scores_of(self._vocabulary), batch)
         found = [self._best(row, top) for row in np.asarray(jax.nn.softmax(logits))]
-        single = isinstance(questions, str) and count == 1
+        single = isinstance(questions, str) and len(found) == 1
         return found[0] if single else found
 
     def retrieve(
@@ -121,7 +105,7 @@ class Model:
             images, texts = [query], listed(candidates)
         scores = (self.encode_image(images) @ self.encode_text(texts).T).ravel()
         order = np.argsort(-scores, kind="stable")
-        if "itm" in self.module.heads and rerank:
+        if matching.HEAD in self.module.heads and rerank:
             best = order[:rerank]
             pick = lambda values: [values[i] for i in best] if len(values) > 1 else values
             odds = self.match(pick(images), pick(texts))
@@ -136,13 +120,24 @@ class Model:
         return self.module.apply({"params": self.params}, arrays)
 
     @cached_property
-    def _bound(self) -> Bound:
-        return Bound(self.module, self.params)
+    def _forward(self) -> Forward:
+        return Forward(self.module, self.params)
+
+    @property
+    def _texts_of(self) -> TextEncoder:
+        return Feed(self.config.data, frozenset(), self._vocabulary, train=False).texts
 
     @cached_property
-    def _spelt_answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and mask of the known answers, for the decoder."""
-        return encode_answers(self.tokenizer, self.answers)
+    def _answering(self) -> QuestionTask:
+        """Returns the task that answers questions, as the run has it or with its defaults."""
+        tasks = build_tasks(self.config).values() if self.config.tasks else ()
+        known = [task for task in tasks if isinstance(task, QuestionTask)]
+        length = min(QuestionTask().question_length, self.module.text.max_length)
+        usual = (cls(question_length=length) for cls in (WrittenAnswerTask, AnswerTask))
+        for task in (*known, *usual):
+            if task.head in self.module.heads:
+                return task
+        self._needs(AnswerTask().head, "answer")
 
     def _needs(self, head: str, verb: str) -> None:
         if head not in self.module.heads:
@@ -151,45 +146,53 @@ class Model:
                 f"has {', '.join(self.module.heads)}"
             )
 
-    def _pixels(self, images: Any) -> list[np.ndarray]:
+    def _pixels(self, images: Any) -> np.ndarray:
         if "image" not in self.module.vision.reads:
             raise ValueError(
                 "this model reads region features, not pixels: give them with `apply`, as a batch "
                 f"that holds {', '.join(self.module.vision.reads)}"
             )
-        return list(image_batch(images, self.config.data.image_size))
+        return image_batch(images, self.config.data.image_size)
 
-    def _images(self, pixels: list[np.ndarray]) -> Tokens:
-        return self._bound.images({"image": jnp.asarray(np.stack(pixels))})
+    def _captions(self, texts: str | Sequence[str]) -> dict[str, np.ndarray]:
+        return self._texts(texts, self._texts_of.caption, CAPTION, self.config.data.text_length)
 
-    def _texts(self, texts: list[str]) -> Tokens:
-        clean, _ = TEXT_STYLES[self.config.data.text_style]
-        return self._encode(texts, clean, "text_length")
+    def _texts(
+        self, texts: Any, clean: Callable[[str], str], fields: TextFields, length: int
+    ) -> dict[str, np.ndarray]:
+        """Returns the batch fields of texts, cleaned; ValueError for one without words."""
+        given = listed(texts)
+        cleaned = [clean(text) if isinstance(text, str) else "" for text in given]
+        for i, text in enumerate(cleaned):
+            if not self.tokenizer.has_words(text):
+                raise ValueError(f"text {i} is {given[i]!r}; expected a string with words in it")
+        ids, mask = self._texts_of.encode_all(cleaned, length)
+        return {fields.ids: ids, fields.mask: mask}
 
-    def _encode(self, texts: list[str], clean, length: str) -> Tokens:
-        data = self.config.data
-        cleaned = [clean(t, data.max_words) if isinstance(t, str) else "" for t in texts]
-        for i, text in enumerate(texts):
-            if not cleaned[i].strip():
-                raise ValueError(f"text {i} is {text!r}; expected a string with words in it")
-        size = getattr(data, length)
-        pairs = [self.tokenizer.encode(text, size, data.add_sep) for text in cleaned]
-        ids, mask = (jnp.asarray(np.stack(x)) for x in zip(*pairs))
-        return self._bound.texts(ids, mask)
-
-    def _match(self, images: Tokens, texts: Tokens) -> jax.Array:
-        count = images.mask.shape[0]
-        part = lambda tokens, start: jax.tree.map(lambda x: x[start : start + _BATCH], tokens)
-        odds = [self._bound.match(part(texts, s), part(images, s)) for s in range(0, count, _BATCH)]
-        return jnp.concatenate(odds)
+    def _in_batches(self, function: Callable, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Computes a function of views on all rows, a few of them at once, in padded shapes."""
+        count = len(next(iter(batch.values())))
+        size = min(_BATCH, 1 << (count - 1).bit_length())
+        parts = []
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            part = {name: value[rows] for name, value in batch.items()}
+            parts.append(np.asarray(self._forward(function, part)))
+        return np.concatenate(parts)[:count]
 
     def _best(self, probabilities: np.ndarray, top: int) -> list[Answer]:
         order = np.argsort(-probabilities, kind="stable")[:top]
         return [Answer(self.answers[i], float(probabilities[i])) for i in order]
 
 
-def _repeated(tokens: Tokens, count: int) -> Tokens:
-    """Repeats a batch of one to `count` rows."""
-    if tokens.mask.shape[0] == count:
-        return tokens
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape[1:])), tokens)
+def _paired(verb: str, what: str, images: dict, texts: dict) -> dict[str, np.ndarray]:
+    """Joins fields of images and texts; one of either is paired with all of the other."""
+    counts = [len(next(iter(fields.values()))) for fields in (images, texts)]
+    count = max(counts)
+    if set(counts) - {1, count}:
+        raise ValueError(
+            f"{verb} was given {counts[0]} images and {counts[1]} {what}; expected as many of "
+            "both, or one of either"
+        )
+    repeat = lambda x: np.broadcast_to(x, (count, *x.shape[1:]))
+    return {name: repeat(value) for name, value in (images | texts).items()}

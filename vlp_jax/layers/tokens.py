@@ -41,9 +41,9 @@ class Tokens:
         return self.masked_mean() if how == "mean" else self.states[:, 0]
 
 
-@flax.struct.dataclass
+@flax.struct.dataclass(kw_only=True)
 class Fused:
     """What a fusion returns: both streams after they have seen each other."""
 
-    text: Tokens
     image: Tokens
+    text: Tokens

@@ -68,13 +68,16 @@ def loss_by_parts(
     size = len(vectors.ids)
     if size % local:
         raise ValueError(
-            f"local_batch = {local} of an objective of kind itc: a batch of {size} examples cannot "
+            f"local_batch = {local} of a contrastive task: a batch of {size} examples cannot "
             "be divided into parts of that size"
         )
     parts = jax.tree.map(lambda x: x.reshape(size // local, local, *x.shape[1:]), vectors)
     return jax.vmap(loss_of)(parts).mean()
 
 
-def in_batch_accuracy(similarities: Float[Array, "b b"], ids: Int[Array, "b"]) -> Array:
-    best = jnp.argmax(similarities, axis=-1)
+def in_batch_accuracy(
+    image: Float[Array, "b w"], text: Float[Array, "b w"], ids: Int[Array, "b"]
+) -> Float[Array, ""]:
+    """Returns the share of images whose most similar text of the batch is of the same image."""
+    best = jnp.argmax(image @ text.T, axis=-1)
     return (ids[best] == ids).astype(jnp.float32).mean()

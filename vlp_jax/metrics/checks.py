@@ -46,3 +46,15 @@ def same_length(**sequences: Sequence[Any]) -> int:
         listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(f"expected equal lengths, but {listed}")
     return next(iter(lengths.values()))
+
+
+def caption_pairs(
+    captions: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[tuple[str, Sequence[str]]]:
+    """Returns each caption with its references; ValueError unless there is one for every image."""
+    if not same_length(captions=captions, references=references):
+        raise ValueError("there are no captions, expected at least one")
+    for place, texts in enumerate(references):
+        if isinstance(texts, str) or not len(texts):
+            raise ValueError(f"references[{place}] is {texts!r}, expected a list of texts")
+    return list(zip(captions, references))

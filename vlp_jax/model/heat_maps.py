@@ -15,7 +15,7 @@ Score = Callable[[nn.Module, Tokens, Tokens], Float[Array, "b"]]
 
 
 def heat_maps(
-    model: nn.Module, params: Any, score: Score, text: Tokens, image: Tokens
+    model: nn.Module, params: Any, score: Score, image: Tokens, text: Tokens
 ) -> Float[Array, "b l t"]:
     """Returns how much each text position reads each image token to raise the score.
 
@@ -25,8 +25,8 @@ def heat_maps(
 
     Args:
       model, params: a model whose fusion says where text reads the image.
-      score: (model, text, image) -> [B], a method of the model to differentiate.
-      text, image: encoded.
+      score: (model, image, text) -> [B], a method of the model to differentiate.
+      image, text: encoded.
 
     Raises:
       ValueError: if no layer of the fusion lets text read the image.
@@ -34,10 +34,10 @@ def heat_maps(
 
     def total(shift: Any) -> tuple[Array, Any]:
         variables = {"params": params, ATTENTION_SHIFT: shift}
-        scores, made = model.apply(variables, text, image, method=score, mutable=[ATTENTION])
+        scores, made = model.apply(variables, image, text, method=score, mutable=[ATTENTION])
         return scores.sum(), made[ATTENTION]
 
-    plain = lambda: model.apply({"params": params}, text, image, method=score, mutable=[ATTENTION])
+    plain = lambda: model.apply({"params": params}, image, text, method=score, mutable=[ATTENTION])
     shapes = jax.eval_shape(plain)[1].get(ATTENTION, {})
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     gradients, probabilities = jax.grad(total, has_aux=True)(zeros)
@@ -57,9 +57,8 @@ def text_over_image(fusion: nn.Module, made: Any, length: int) -> Float[Array, "
       made: what explain mode gave for the fusion, with layers stacked.
       length: number of text positions.
     """
-    paths = getattr(fusion, "text_reads_image", ())
-    found = [_at(made, path) for path in paths]
-    if hasattr(fusion, "joint_attention"):
+    found = [_at(made, path) for path in fusion.text_reads_image]
+    if fusion.joint_attention:
         found = [_at(made, fusion.joint_attention)[..., :length, length:]]
     if not found or not sum(map(len, found)):
         raise ValueError("no layer of this model's fusion lets text positions read image tokens")

@@ -1,7 +1,6 @@
 """VisionLanguageModel: any vision encoder × text encoder × fusion × heads, put together by name."""
 
 import dataclasses
-import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from vlp_jax.config import ModelConfig, Registry, checked_fields
 from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.heads import HEADS, POOLERS
+from vlp_jax.heads.head import Reading
 from vlp_jax.layers.projection import INITIAL_STD, initial_std
 from vlp_jax.layers.tokens import Fused, Tokens
 
@@ -40,20 +40,51 @@ class VisionLanguageModel(nn.Module):
     pooler: nn.Module
     heads: dict[str, nn.Module]
 
-    def __call__(self, batch: dict) -> dict[str, Any]:
-        """Runs every part once and returns all that they give; used to initialise parameters."""
-        image = self.encode_image(batch)
-        text = self.encode_text(batch["text_ids"], batch["text_mask"])
-        images = [image] * getattr(self.fusion, "images", 1)
-        fused = self.fuse(text, *images)
-        outputs = {name: self.run_head(name, text, image, fused) for name in self.heads}
-        return {"image": image, "text": text, "fused": fused, "pooled": self.pool(fused), **outputs}
+    def __call__(self, batch: dict, *, deterministic: bool = True) -> dict[str, Any]:
+        """Returns all that the parts give for a batch, by name.
+
+        Where an example has one picture, heads that compare two are left out, and the other way
+        round: with an axis [B, 2] in the vision fields (and, if texts differ, in those of the text)
+        they are the only ones. ValueError if no head is left.
+        """
+        reading = self.encode(batch, deterministic=deterministic)
+        pictures = len(reading.images)
+        heads = [n for n, head in self.heads.items() if self._pictures(head) == pictures]
+        if self.heads and not heads:
+            raise ValueError(
+                f"the batch has {pictures} picture(s) an example, and this model compares "
+                f"{max(map(self._pictures, self.heads.values()))}: give "
+                f"{', '.join(self.vision.reads)} as [B, pictures, ...]"
+            )
+        outputs = {n: self.read(n, reading, deterministic=deterministic) for n in heads}
+        return _streams(reading) | {"pooled": self._pooled(reading)} | outputs
+
+    def every_head(self, batch: dict) -> None:
+        """Runs pooler and all heads on a batch, whatever they compare; used to draw parameters."""
+        one = self.encode(batch)
+        self.pool(one.fused[0])
+        for head in self.heads.values():
+            fused = one.fused * (head.pictures if len(one.fused) == 1 else 1)
+            head.of(self, one.replace(fused=fused[: head.pictures]))
+
+    def encode(self, batch: dict, *, deterministic: bool = True) -> Reading:
+        """Returns the pass of each picture of a batch with its text."""
+        options = dict(deterministic=deterministic)
+        images = tuple(self.encode_image(x, **options) for x in self._each_picture(batch))
+        texts = tuple(self.encode_text(*x, **options) for x in _each_text(batch))
+        if len(texts) not in (1, len(images)):
+            raise ValueError(
+                f"the batch has {len(images)} pictures and {len(texts)} texts an example"
+            )
+        if self.fusion.images > 1:
+            return Reading(images, texts, (self.fuse(images, texts[0], **options),))
+        pairs = zip(images, texts * (len(images) // len(texts)))
+        return Reading(images, texts, tuple(self.fuse(*pair, **options) for pair in pairs))
 
     def encode_image(self, batch: dict, *, deterministic: bool = True) -> Tokens:
         """Encodes the fields that the vision encoder reads (`image`, or `region_*`)."""
-        if getattr(self.vision, "shares_text_tables", False):
-            return self.vision(batch, text_encoder=self.text, deterministic=deterministic)
-        return self.vision(batch, deterministic=deterministic)
+        options = {"text_encoder": self.text} if self.vision.shares_text_tables else {}
+        return self.vision(batch, **options, deterministic=deterministic)
 
     def encode_text(
         self, ids, mask, segments=None, *, deterministic: bool = True, **options: Any
@@ -63,74 +94,34 @@ class VisionLanguageModel(nn.Module):
 
     def fuse(
         self,
+        image: Tokens | tuple[Tokens, ...],
         text: Tokens,
-        *images: Tokens,
+        *,
         joint_mask: Array | None = None,
         deterministic: bool = True,
     ) -> Fused:
-        """Lets text and image (or, where the fusion takes several, images) read each other.
+        """Lets image (or, where the fusion takes several, images) and text read each other.
 
         `joint_mask` [B, T, T] limits which position of text followed by image sees which; only
         the single-stream fusion takes one.
         """
+        images = image if isinstance(image, tuple) else (image,)
+        if len(images) != self.fusion.images:
+            raise ValueError(
+                f"the model's fusion reads {self.fusion.images} picture(s) an example, and "
+                f"{len(images)} were given: give {', '.join(self.vision.reads)} as "
+                "[B, pictures, ...]"
+            )
         options = {} if joint_mask is None else {"joint_mask": joint_mask}
-        return self.fusion(text, *images, **options, deterministic=deterministic)
+        return self.fusion(*images, text, **options, deterministic=deterministic)
 
     def pool(self, fused: Fused, *, deterministic: bool = True) -> Array:
         """Returns one vector [B, D] for each pair."""
         return self.pooler(fused, deterministic=deterministic)
 
-    def match_logits(self, fused: Fused, *, deterministic: bool = True) -> Array:
-        """Returns the image-text matching logits [B, 2]."""
-        return self.head("itm")(self.pool(fused, deterministic=deterministic))
-
-    def answer_logits(self, fused: Fused, *, deterministic: bool = True) -> Array:
-        """Returns answer logits [B, A]; the text of `fused` is the question."""
-        return self.class_logits("vqa", fused, deterministic=deterministic)
-
-    def class_logits(self, head: str, fused: Fused, *, deterministic: bool = True) -> Array:
-        """Returns the logits [B, C] of a named classifier on the pooled vector."""
-        pooled = self.pool(fused, deterministic=deterministic)
-        return self.head(head)(pooled, deterministic=deterministic)
-
-    def answer_words(
-        self, fused: Fused, ids: Array, mask: Array, *, deterministic: bool = True
-    ) -> Array:
-        """Returns next-word logits [B, K, L, V] of K answers to each question, from the decoder.
-
-        The text of `fused` is the question; `ids` and `mask` [B, K, L] are its answers.
-        """
-        size, count, length = ids.shape
-        question = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), fused.text)
-        flat = ids.reshape(size * count, length), mask.reshape(size * count, length)
-        logits = self.head("answer")(*flat, question, deterministic=deterministic)
-        return logits.reshape(size, count, length, -1)
-
-    def word_logits(self, states: Array) -> Array:
-        """Returns word logits [B, L, V] for fused text states [B, L, D]."""
-        return self.head("mlm")(states, self.text.word_table())
-
-    def image_vector(self, image: Tokens) -> Array:
-        """Returns the contrastive unit vector of each image."""
-        return self.head("itc").image(image)
-
-    def text_vector(self, text: Tokens) -> Array:
-        """Returns the contrastive unit vector of each text."""
-        return self.head("itc").text(text)
-
-    def temperature(self) -> Array:
-        """Returns the learned temperature of the contrastive similarities."""
-        return self.head("itc").learned_temperature
-
-    def similarity_bias(self) -> Array:
-        """Returns the learned bias of the contrastive logits; ValueError if the head has none."""
-        head = self.head("itc")
-        if head.bias is None:
-            raise ValueError(
-                "the sigmoid contrastive loss needs a learned bias: set "
-                "config.model.heads.itc.bias (SigLIP: -10, with a temperature of 0.1)"
-            )
-        return head.learned_bias
+    def read(self, name: str, reading: Reading, *, deterministic: bool = True) -> Any:
+        """Returns what a head gives for a pass."""
+        return self.head(name).of(self, reading, deterministic=deterministic)
 
     def head(self, name: str) -> nn.Module:
         """Returns a head by name; one the model lacks is a ValueError that lists the others."""
@@ -138,29 +129,39 @@ class VisionLanguageModel(nn.Module):
             raise ValueError(f'the model has no head "{name}"; it has {", ".join(self.heads)}')
         return self.heads[name]
 
-    def run_head(
-        self, name: str, text: Tokens, image: Tokens, fused: Fused, *, deterministic: bool = True
-    ) -> Any:
-        """Applies one head to what its class attribute `reads` names, by default "pooled"."""
-        sources = {
-            "text": lambda: text,
-            "image": lambda: image,
-            "fused_text": lambda: fused.text,
-            "fused_image": lambda: fused.image,
-            "text_states": lambda: fused.text.states,
-            "image_states": lambda: fused.image.states,
-            "fused": lambda: fused,
-            "pooled": lambda: self.pool(fused, deterministic=deterministic),
-            "word_table": self.text.word_table,
-            "feature_table": lambda: self.vision.feature_table(),
-            "blank_ids": lambda: jnp.zeros_like(fused.text.mask, jnp.int32),
-            "text_mask": lambda: fused.text.mask,
-        }
-        head = self.heads[name]
-        drops = "deterministic" in inspect.signature(type(head).__call__).parameters
-        options = {"deterministic": deterministic} if drops else {}
-        inputs = (sources[source]() for source in getattr(head, "reads", ("pooled",)))
-        return head(*inputs, **options)
+    def _pictures(self, head: nn.Module) -> int:
+        """Returns how many pictures an example has for a head."""
+        return max(head.pictures, self.fusion.images)
+
+    def _each_picture(self, batch: dict) -> list[dict]:
+        """Returns the vision fields of each picture of the examples."""
+        names = [n for n in (*self.vision.reads, *self.vision.may_read) if n in batch]
+        first = batch[self.vision.reads[0]]
+        if first.ndim == self.vision.rank:
+            return [{name: batch[name] for name in names}]
+        return [{name: batch[name][:, i] for name in names} for i in range(first.shape[1])]
+
+    def _pooled(self, reading: Reading) -> Array:
+        pooled = [self.pool(fused) for fused in reading.fused]
+        return pooled[0] if len(pooled) == 1 else jnp.stack(pooled, axis=1)
+
+
+def _each_text(batch: dict) -> list[tuple]:
+    """Returns ids, mask and segments (or None) of each text of the examples."""
+    given = [batch["text_ids"], batch["text_mask"], batch.get("text_segments")]
+    if given[0].ndim == 2:
+        return [tuple(given)]
+    return [tuple(x if x is None else x[:, i] for x in given) for i in range(given[0].shape[1])]
+
+
+def _streams(reading: Reading) -> dict[str, Any]:
+    """Returns the tokens of a pass by name; those of several pictures in a tuple."""
+    single = lambda values: values[0] if len(values) == 1 else values
+    return {
+        "image": single(reading.images),
+        "text": single(reading.texts),
+        "fused": single(reading.fused),
+    }
 
 
 def build_model(
@@ -172,12 +173,21 @@ def build_model(
     Raises ValueError for unknown parts and arguments, with the path and the nearest valid name.
     """
     shared = {"dtype": dtype, "remat": remat, "scan_layers": config.scan_layers}
+    fusion = _part(FUSIONS, config.fusion, config.fusion_args, "fusion", shared)
+    heads = {name: _head(name, args, shared) for name, args in config.heads.items()}
+    for name, head in heads.items():
+        if head.pictures > 1 and fusion.images > 1:
+            raise ValueError(
+                f"config.model.heads.{name} compares {head.pictures} pictures that are fused one "
+                f"by one, and config.model.fusion = {config.fusion!r} reads {fusion.images} at "
+                "once: choose another head or another fusion"
+            )
     return VisionLanguageModel(
         vision=_part(VISION_ENCODERS, config.vision, config.vision_args, "vision", shared),
         text=_part(TEXT_ENCODERS, config.text, config.text_args, "text", shared),
-        fusion=_part(FUSIONS, config.fusion, config.fusion_args, "fusion", shared),
+        fusion=fusion,
         pooler=_part(POOLERS, config.pooler, config.pooler_args, "pooler", shared),
-        heads={name: _head(name, args, shared) for name, args in config.heads.items()},
+        heads=heads,
     )
 
 
@@ -188,14 +198,15 @@ def example_batch(model: VisionLanguageModel, size: int = 1) -> dict[str, Array]
         "text_ids": jnp.zeros((size, length), jnp.int32),
         "text_mask": jnp.ones((size, length), bool),
     }
+    pictures = (model.fusion.images,) if model.fusion.images > 1 else ()
     if "image" in model.vision.reads:
         side = model.vision.image_size
-        return batch | {"image": jnp.zeros((size, side, side, 3), jnp.uint8)}
+        return batch | {"image": jnp.zeros((size, *pictures, side, side, 3), jnp.uint8)}
     return batch | {
-        "region_features": jnp.zeros((size, 4, model.vision.feature_width)),
-        "region_boxes": jnp.zeros((size, 4, 4)),
-        "region_mask": jnp.ones((size, 4), bool),
-        "region_hidden": jnp.zeros((size, 4)),
+        "region_features": jnp.zeros((size, *pictures, 4, model.vision.feature_width)),
+        "region_boxes": jnp.zeros((size, *pictures, 4, 4)),
+        "region_mask": jnp.ones((size, *pictures, 4), bool),
+        "region_hidden": jnp.zeros((size, *pictures, 4)),
     }
 
 
@@ -210,7 +221,8 @@ def init_params(model: VisionLanguageModel, key: Array, std: float = INITIAL_STD
     Weights have the deviation `std`, except in parts that say what theirs is.
     """
     with initial_std(std):
-        return model.init(key, example_batch(model), mutable=["params"])["params"]
+        drawn = model.init(key, example_batch(model), mutable=["params"], method=model.every_head)
+    return drawn["params"]
 
 
 def _part(registry: Registry, name: str, args: Mapping, path: str, shared: Mapping) -> nn.Module:

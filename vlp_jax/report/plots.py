@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from vlp_jax.metrics.checks import array_of_shape
-from vlp_jax.tasks.outcome import Curve
+from vlp_jax.report.content import Curve
 
 # Colours that stand for CSS variables: matplotlib draws them, `_themed` swaps them, and so the
 # curves follow the light or dark theme of the page.

@@ -1,25 +1,17 @@
 """Gathers what a run has left in its workdir into a report."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.evaluation.context import Outcome
-from vlp_jax.tasks.outcome import Curve, Report
-
-_CURVES = {
-    "itc_loss": "Contrastive loss (ITC)",
-    "itm_loss": "Matching loss (ITM)",
-    "mlm_loss": "Masked words loss (MLM)",
-    "vqa_loss": "Answer loss (VQA)",
-    "itm_accuracy": "Matching accuracy",
-    "mlm_accuracy": "Masked words accuracy",
-    "vqa_accuracy": "Answer accuracy",
-    "itc_accuracy": "In-batch retrieval accuracy",
-}
+from vlp_jax.report.content import Curve, Report
+from vlp_jax.tasks import build_tasks
+from vlp_jax.tasks.naming import metric_titles
+from vlp_jax.tasks.outcome import Outcome
+from vlp_jax.training.metrics import read_metrics
 
 
 def make_report(
@@ -30,7 +22,7 @@ def make_report(
     model = config.model
     facts = {
         "Model": f"{model.vision} + {model.text} + {model.fusion}, {count / 1e6:.1f} M parameters",
-        "Objectives": ", ".join(config.objectives),
+        "Tasks": ", ".join(config.tasks),
         "Data": config.data.source.replace("::", " and "),
         "Steps": f"{config.training.steps} × {config.data.batch_size} examples",
     }
@@ -46,7 +38,7 @@ def make_report(
         "and beside the best guess that sees no image.",
         facts=facts,
         rows=outcome.rows,
-        curves=learning_curves(workdir),
+        curves=learning_curves(workdir, metric_titles(build_tasks(config))),
         retrieval=outcome.retrieval,
         heat_maps=outcome.heat_maps,
         answers=outcome.answers,
@@ -57,17 +49,12 @@ def make_report(
     )
 
 
-def learning_curves(workdir: Path) -> dict[str, Curve]:
-    """Returns the losses and accuracies of `metrics.jsonl` that the report shows."""
-    rows = _rows(workdir / "metrics.jsonl")
+def learning_curves(workdir: Path, titles: Mapping[str, str]) -> dict[str, Curve]:
+    """Returns the metrics of `metrics.jsonl` that have a title, name → title, in that order."""
+    rows = read_metrics(workdir / "metrics.jsonl")
     curves = {}
-    for name, title in _CURVES.items():
+    for name, title in titles.items():
         points = [(r["step"], r[name]) for r in rows if r.get(name) is not None]
         if len(points) > 1:
             curves[title] = Curve(*map(list, zip(*points)), percent=name.endswith("accuracy"))
     return curves
-
-
-def _rows(path: Path) -> list[dict]:
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]  # a killed run cuts its last

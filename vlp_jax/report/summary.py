@@ -4,27 +4,15 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlp_jax.metrics.figures import Value
-from vlp_jax.tasks.outcome import TableRow
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_GROUPS = ("Retrieval", "Composition", "Question answering", "Language")
-
-
-def in_groups(rows: Sequence[TableRow]) -> list[TableRow]:
-    """Returns the rows group by group: ours in the order of a report, then the others by name."""
-
-    def place(row: TableRow) -> tuple[int, str]:
-        known = row.group in _GROUPS
-        return (_GROUPS.index(row.group), "") if known else (len(_GROUPS), row.group)
-
-    return sorted(rows, key=place)
 
 
 def _plain(name: str, value: Any, warnings: list[str]) -> Value:

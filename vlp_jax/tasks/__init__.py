@@ -1,1 +1,47 @@
-"""Tasks."""
+"""Tasks: one file for each thing that a model is asked to do or to learn."""
+
+from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.build import build_tasks, check_plugins, load_plugins
+from vlp_jax.tasks.evaluation import Evaluation, Run, evaluate
+from vlp_jax.tasks.outcome import Outcome, TableRow
+
+from vlp_jax.tasks import (  # isort: skip  (they register themselves)
+    alignment,
+    answers,
+    contrast,
+    masked_regions,
+    masked_text,
+    matching,
+    near_miss,
+    pairs,
+    region_labels,
+    retrieval,
+    written_answers,
+)
+
+__all__ = [
+    "TASKS",
+    "Evaluation",
+    "HeadNeed",
+    "Outcome",
+    "Result",
+    "Run",
+    "Step",
+    "TableRow",
+    "Task",
+    "alignment",
+    "answers",
+    "build_tasks",
+    "check_plugins",
+    "contrast",
+    "evaluate",
+    "load_plugins",
+    "masked_regions",
+    "masked_text",
+    "matching",
+    "near_miss",
+    "pairs",
+    "region_labels",
+    "retrieval",
+    "written_answers",
+]

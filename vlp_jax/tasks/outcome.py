@@ -1,4 +1,4 @@
-"""What a report shows: plain dataclasses, checked when they are made."""
+"""What evaluations give: figures, rows and examples; plain dataclasses, checked when made."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -46,22 +46,6 @@ def check_image(name: str, image: Any) -> None:
     dtype, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
     if dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3 or not min(shape):
         raise ValueError(f"{name} is {dtype} {list(shape)}, expected a uint8 array [H, W, 3]")
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A learning curve: `values` over `steps`, both [N]; `reference` (such as chance) is dashed.
-
-    `percent` says that values are shares in 0..1.
-    """
-
-    steps: Sequence[float]
-    values: Sequence[float]
-    reference: float | None = None
-    percent: bool = False
-
-    def __post_init__(self):
-        same_length(steps=self.steps, values=self.values)
 
 
 @dataclass(frozen=True)
@@ -165,34 +149,26 @@ class Failure:
     examples: Sequence[AnswerExample | PairExample | RetrievalExample] = ()
 
 
-@dataclass(frozen=True)
-class Report:
-    """Everything a report can show; a section that is None or empty is left out.
+@dataclass
+class Outcome:
+    """What evaluations give: figures by flat name, rows of the table, material for the report."""
 
-    Attributes:
-        title: what was trained, a few words.
-        intro: one to three sentences below the title.
-        facts: short label → text, such as {"Parameters": "4.1 M", "Training": "3 min 12 s"}.
-        rows: the table of figures; its `headline` rows stand large at the top.
-        curves: title → Curve, or → (steps, values).
-        retrieval: queries with their best candidates, both directions mixed.
-        heat_maps: one strip each.
-        answers: answered questions, right and wrong mixed.
-        failures: the section "Where it fails".
-        warnings: texts shown above the figures (as in summary.json).
-        attribution: credit lines for data and pictures.
-        config_text: the resolved config, folded away at the end.
-    """
+    figures: dict[str, Any] = field(default_factory=dict)
+    rows: list[TableRow] = field(default_factory=list)
+    retrieval: list[RetrievalExample] = field(default_factory=list)
+    heat_maps: list[HeatMap] = field(default_factory=list)
+    answers: list[AnswerExample] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    attribution: list[str] = field(default_factory=list)
 
-    title: str
-    intro: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    rows: Sequence[TableRow] = ()
-    curves: Mapping[str, Curve | tuple[Sequence[float], Sequence[float]]] | None = None
-    retrieval: Sequence[RetrievalExample] | None = None
-    heat_maps: Sequence[HeatMap] | None = None
-    answers: Sequence[AnswerExample] | None = None
-    failures: Sequence[Failure] | None = None
-    warnings: Sequence[str] = ()
-    attribution: Sequence[str] = ()
-    config_text: str = ""
+    def merge(self, other: "Outcome") -> None:
+        """Adds everything of another outcome."""
+        self.figures |= other.figures
+        for name in ("rows", "retrieval", "heat_maps", "answers", "failures", "attribution"):
+            getattr(self, name).extend(getattr(other, name))
+
+
+def in_groups(rows: Sequence[TableRow]) -> list[TableRow]:
+    """Returns the rows group by group, groups in the order in which they first occur."""
+    groups = list(dict.fromkeys(row.group for row in rows))
+    return sorted(rows, key=lambda row: groups.index(row.group))

@@ -13,8 +13,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from vlp_jax.config import nearest
+from vlp_jax.config import ExperimentConfig, build, nearest
+from vlp_jax.config.moved import is_old, without_moved
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.training.optimizer import path_name
+from vlp_jax.weights.old_layout import stacked_layout
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +174,23 @@ def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
         yield store
     finally:
         store.close()
+
+
+def read_run(
+    path: str | Path, step: int | None = None, which: str = "params"
+) -> tuple[ExperimentConfig, Vocabulary, Any]:
+    """Returns the resolved config, the vocabulary and the parameters of a run's checkpoint.
+
+    Of a run from before tasks stood in `config.tasks`, the config has no tasks; parameters of
+    single layers are stacked.
+    """
+    with open_store(path) as store:
+        about = store.about(step)
+        params = store.restore_params(step, which)
+    values = about["config"]
+    config = build(ExperimentConfig, without_moved(values) if is_old(values) else values, "config")
+    params = stacked_layout(params, config.model)
+    return config, Vocabulary.from_json(about["vocabulary"]), params
 
 
 def _shapes(tree: Any) -> dict[str, tuple]:

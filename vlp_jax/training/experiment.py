@@ -5,30 +5,30 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import jax
 import optax
 from jax.sharding import Mesh
 
-from vlp_jax.config import ExperimentConfig, checked_fields, replace, to_plain
-from vlp_jax.data.assemble import Vocabulary, make_mixture, make_vocabulary
+from vlp_jax.config import ExperimentConfig, replace, to_plain
+from vlp_jax.data.assemble import Feed, make_mixture, open_sources
 from vlp_jax.data.mixture import Mixture
+from vlp_jax.data.sizes import Batches, read_sizes
+from vlp_jax.data.transforms import Transform
+from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
-from vlp_jax.objectives import OBJECTIVES
-from vlp_jax.objectives.base import Objective
 from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, put_batch, unbox
+from vlp_jax.tasks import Task, build_tasks, load_plugins
+from vlp_jax.tasks.fit import fit_model
+from vlp_jax.tasks.naming import metric_titles
 from vlp_jax.training.optimizer import make_optimizer
-from vlp_jax.training.schedule import Schedule, Task, check_mix, cut_mix, make_schedule
-from vlp_jax.training.sizes import Batches, fill_sizes
-from vlp_jax.training.state import TrainState, make_init, state_shardings
-from vlp_jax.training.step import (
-    NON_FINITE_SHARE,
-    check_temperature_ranges,
-    flat_name,
-    make_train_step,
-)
+from vlp_jax.training.schedule import Group, Schedule, check_mix, cut_mix, make_schedule
+from vlp_jax.training.state import StateMaker, TrainState
+from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +37,17 @@ logger = logging.getLogger(__name__)
 class Experiment:
     """All parts of a run.
 
-    `objectives` are by source: those whose inputs its batches hold. `schedule` says which of them
-    a step trains.
+    Attributes:
+      tasks: all that train. schedule: which of them a step trains, by the source of its batch.
+      boxed: the parameters as shapes with logical axis names.
     """
 
     config: ExperimentConfig
     vocabulary: Vocabulary
     mixture: Mixture
     model: VisionLanguageModel
-    objectives: Mapping[str, Mapping[str, Objective]]
+    boxed: Any
+    tasks: Mapping[str, Task]
     schedule: Schedule
     optimizer: optax.GradientTransformation
     mesh: Mesh
@@ -55,57 +57,53 @@ class Experiment:
         """What a checkpoint says of the run: resolved config, tokenizer and answers."""
         return {"config": to_plain(self.config), "vocabulary": self.vocabulary.to_json()}
 
-    def metric_names(self) -> tuple[str, ...]:
-        """The names of all metrics that `step.update_meters` adds up, whatever the source."""
-        names = {"loss", "gradient_norm", NON_FINITE_SHARE}
-        for chosen in self.objectives.values():
-            for name, objective in chosen.items():
-                names |= {f"{name}_loss"}
-                names |= {flat_name(name, objective, metric) for metric in objective.metrics}
-        return tuple(sorted(names))
+    @cached_property
+    def states(self) -> StateMaker:
+        """What makes the run's state, its shapes and its shardings."""
+        metrics = {"loss", "gradient_norm", NON_FINITE_SHARE, *metric_titles(self.tasks)}
+        return StateMaker(
+            self.config,
+            self.model,
+            self.boxed,
+            self.optimizer,
+            self.tasks,
+            tuple(sorted(metrics)),
+            self.mesh,
+        )
 
-    def abstract_state(self, metrics: tuple[str, ...]) -> TrainState:
-        """The train state as shapes with shardings."""
-        init = make_init(self.config, self.model, self.optimizer, metrics)
-        shapes = jax.eval_shape(init, jax.random.key(0))
-        shardings, _ = state_shardings(self.config, self.model, self.optimizer, self.mesh, metrics)
-        with_sharding = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
-        return jax.tree.map(with_sharding, shapes, shardings)
+    def compiled_steps(self, state: TrainState) -> dict[tuple[str, Group], Any]:
+        """The compiled step (state, batch) -> (state, metrics) of each source and group it feeds.
 
-    def compiled_steps(self, state: TrainState) -> dict[tuple[str, Task], Any]:
-        """The compiled step (state, batch) -> (state, metrics) for each source and task it feeds.
-
-        Programs are shared where task, fields and shapes are the same, and compiled side by side,
+        Programs are shared where tasks, fields and shapes are the same, and compiled side by side,
         because a compiler uses few cores.
         """
         steps = self.jitted_steps(jax.tree.map(lambda x: x.sharding, state))
         programs, lowered = {}, {}
         for source in self.config.data.sources:
-            batch = put_batch(self.mixture[source].batch(0), self.mesh)
+            batch = put_batch(self.mixture[source].first, self.mesh)
             shapes = tuple((name, x.shape, str(x.dtype)) for name, x in sorted(batch.items()))
-            for task in self.schedule.tasks[source]:
-                programs[source, task] = task, shapes
-                if (task, shapes) not in lowered:
-                    lowered[task, shapes] = steps[task].lower(state, batch)
+            for group in self.schedule.groups[source]:
+                programs[source, group] = group, shapes
+                if (group, shapes) not in lowered:
+                    lowered[group, shapes] = steps[group].lower(state, batch)
         compiled = dict(zip(lowered, _side_by_side(lambda x: x.compile(), lowered.values())))
         return {pair: compiled[program] for pair, program in programs.items()}
 
-    def jitted_steps(self, shardings: TrainState) -> dict[Task, Any]:
-        """One jitted step for each task; the state is donated, batches are split over the mesh."""
+    def jitted_steps(self, shardings: TrainState) -> dict[Group, Any]:
+        """One jitted step for each group; the state is donated, batches are split over the mesh."""
         return {
-            task: jax.jit(
-                self._step(task),
+            group: jax.jit(
+                self._step(group),
                 in_shardings=(shardings, batch_sharding(self.mesh)),
                 out_shardings=(shardings, None),
                 donate_argnums=0,
             )
-            for task in self.schedule.every_task
+            for group in self.schedule.every_group
         }
 
-    def _step(self, task: Task):
-        known = {name: o for chosen in self.objectives.values() for name, o in chosen.items()}
-        objectives = {name: known[name] for name in task}
-        return make_train_step(self.model, objectives, self.optimizer, self.config.training)
+    def _step(self, group: Group):
+        tasks = {name: self.tasks[name] for name in group}
+        return make_train_step(self.model, tasks, self.optimizer, self.config.training)
 
 
 def _side_by_side(work: Callable, items: Collection) -> list:
@@ -120,82 +118,75 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
 
     `vocabulary` is given when a run resumes; else it is made from the data.
     """
-    vocabulary = vocabulary or make_vocabulary(config.data)
+    load_plugins(config.plugins)
+    tasks = build_tasks(config)
+    sources = open_sources(config.data)
+    if vocabulary is None:
+        answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
+        words = chain.from_iterable(task.words(answers) for task in tasks.values())
+        vocabulary = make_vocabulary(config.data.vocabulary, sources, words)
     mesh = make_mesh(**dataclasses.asdict(config.mesh))
     share = batch_share(mesh, jax.process_index())
-    mixture = make_mixture(config.data, vocabulary, config.seed, *share)
-    batches = {name: mixture[name].batch(0) for name in config.data.sources}
-    config, objectives = resolve(config, vocabulary, batches)
-    schedule = make_schedule(config.training, objectives, config.seed)
+    training = {name: task for name, task in tasks.items() if task.trains}
+    transforms = lambda feed: transforms_of(training, feed)
+    mixture = make_mixture(config.data, sources, vocabulary, transforms, config.seed, *share)
+    batches = {name: mixture[name].first for name in config.data.sources}
+    config, by_source = resolve(config, tasks, vocabulary, batches)
+    schedule = make_schedule(config.training, by_source, config.seed)
     model = build_model(config.model, config.training.dtype, config.training.remat)
-    _check_heads(model, objectives)
     _check_fields(model, batches)
-    params = unbox(abstract_params(model))
-    optimizer = make_optimizer(config.optimizer, config.training.steps, params)
-    return Experiment(config, vocabulary, mixture, model, objectives, schedule, optimizer, mesh)
+    boxed = abstract_params(model)
+    optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
+    fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
+    return Experiment(config, vocabulary, mixture, model, boxed, fed, schedule, optimizer, mesh)
+
+
+def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:
+    """Returns the transforms of all tasks for a source."""
+    return tuple(chain.from_iterable(task.transforms(feed) for task in tasks.values()))
 
 
 def resolve(
-    config: ExperimentConfig, vocabulary: Vocabulary, batches: Batches
-) -> tuple[ExperimentConfig, dict[str, dict[str, Objective]]]:
-    """Fills in what follows from the data, and gives each source the objectives it can feed.
+    config: ExperimentConfig,
+    tasks: Mapping[str, Task],
+    vocabulary: Vocabulary,
+    batches: Batches,
+) -> tuple[ExperimentConfig, dict[str, dict[str, Task]]]:
+    """Fills in what follows from the data, and gives each source the tasks it can feed.
 
-    `batches` hold one batch of each source.
-    An objective that no source feeds is dropped with a warning, and with it a head whose size
-    nothing determines.
+    `batches` hold one batch of each source. A task that no source feeds is switched off with a
+    warning.
     """
-    built = build_objectives(config.objectives)
-    check_mix(config.training, tuple(built))
+    training = {name: task for name, task in tasks.items() if task.trains}
+    check_mix(config.training, tuple(training))
     fields = {source: frozenset(batch) for source, batch in batches.items()}
     by_source = {
-        source: {n: o for n, o in built.items() if o.reads <= have}
+        source: {name: task for name, task in training.items() if task.reads <= have}
         for source, have in fields.items()
     }
     for source, chosen in by_source.items():
         if not chosen:
             raise ValueError(
-                f"none of config.objectives ({', '.join(built)}) can use source {source}, whose "
-                f"batches hold {', '.join(sorted(fields[source]))}"
+                f"none of the tasks in config.tasks ({', '.join(training)}) can use source "
+                f"{source}, whose batches hold {', '.join(sorted(fields[source]))}"
             )
     fed = {name for chosen in by_source.values() for name in chosen}
-    for name in [n for n in built if n not in fed]:
-        missing = built[name].reads - frozenset.union(*fields.values())
+    unfed = {name: task for name, task in training.items() if name not in fed}
+    for name, task in unfed.items():
+        missing = task.reads - frozenset.union(*fields.values())
         logger.warning(
-            "objective %s is off: no source of config.data.source = %s gives %s",
+            "task %s is off: no source of config.data.source = %s gives %s",
             name,
             config.data.source,
             ", ".join(sorted(missing)),
         )
-    objectives = {n: args for n, args in config.objectives.items() if n in fed}
-    config = replace(config, "objectives", objectives)
-    config = replace(config, "training.mix", cut_mix(config.training.mix, fed))
-    used = {name: built[name] for name in objectives}
-    return fill_sizes(config, vocabulary, batches, used), by_source
-
-
-def build_objectives(settings: Mapping[str, Mapping]) -> dict[str, Objective]:
-    """Returns the objectives of `config.objectives`, each a frozen dataclass."""
-    if not settings:
-        raise ValueError(f"config.objectives is empty. Known objectives: {', '.join(OBJECTIVES)}")
-    built = {}
-    for name, args in settings.items():
-        path = f"config.objectives.{name}"
-        args = dict(args)
-        cls = OBJECTIVES.get_known(args.pop("kind", name), path)
-        built[name] = cls(**checked_fields(cls, args, path))
-    check_temperature_ranges(built)
-    return built
-
-
-def _check_heads(model: VisionLanguageModel, objectives: Mapping[str, Mapping]) -> None:
-    used = {n: o for chosen in objectives.values() for n, o in chosen.items()}
-    for name, objective in used.items():
-        for head in objective.heads:
-            if head not in model.heads:
-                raise ValueError(
-                    f'objective {name} needs the head "{head}": add config.model.heads.{head} '
-                    f"(there are: {', '.join(model.heads) or 'none'})"
-                )
+    sizes = read_sizes(config.data, vocabulary, batches)
+    trained = [task for name, task in training.items() if name in fed]
+    model = fit_model(config.model, sizes, trained, unfed.values())
+    on = tasks.keys() - unfed.keys()
+    config = replace(config, "model", model)
+    config = replace(config, "tasks", {n: args for n, args in config.tasks.items() if n in on})
+    return replace(config, "training.mix", cut_mix(config.training.mix, fed)), by_source
 
 
 def _check_fields(model: VisionLanguageModel, batches: Batches) -> None:

@@ -12,17 +12,18 @@ import jax
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig, nearest, write_config
-from vlp_jax.data.assemble import Vocabulary
-from vlp_jax.parallel import put_batch, replicated, use_mesh
-from vlp_jax.training.checkpoint import CheckpointStore
+from vlp_jax.config.moved import is_old
+from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.parallel import put_batch, replicated, unbox, use_mesh
+from vlp_jax.training.checkpoint import CheckpointStore, read_run
 from vlp_jax.training.clock import Clock
 from vlp_jax.training.experiment import Experiment, assemble
 from vlp_jax.training.interruption import Interruption
 from vlp_jax.training.metrics import MetricsWriter
 from vlp_jax.training.optimizer import make_schedule
 from vlp_jax.training.progress import Progress
-from vlp_jax.training.schedule import Task
-from vlp_jax.training.state import TrainState, create_state, state_shardings
+from vlp_jax.training.schedule import Group
+from vlp_jax.training.state import TrainState
 from vlp_jax.training.workdir_lock import only_trainer
 from vlp_jax.weights.initial import read_initial_weights
 
@@ -82,7 +83,14 @@ def saved_vocabulary(store: CheckpointStore) -> Vocabulary | None:
     """Returns the vocabulary of the newest checkpoint, so that a resumed run keeps its ids."""
     if store.latest_step is None:
         return None
-    return Vocabulary.from_json(store.about()["vocabulary"])
+    about = store.about()
+    if is_old(about["config"]):
+        raise ValueError(
+            f'the checkpoint in "{store.directory}" is of an earlier layout, in which tasks were '
+            "not yet config.tasks, and cannot go on. Its weights can still be used: start a new "
+            'workdir with config.init_from = [{"path": …, "kind": "run"}], or vlp_jax.load it'
+        )
+    return Vocabulary.from_json(about["vocabulary"])
 
 
 class _Run:
@@ -103,8 +111,7 @@ class _Run:
         self.evaluate = evaluate
         self.clock = Clock()
         self.figures: dict[str, float] = {}
-        names = experiment.metric_names()
-        self.state, news = self._start_state(names)
+        self.state, news = self._start_state()
         self.start = int(self.state.step)
         self.writer = self._open_files(workdir, stack)
         self.progress = Progress(self.training.steps, self.start, quiet=self.writer is None)
@@ -112,7 +119,7 @@ class _Run:
         for line in news:
             self.progress.say(line)
         self.schedule = make_schedule(experiment.config.optimizer, self.training.steps)
-        self.steps: dict[tuple[str, Task], Any] = {}
+        self.steps: dict[tuple[str, Group], Any] = {}
         self._last_log = (self.start, time.perf_counter())
 
     def until_done(self, interruption: Interruption) -> RunResult:
@@ -121,6 +128,7 @@ class _Run:
         if self.start < self.training.steps:
             with self.clock.measure("compile"):
                 self.steps = self.experiment.compiled_steps(self.state)
+        self._last_log = (self.start, time.perf_counter())
         batches = self.experiment.mixture.iterate(self.start)
         with contextlib.closing(batches):
             for step in range(self.start, self.training.steps):
@@ -154,33 +162,33 @@ class _Run:
         stack.callback(writer.close)
         return writer
 
-    def _start_state(self, names: tuple[str, ...]) -> tuple[TrainState, tuple[str, ...]]:
+    def _start_state(self) -> tuple[TrainState, tuple[str, ...]]:
         """Returns the state of the newest checkpoint, else a fresh one with given weights.
 
         Of the latter, the lines say what was filled.
         """
-        config = self.experiment.config
-        parts = (
-            config,
-            self.experiment.model,
-            self.experiment.optimizer,
-            self.experiment.mesh,
-            names,
-        )
-        _, report = state_shardings(*parts)
-        logger.info("%s", report.text())
+        experiment, states = self.experiment, self.experiment.states
+        logger.info("%s", states.report.text())
         if self.store.latest_step is not None:
-            return self.store.restore(self.experiment.abstract_state(names)), ()
-        given = read_initial_weights(config, self.experiment.model, self.experiment.vocabulary)
-        return given.fill(create_state(*parts)), given.news
+            return self.store.restore(states.abstract), ()
+        given = read_initial_weights(
+            experiment.config,
+            experiment.model,
+            unbox(experiment.boxed),
+            experiment.vocabulary,
+            read_run,
+        )
+        state = states.create()
+        params, teacher = given.fill(state.params, state.teacher)
+        return state.replace(params=params, teacher=teacher), given.news
 
     def _one_step(self, step: int, batches: Any) -> None:
         source = self.experiment.mixture.choice(step)
         with self.clock.measure("data"):
             batch = put_batch(next(batches), self.experiment.mesh)
-        task = self.experiment.schedule.task(step, source)
+        group = self.experiment.schedule.group(step, source)
         with self.clock.measure("step"):
-            self.state, _ = self.steps[source, task](self.state, batch)
+            self.state, _ = self.steps[source, group](self.state, batch)
             # Waiting here keeps the data time honest; the next batch is already being made.
             jax.block_until_ready(self.state.step)
 

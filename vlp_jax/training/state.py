@@ -1,6 +1,8 @@
 """TrainState: everything that a step changes, sharded by rule and saved whole."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import flax
@@ -11,10 +13,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.losses.momentum import Queue
 from vlp_jax.model import VisionLanguageModel
-from vlp_jax.model.model import abstract_params, init_params
+from vlp_jax.model.model import init_params
 from vlp_jax.parallel import ShardingReport, shardings_for, shardings_like, unbox
+from vlp_jax.tasks import Task
 
 
 @flax.struct.dataclass
@@ -38,7 +40,7 @@ class TrainState:
       step: number of steps done.
       params, opt_state: the model's parameters and the optimizer's state.
       teacher: momentum copy of `params`, or None.
-      queue: contrastive vectors of earlier batches, or None.
+      tasks: what each task remembers, by its name; None for most.
       meters: running means of the metrics since the last log line, so that a resumed run logs
         exactly what an uninterrupted one does.
       bad_steps: non-finite steps in a row.
@@ -49,75 +51,90 @@ class TrainState:
     params: Any
     opt_state: Any
     teacher: Any
-    queue: Queue | None
+    tasks: dict[str, Any]
     meters: dict[str, Meter]
     bad_steps: Int[Array, ""]
     key: Array
 
 
-def create_state(
-    config: ExperimentConfig,
-    model: VisionLanguageModel,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    metrics: Iterable[str],
-) -> TrainState:
-    """Initialises the state directly in its shards; nothing is ever whole on one device."""
-    init = make_init(config, model, optimizer, metrics)
-    shardings, _ = state_shardings(config, model, optimizer, mesh, metrics)
-    # One run of cheap code: on a CPU compiling it well takes longer than running it badly.
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    jitted = jax.jit(init, out_shardings=shardings, compiler_options=options)
-    return jitted(jax.random.key(config.seed))
+@dataclass(frozen=True)
+class StateMaker:
+    """What a state is made from; its shapes, shardings and first values.
 
+    Attributes:
+      boxed: the parameters as shapes with logical axis names, see `abstract_params`.
+      metrics: the names of all meters.
+    """
 
-def make_init(
-    config: ExperimentConfig,
-    model: VisionLanguageModel,
-    optimizer: optax.GradientTransformation,
-    metrics: Iterable[str],
-):
-    """Returns the pure function key -> TrainState of step 0."""
-    names = tuple(metrics)
+    config: ExperimentConfig
+    model: VisionLanguageModel
+    boxed: Any
+    optimizer: optax.GradientTransformation
+    tasks: Mapping[str, Task]
+    metrics: tuple[str, ...]
+    mesh: Mesh
 
-    def init(key: Array) -> TrainState:
-        params_key, queue_key, run_key = jax.random.split(key, 3)
-        params = unbox(init_params(model, params_key, config.model.init_std))
-        training = config.training
-        queue = None
-        if training.queue_size:
-            queue = Queue.create(queue_key, training.queue_size, model.heads["itc"].width)
+    def init(self, key: Array) -> TrainState:
+        """Returns the state of step 0; a pure function."""
+        params_key, tasks_key, run_key = jax.random.split(key, 3)
+        params = unbox(init_params(self.model, params_key, self.config.model.init_std))
+        return self._around(params, tasks_key, run_key)
+
+    @cached_property
+    def shapes(self) -> TrainState:
+        """The state as shapes, for which the model need not be traced again."""
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        return jax.eval_shape(self._around, unbox(self.boxed), key, key)
+
+    @cached_property
+    def shardings(self) -> TrainState:
+        """The sharding of every leaf."""
+        params, _ = self._params_shardings
+        replicated = NamedSharding(self.mesh, PartitionSpec())
+        shardings = jax.tree.map(lambda _: replicated, self.shapes)
+        return shardings.replace(
+            params=params,
+            opt_state=shardings_like(params, self.shapes.opt_state),
+            teacher=None if self.shapes.teacher is None else params,
+        )
+
+    @property
+    def report(self) -> ShardingReport:
+        """How the parameters are laid out."""
+        return self._params_shardings[1]
+
+    @property
+    def abstract(self) -> TrainState:
+        """The state as shapes with shardings."""
+        with_sharding = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
+        return jax.tree.map(with_sharding, self.shapes, self.shardings)
+
+    def create(self) -> TrainState:
+        """Initialises the state directly in its shards; nothing is ever whole on one device."""
+        # One run of cheap code: on a CPU compiling it well takes longer than running it badly.
+        cheap = {"xla_backend_optimization_level": 0}
+        options = cheap if jax.default_backend() == "cpu" else None
+        jitted = jax.jit(self.init, out_shardings=self.shardings, compiler_options=options)
+        return jitted(jax.random.key(self.config.seed))
+
+    @cached_property
+    def _params_shardings(self) -> tuple[Any, ShardingReport]:
+        return shardings_for(self.boxed, self.mesh)
+
+    def _around(self, params: Any, tasks_key: Array, run_key: Array) -> TrainState:
+        """Returns the state of step 0 with these parameters."""
+        keys = jax.random.split(tasks_key, max(len(self.tasks), 1))
+        states = {
+            name: task.state(self.model, key) for (name, task), key in zip(self.tasks.items(), keys)
+        }
+        has_teacher = self.config.training.momentum is not None
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            opt_state=optimizer.init(params),
-            teacher=None if training.momentum is None else jax.tree.map(jnp.copy, params),
-            queue=queue,
-            meters={name: Meter.empty() for name in names},
+            opt_state=self.optimizer.init(params),
+            teacher=jax.tree.map(jnp.copy, params) if has_teacher else None,
+            tasks=states,
+            meters={name: Meter.empty() for name in self.metrics},
             bad_steps=jnp.zeros((), jnp.int32),
             key=run_key,
         )
-
-    return init
-
-
-def state_shardings(
-    config: ExperimentConfig,
-    model: VisionLanguageModel,
-    optimizer: optax.GradientTransformation,
-    mesh: Mesh,
-    metrics: Iterable[str],
-) -> tuple[TrainState, ShardingReport]:
-    """Returns the sharding of every leaf of the state, and the report on the parameters."""
-    abstract = jax.eval_shape(make_init(config, model, optimizer, metrics), jax.random.key(0))
-    params, report = shardings_for(abstract_params(model), mesh)
-    replicated = NamedSharding(mesh, PartitionSpec())
-    shardings = jax.tree.map(lambda _: replicated, abstract)
-    return (
-        shardings.replace(
-            params=params,
-            opt_state=shardings_like(params, abstract.opt_state),
-            teacher=None if abstract.teacher is None else params,
-        ),
-        report,
-    )

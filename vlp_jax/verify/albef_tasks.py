@@ -1,5 +1,6 @@
 """Every output of the ALBEF bundles for entailment, NLVR2 and question answering."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,134 +8,136 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vlp_jax.heads.answer_decoder import answer_log_likelihood, rank_answers
-from vlp_jax.layers.tokens import Fused, Tokens
-from vlp_jax.losses.answer_text import answer_text_losses, weighted_answer_loss
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.cross_entropy import distilled_cross_entropy
 from vlp_jax.model import VisionLanguageModel as Model
-from vlp_jax.verify.albef import distillation, forward, layer_outputs, moved_teacher
+from vlp_jax.tasks import written_answers
+from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.written_answers import WrittenAnswerTask
+from vlp_jax.verify.albef import distillation, layers, moved_teacher, views_of
 from vlp_jax.verify.bundle import Bundle
-from vlp_jax.verify.forward import Loaded, channels_last, gradients, load, quick_jit
+from vlp_jax.verify.forward import Loaded, TracedViews, channels_last, run, task_loss
 from vlp_jax.verify.runner import RUNNERS
+
+Outputs = dict[str, Any]
 
 
 @RUNNERS.register("albef/ve")
-def entailment(bundle: Bundle) -> dict[str, Any]:
+def entailment(bundle: Bundle) -> Outputs:
     """Three classes for an image and a sentence."""
-    loaded = load(bundle)
-
-    def outputs(params: Any) -> dict[str, Any]:
-        (image, text, fused), _ = forward(loaded, params)
-        return {
-            "text_valid": text.mask,
-            "image_embeds": image.states,
-            "fusion_output": fused.text,
-            "logits": loaded.apply(params, Model.class_logits, "ve", fused),
-        }
-
-    return _with_gradients(loaded, outputs)
+    return run(bundle, partial(_with_loss, _entailment_outputs))
 
 
 @RUNNERS.register("albef/nlvr2")
-def nlvr2(bundle: Bundle) -> dict[str, Any]:
+def nlvr2(bundle: Bundle) -> Outputs:
     """Two classes for two images and a sentence."""
-    loaded = load(bundle)
-
-    def outputs(params: Any) -> dict[str, Any]:
-        (images, text, fused), sown = _forward_two_images(loaded, params)
-        return {
-            "text_valid": text.mask,
-            **{f"image{i}_embeds": image.states for i, image in enumerate(images)},
-            **layer_outputs(loaded, sown, text.mask),
-            "logits": loaded.apply(params, Model.class_logits, "nlvr2", fused),
-        }
-
-    return _with_gradients(loaded, outputs)
+    return run(bundle, partial(_with_loss, _nlvr2_outputs))
 
 
 @RUNNERS.register("albef/vqa")
-def vqa(bundle: Bundle) -> dict[str, Any]:
+def vqa(bundle: Bundle) -> Outputs:
     """Scores and ranking of a list of answers, and the training loss of the decoder."""
-    loaded = load(bundle)
-    outputs = quick_jit(lambda params: _vqa_outputs(loaded, params))(loaded.params)
-    return outputs | gradients(loaded, lambda params: _vqa_loss(loaded, params))
+    return run(bundle, _vqa_outputs)
 
 
-def _with_gradients(loaded: Loaded, outputs: Any) -> dict[str, Any]:
+def _with_loss(outputs: Any, loaded: Loaded, params: Any) -> Outputs:
     """Adds the loss of a distilled classifier, (1-α)·CE + α·CE against the teacher."""
-    bundle = loaded.bundle
-
-    def loss(params: Any) -> Array:
-        alpha, logits = distillation(bundle), outputs(params)["logits"]
-        taught = outputs(moved_teacher(loaded, params))["logits"]
-        return distilled_cross_entropy(logits, bundle.ids("targets"), taught, alpha).mean()
-
-    return quick_jit(outputs)(loaded.params) | gradients(loaded, loss)
+    bundle, computed = loaded.bundle, outputs(loaded, params)
+    taught = outputs(loaded, moved_teacher(loaded, params))["logits"]
+    losses = distilled_cross_entropy(
+        computed["logits"], bundle.ids("targets"), taught, distillation(bundle)
+    )
+    return computed | {"loss": losses.mean()}
 
 
-def _forward_two_images(loaded: Loaded, params: Any) -> tuple[tuple, dict]:
-    bundle = loaded.bundle
-    pixels = [channels_last(bundle.input(f"image{i}")) for i in range(2)]
-
-    def encode(model: Model, ids: Array, mask: Array) -> tuple[list[Tokens], Tokens, Fused]:
-        images = [model.encode_image({"image": image}) for image in pixels]
-        text = model.encode_text(ids, mask)
-        return images, text, model.fuse(text, *images)
-
-    return loaded.trace(params, encode, bundle.ids("input_ids"), bundle.mask("attention_mask"))
-
-
-def _decode(loaded: Loaded, params: Any, ids: Array, mask: Array, question: Tokens) -> Array:
-    """Returns next-word logits [N, L, V] of answers, one question a row."""
-    return loaded.apply(params, lambda m, *args: m.head("answer")(*args), ids, mask, question)
-
-
-def _rows(tokens: Tokens, rows: np.ndarray) -> Tokens:
-    return jax.tree.map(lambda x: x[rows], tokens)
-
-
-def _vqa_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    bundle = loaded.bundle
-    (image, text, fused), _ = forward(loaded, params)
-    ids, mask = bundle.ids("answer_list_ids"), bundle.mask("answer_list_mask")
-    questions, answers = len(text.mask), len(ids)
-    start = jnp.broadcast_to(ids[:1, :1], (questions, 1))
-    first = _decode(loaded, params, start, start == start, fused.text)[:, 0]
-    every = _rows(fused.text, np.repeat(np.arange(questions), answers))
-    tiled = jnp.tile(ids, (questions, 1)), jnp.tile(mask, (questions, 1))
-    logits = _decode(loaded, params, *tiled, every)
-    likelihood = answer_log_likelihood(logits, *tiled).reshape(questions, answers)
-    first_probability = jax.nn.softmax(first)[:, ids[:, 1]]
-    top_ids, top = rank_answers(first_probability, likelihood, int(bundle.number("k")))
-    all_ids, all_probabilities = rank_answers(first_probability, likelihood, answers)
+def _entailment_outputs(loaded: Loaded, params: Any) -> Outputs:
+    views = views_of(loaded, params)
     return {
-        "text_valid": text.mask,
-        "image_embeds": image.states,
-        "question_output": fused.text,
-        "first_logits": first,
-        "first_token_prob": first_probability,
-        "answer_loss": -likelihood,
-        "decoder_logits_question0": Tokens(logits[:answers], mask),
-        "score_all": jnp.log(first_probability) + likelihood,
-        "rank_topk_ids": top_ids,
-        "rank_topk_probs": top,
-        "rank_all_ids": all_ids,
-        "rank_all_probs": all_probabilities,
+        "text_valid": views.text().mask,
+        "image_embeds": views.image().states,
+        "fusion_output": views.fused().text,
+        "logits": views.head("ve"),
     }
 
 
-def _vqa_loss(loaded: Loaded, params: Any) -> Array:
-    """Σ weight · distilled loss of each question's answers, over the number of questions."""
+def _nlvr2_outputs(loaded: Loaded, params: Any) -> Outputs:
     bundle = loaded.bundle
-    chosen = bundle.input("train_answers")
-    ids, mask = bundle.ids("answer_list_ids")[chosen], bundle.mask("answer_list_mask")[chosen]
-    counts = bundle.input("answers_per_question")
+    pictures = [channels_last(bundle.input(f"image{i}")) for i in range(2)]
+    batch = {
+        "image": jnp.stack(pictures, axis=1),
+        "text_ids": bundle.ids("input_ids"),
+        "text_mask": bundle.mask("attention_mask"),
+    }
+
+    def compute(model: Model, batch: dict) -> tuple[Reading, Array]:
+        reading = model.encode(batch)
+        return reading, model.read("nlvr2", reading)
+
+    (reading, logits), sown = loaded.trace(params, compute, batch)
+    mask = reading.texts[0].mask
+    return {
+        "text_valid": mask,
+        **{f"image{i}_embeds": image.states for i, image in enumerate(reading.images)},
+        **layers(loaded, sown, mask),
+        "logits": logits,
+    }
+
+
+def _questions(loaded: Loaded, params: Any) -> TracedViews:
+    """Returns views in which the bundle's texts are questions, with the answers of training."""
+    bundle, views = loaded.bundle, views_of(loaded, params)
+    given = zip((QUESTION.ids, QUESTION.mask), ("input_ids", "attention_mask"))
+    asked = {ours: bundle.input(name) for ours, name in given}
+    asked = {QUESTION.ids: jnp.asarray(asked[QUESTION.ids], jnp.int32)} | {
+        QUESTION.mask: jnp.asarray(asked[QUESTION.mask]).astype(bool)
+    }
+    return loaded.views(params, {"image": views.batch["image"]} | asked | _taught(bundle))
+
+
+def _taught(bundle: Bundle) -> dict[str, np.ndarray]:
+    """Returns each question's answers in training, padded to the same number."""
+    counts, chosen = bundle.input("answers_per_question"), bundle.input("train_answers")
     rows = np.repeat(np.arange(len(counts)), counts)
+    places = np.concatenate([np.arange(count) for count in counts])
+    slot = np.zeros((len(counts), counts.max()), int)
+    weights = np.zeros(slot.shape, np.float32)
+    slot[rows, places] = chosen
+    weights[rows, places] = bundle.input("train_weights")
+    ids, mask = bundle.ids("answer_list_ids"), bundle.mask("answer_list_mask")
+    return {"answer_ids": ids[slot], "answer_mask": mask[slot], "answer_weights": weights}
 
-    def logits(params: Any) -> Array:
-        (_, _, fused), _ = forward(loaded, params)
-        return _decode(loaded, params, ids, mask, _rows(fused.text, rows))
 
-    taught = logits(moved_teacher(loaded, params))
-    losses = answer_text_losses(logits(params), ids, mask, taught, distillation(bundle))
-    return weighted_answer_loss(losses, bundle.input("train_weights"), len(counts))
+def _vqa_outputs(loaded: Loaded, params: Any) -> Outputs:
+    bundle, views = loaded.bundle, _questions(loaded, params)
+    ids, mask = bundle.ids("answer_list_ids"), bundle.mask("answer_list_mask")
+    count = len(ids)
+    fused = views.fused(QUESTION)
+    every = [jnp.broadcast_to(x, (views.size, *x.shape)) for x in (ids, mask)]
+    losses, _, _ = views.run(written_answers.spelling_losses, fused, *every, name="spell")
+    logits = views.run(written_answers.answer_words, fused, *every, name="words")
+    return {
+        "text_valid": fused.text.mask,
+        "image_embeds": views.image().states,
+        "question_output": fused.text,
+        "first_logits": written_answers.first_word_logits(views, ids[0, 0]),
+        "first_token_prob": written_answers.first_word_probabilities(views, ids),
+        "answer_loss": losses,
+        "decoder_logits_question0": Tokens(logits[0], mask),
+        "score_all": written_answers.ranked_answers(views, ids, mask, count),
+        **_ranking(views, ids, mask, int(bundle.number("k")), "topk"),
+        **_ranking(views, ids, mask, count, "all"),
+        "loss": _vqa_loss(loaded, params, views),
+    }
+
+
+def _ranking(views: TracedViews, ids: Array, mask: Array, keep: int, name: str) -> Outputs:
+    """Returns the best of the answers with the likeliest first words, and their probabilities."""
+    scores = written_answers.ranked_answers(views, ids, mask, keep)
+    probabilities, best = jax.lax.top_k(jax.nn.softmax(scores), keep)
+    return {f"rank_{name}_ids": best, f"rank_{name}_probs": probabilities}
+
+
+def _vqa_loss(loaded: Loaded, params: Any, views: TracedViews) -> Array:
+    teacher = _questions(loaded, moved_teacher(loaded, params))
+    return task_loss(WrittenAnswerTask(alpha=distillation(loaded.bundle)), views, teacher)

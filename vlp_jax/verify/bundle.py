@@ -1,4 +1,4 @@
-"""Reads a reference bundle: inputs with the original's outputs, of a checkpoint or of losses."""
+"""Reads a reference bundle: inputs with the original's outputs, of models, losses or metrics."""
 
 import json
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from vlp_jax.config import nearest
+from vlp_jax.verify.metric_files import METRIC_FILES, flatten
 from vlp_jax.weights.state_dict import CHECKPOINT_SUFFIXES, StateDict, read_state_dict
 
 # How the name of a checkpoint begins that the original wrote after training steps.
@@ -18,6 +19,8 @@ _LATER = "checkpoint_after_"
 
 # The kind of a bundle without a model: many losses with their inputs.
 LOSSES = "objectives/losses"
+# The kind of a bundle of official metrics: predictions and truths with the figures.
+METRICS = "metrics/official"
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,20 @@ class Bundle:
     A bundle of losses has `index.json`, and a file for each loss whose arrays are named `in/x`,
     `out/y` and `grad/x`; here they are "<loss>/x", "<loss>/y" and "<loss>/grad/x".
 
+    A bundle of official metrics has one JSON file for each task, such as `vqa.json`; `inputs` holds
+    their contents, and `expected` the figures "<task>/<figure>".
+
     Attributes:
       path: the folder.
       config: the published config and, beside it, what the bundle says about itself.
       inputs, expected: arrays by name; the tensors of a checkpoint "checkpoint_after_x", written by
         the original later on, are expected as "after_x/<name>".
-      checkpoint: the file in the published layout; losses have none.
+      checkpoint: the file in the published layout; losses and metrics have none.
     """
 
     path: Path
     config: dict[str, Any]
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, Any]
     expected: dict[str, np.ndarray]
     checkpoint: Path | None
 
@@ -102,6 +108,9 @@ def read_bundle(path: str | Path) -> Bundle:
         raise FileNotFoundError(f"{path} is not a folder; a bundle is a folder with config.json")
     if (path / "index.json").is_file():
         return _read_losses(path)
+    files = [name for name in METRIC_FILES if (path / f"{name}.json").is_file()]
+    if files and not (path / "config.json").is_file():
+        return _read_metrics(path, files)
     config = _read_config(path / "config.json")
     return Bundle(
         path,
@@ -124,6 +133,20 @@ def _read_losses(path: Path) -> Bundle:
             part, _, rest = key.partition("/")
             arrays = bundle.inputs if part == "in" else bundle.expected
             arrays[f"{name}/{rest if part in ('in', 'out') else key}"] = array
+    return bundle
+
+
+def _read_metrics(path: Path, names: list[str]) -> Bundle:
+    """Reads the JSON file of each named task, and what the original evaluations made of it."""
+    model, task = METRICS.split("/")
+    bundle = Bundle(path, {"model": model, "task": task}, {}, {}, None)
+    for name in names:
+        content = _read_config(path / f"{name}.json")
+        bundle.inputs[name] = content
+        try:
+            bundle.expected.update(flatten(METRIC_FILES[name](content), name))
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{path / name}.json lacks an output: {error!r}") from None
     return bundle
 
 

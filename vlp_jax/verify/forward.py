@@ -14,7 +14,9 @@ from jaxtyping import Array
 
 from vlp_jax.config import ModelConfig, nearest
 from vlp_jax.layers.layer_names import split_layers
-from vlp_jax.model import VisionLanguageModel, build_model
+from vlp_jax.layers.tokens import Fused
+from vlp_jax.model import CAPTION, TextFields, Views, VisionLanguageModel, build_model
+from vlp_jax.tasks import Step, Task
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.weights.conversion import to_published
 from vlp_jax.weights.key_table import KeyTable
@@ -53,6 +55,37 @@ class Loaded:
         )
         return output, by_layer(sown.get("intermediates", {}))
 
+    def views(self, params: Any, batch: Mapping[str, Any]) -> "TracedViews":
+        """Returns the views of a batch, from which tasks compute, and what the parts have sown."""
+        return TracedViews(self.model, params, {k: jnp.asarray(v) for k, v in batch.items()})
+
+
+class TracedViews(Views):
+    """Views that keep what the parts have sown, by path; of several passes the first one's."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.sown: dict[str, Array] = {}
+
+    def pooled(self, fields: TextFields = CAPTION) -> Array:
+        """The pooled vector of each pair."""
+        return self.once(f"pooled {fields.ids}", _pool, self.fused(fields))
+
+    def _apply(self, params: Any, key: Array | None, function: Callable, inputs: tuple) -> Any:
+        output, sown = self.model.apply(
+            {"params": params},
+            *inputs,
+            method=function,
+            deterministic=True,
+            mutable=["intermediates"],
+        )
+        self.sown = by_layer(sown.get("intermediates", {})) | self.sown
+        return output
+
+
+def _pool(model: VisionLanguageModel, fused: Fused, *, deterministic: bool) -> Array:
+    return model.pool(fused, deterministic=deterministic)
+
 
 def by_layer(sown: Mapping) -> dict[str, Array]:
     """Returns what parts have sown by path, that of stacks cut into layers.
@@ -62,6 +95,11 @@ def by_layer(sown: Mapping) -> dict[str, Array]:
     """
     flat = {path: values[0] for path, values in flatten_dict(dict(sown), sep="/").items()}
     return {_LAYER_OUTPUT.sub(r"\2\1_output", name): x for name, x in split_layers(flat).items()}
+
+
+def task_loss(task: Task, views: Views, teacher: Views | None = None, state: Any = None) -> Array:
+    """Returns the loss of a task on a batch, as a training step computes it."""
+    return task.loss(Step(views, teacher, state, jnp.ones(()))).loss
 
 
 def load(bundle: Bundle, task: str | None = None) -> Loaded:
@@ -76,16 +114,38 @@ def load(bundle: Bundle, task: str | None = None) -> Loaded:
     return Loaded(bundle, published, config, build_model(config), params)
 
 
-def gradients(loaded: Loaded, loss: Callable[[Any], Array]) -> dict[str, Array]:
-    """Returns `loss` of the parameters and its gradients, as a bundle names them.
+def run(
+    bundle: Bundle, outputs: Callable[[Loaded, Any], dict[str, Any]], task: str | None = None
+) -> dict[str, Any]:
+    """Returns `outputs(loaded, params)` and, as the bundle names them, the gradients of its "loss".
 
     That is the norm for every name in `grad_param_names`, the total norm, and in full the
     gradients that the bundle holds. Tied tensors count once. A bundle without any gets none.
+    `task` overrides the bundle's own.
     """
-    if not any(name == "loss" or name.startswith("grad") for name in loaded.bundle.expected):
-        return {}
-    value, grads = quick_jit(jax.value_and_grad(loss))(loaded.params)
-    return {"loss": value, **named_gradients(loaded, grads, loaded.bundle.expected)}
+    loaded = load(bundle, task)
+    if not any(name == "loss" or name.startswith("grad") for name in bundle.expected):
+        return quick_jit(lambda params: outputs(loaded, params))(loaded.params)
+
+    def loss(params: Any) -> tuple[Array, dict[str, Any]]:
+        computed = outputs(loaded, params)
+        return computed["loss"], computed
+
+    differentiate = quick_jit(jax.value_and_grad(loss, has_aux=True))
+    (_, computed), grads = differentiate(loaded.params)
+    return computed | named_gradients(loaded, grads, bundle.expected)
+
+
+def consecutive(fused: Fused) -> tuple[Fused, Fused]:
+    """Splits rows in which both images of a sentence follow each other into firsts and seconds.
+
+    ViLBERT's original returns the matching logits, without a word, for an odd number of rows; this
+    is a ValueError.
+    """
+    rows = len(fused.text.mask)
+    if rows % 2:
+        raise ValueError(f"{rows} rows cannot be paired: NLVR2 needs two images a sentence")
+    return tuple(jax.tree.map(lambda x, i=i: x[i::2], fused) for i in range(2))
 
 
 def named_gradients(loaded: Loaded, grads: Any, expected: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vlp_jax.losses.cross_entropy import distilled_cross_entropy, labelled_mean,
 from vlp_jax.losses.momentum import Queue, update_teacher
 from vlp_jax.losses.sampling import negative_weights
 from vlp_jax.losses.similarity_blocks import Columns, Rows, Scale, compare
-from vlp_jax.objectives.contrastive import ContrastiveObjective
+from vlp_jax.tasks.contrast import ContrastiveTask
 from vlp_jax.verify.losses import LOSS_FUNCTIONS, Inputs
 
 Outputs = dict[str, Array]
@@ -22,7 +22,7 @@ Outputs = dict[str, Array]
 @LOSS_FUNCTIONS.register("albef_itc")
 def contrast(inputs: Inputs) -> Outputs:
     """Pre-training: only the own text is right, and the temperature is clamped."""
-    low, high = ContrastiveObjective().temperature_range
+    low, high = ContrastiveTask().temperature_range
     fixed = jax.lax.stop_gradient(jnp.asarray(inputs["temp"]))
     # Clamped in place before the step: the gradient is that of the clamped parameter.
     temperature = jnp.clip(fixed, low, high) + (inputs["temp"] - fixed)

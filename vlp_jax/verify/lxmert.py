@@ -5,80 +5,79 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.data.batch import IGNORE
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean
-from vlp_jax.losses.regions import LOSS_SCALE, feature_losses, weighted_region_loss
+from vlp_jax.losses.regions import LOSS_SCALE
+from vlp_jax.model import CAPTION
 from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.tasks import matching
+from vlp_jax.tasks.answers import answer_logits
+from vlp_jax.tasks.masked_text import MaskedTextTask
+from vlp_jax.tasks.pairs import PairTask
+from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.region_labels import RegionLabelsTask
+from vlp_jax.tasks.texts import MASKED
 from vlp_jax.verify.bundle import Bundle
-from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
+from vlp_jax.verify.forward import Loaded, TracedViews, consecutive, run, task_loss
 from vlp_jax.verify.runner import RUNNERS
+
+Outputs = dict[str, Any]
 
 
 @RUNNERS.register("lxmert/pretrain")
-def pretrain(bundle: Bundle) -> dict[str, Any]:
+def pretrain(bundle: Bundle) -> Outputs:
     """Every layer, all heads, the six losses, and the encoder once more with a region mask."""
-    loaded = load(bundle)
-    outputs = quick_jit(lambda params: _pretrain_outputs(loaded, params))(loaded.params)
-    return outputs | gradients(loaded, lambda params: _pretrain_loss(loaded, params))
+    return run(bundle, _pretrain_outputs)
 
 
 @RUNNERS.register("lxmert/vqa")
 @RUNNERS.register("lxmert/gqa")
-def answers(bundle: Bundle) -> dict[str, Any]:
+def answers(bundle: Bundle) -> Outputs:
     """Every layer and the answer logits."""
-    loaded = load(bundle)
-    return _task(loaded, lambda params: _answer_outputs(loaded, params))
+    return run(bundle, _answer_outputs)
 
 
 @RUNNERS.register("lxmert/nlvr2")
-def nlvr2(bundle: Bundle) -> dict[str, Any]:
+def nlvr2(bundle: Bundle) -> Outputs:
     """Every layer, of each sentence with either image, and the logits of the pair."""
-    loaded = load(bundle)
-    return _task(loaded, lambda params: _pair_outputs(loaded, params))
+    return run(bundle, _pair_outputs)
 
 
 @RUNNERS.register("lxmert/trunk")
-def trunk(bundle: Bundle) -> dict[str, Any]:
+def trunk(bundle: Bundle) -> Outputs:
     """Every layer."""
-    loaded = load(bundle)
-    return quick_jit(lambda params: _encoder_outputs(loaded, params)[0])(loaded.params)
+    return run(bundle, lambda loaded, params: _streams(loaded, _views(loaded, params)))
 
 
-def _task(loaded: Loaded, outputs: Any) -> dict[str, Any]:
-    computed = quick_jit(outputs)(loaded.params)
-    return computed | gradients(loaded, lambda params: outputs(params)["loss"])
+def _views(loaded: Loaded, params: Any, mask: Array | None = None) -> TracedViews:
+    """Returns the views of a bundle; two images of a sentence become two examples.
 
-
-def encode(model: Model, batch: dict[str, Array]) -> tuple[Fused, Array]:
-    """Returns the fused tokens of a batch and their pooled vector."""
-    image = model.encode_image(batch)
-    text = model.encode_text(batch["text_ids"], batch["text_mask"], batch["text_segments"])
-    fused = model.fuse(text, image)
-    return fused, model.pool(fused)
-
-
-def _batch(bundle: Bundle) -> dict[str, Array]:
-    """Returns the bundle's inputs; two images of a sentence become two examples."""
-    features = jnp.asarray(bundle.input("visual_feats"))
-    boxes = jnp.asarray(bundle.input("boxes"))
+    The one text is the caption, the masked caption and the question.
+    """
+    bundle = loaded.bundle
+    features, boxes = (jnp.asarray(bundle.input(name)) for name in ("visual_feats", "boxes"))
     images = features.shape[1] if features.ndim == 4 else 1
     flat = lambda x: x.reshape(-1, *x.shape[-2:])
     repeat = lambda x: jnp.repeat(x, images, axis=0)
-    return {
-        "text_ids": repeat(bundle.ids("input_ids")),
-        "text_mask": repeat(bundle.mask("attention_mask")),
-        "text_segments": repeat(bundle.ids("token_type_ids")),
+    ids, words = repeat(bundle.ids("input_ids")), repeat(bundle.mask("attention_mask"))
+    batch = {
+        CAPTION.segments: repeat(bundle.ids("token_type_ids")),
+        **{fields.ids: ids for fields in (CAPTION, MASKED, QUESTION)},
+        **{fields.mask: words for fields in (CAPTION, MASKED, QUESTION)},
         "region_features": flat(features),
         "region_boxes": flat(boxes),
-        "region_mask": jnp.ones(flat(features).shape[:2], bool),
+        "region_mask": jnp.ones(flat(features).shape[:2], bool) if mask is None else mask,
     }
+    return loaded.views(params, batch)
 
 
-def _encoder_outputs(loaded: Loaded, params: Any) -> tuple[dict[str, Any], Fused]:
-    batch = _batch(loaded.bundle)
-    (fused, pooled), sown = loaded.trace(params, encode, batch)
-    config, mask = loaded.config, batch["text_mask"]
+def _streams(loaded: Loaded, views: TracedViews) -> Outputs:
+    """Returns the pooled vector and every layer of both streams."""
+    fused, pooled, sown = views.fused(), views.pooled(), views.sown
+    config, mask = loaded.config, fused.text.mask
     words = {"text_embedding": sown["text/embedding"], "language_output": fused.text.states}
     regions = {"visual_embedding": sown["vision/embedding"], "vision_output": fused.image.states}
     for i in range(config.text_args["layers"]):
@@ -89,78 +88,73 @@ def _encoder_outputs(loaded: Loaded, params: Any) -> tuple[dict[str, Any], Fused
         words[f"cross_{i}_lang"] = sown[f"fusion/text_layer_{i}_output"]
         regions[f"cross_{i}_visn"] = sown[f"fusion/image_layer_{i}_output"]
     words = {name: Tokens(states, mask) for name, states in words.items()}
-    return {"pooled": pooled, **words, **regions}, fused
+    return {"pooled": pooled, **words, **regions}
 
 
-def _heads(loaded: Loaded, params: Any, fused: Fused) -> dict[str, Any]:
-    regions = loaded.apply(params, lambda m, states: m.head("regions")(states), fused.image.states)
-    words = loaded.apply(params, Model.word_logits, fused.text.states)
+def _pretrain_outputs(loaded: Loaded, params: Any) -> Outputs:
+    views = _views(loaded, params)
+    regions = views.head("regions")
+    losses = _losses(loaded.bundle, views)
     return {
-        "mlm_logits": Tokens(words, fused.text.mask),
-        "itm_logits": loaded.apply(params, Model.match_logits, fused),
+        **_streams(loaded, views),
+        "mlm_logits": Tokens(views.head("mlm"), views.text().mask),
+        "itm_logits": views.head(matching.HEAD),
         "obj_logits": regions["object"],
         "attr_logits": regions["attribute"],
         "feat_pred": regions["feature"],
-        "qa_logits": loaded.apply(params, Model.answer_logits, fused),
+        "qa_logits": answer_logits(views),
+        **_masked_outputs(loaded, params),
+        **losses,
+        "loss": losses["loss_total"],
     }
 
 
-def _pretrain_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    outputs, fused = _encoder_outputs(loaded, params)
-    outputs |= _heads(loaded, params, fused)
-    return outputs | _masked_outputs(loaded, params) | _losses(loaded.bundle, outputs)
-
-
-def _masked_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
+def _masked_outputs(loaded: Loaded, params: Any) -> Outputs:
     """The encoder under a mask of regions, which the published recipes never use."""
-    batch = _batch(loaded.bundle) | {"region_mask": loaded.bundle.mask("extra_visual_mask")}
-    fused, pooled = loaded.apply(params, encode, batch)
+    views = _views(loaded, params, loaded.bundle.mask("extra_visual_mask"))
     return {
-        "masked_language_output": fused.text,
-        "masked_vision_output": fused.image,
-        "masked_pooled": pooled,
+        "masked_language_output": views.fused().text,
+        "masked_vision_output": views.fused().image,
+        "masked_pooled": views.pooled(),
     }
 
 
-def _losses(bundle: Bundle, outputs: dict[str, Any]) -> dict[str, Array]:
+def _losses(bundle: Bundle, views: TracedViews) -> Outputs:
     """The six losses and their sum; region labels count on all regions, by their confidence."""
-    scale = bundle.config.get("visual_loss_normalizer", LOSS_SCALE)
-
-    def visual(losses: Array, weights: str) -> Array:
-        return weighted_region_loss(losses, bundle.input(weights), scale=scale)
-
-    objects = cross_entropy(outputs["obj_logits"], bundle.ids("obj_labels"))
-    attributes = cross_entropy(outputs["attr_logits"], bundle.ids("attr_labels"))
-    features = feature_losses(outputs["feat_pred"], bundle.input("feat_labels"), "smooth_l1")
-    losses = {
-        "loss_mlm": labelled_mean(outputs["mlm_logits"].states, bundle.ids("masked_lm_labels")),
-        "loss_match": cross_entropy(outputs["itm_logits"], bundle.ids("matched_label")).mean(),
-        "loss_obj": visual(objects, "obj_conf"),
-        "loss_attr": visual(attributes, "attr_conf"),
-        "loss_feat": visual(features, "feat_mask"),
-        "loss_qa": labelled_mean(outputs["qa_logits"], bundle.ids("ans")),
+    labels = bundle.ids("masked_lm_labels")
+    views.batch |= {
+        "mlm_labels": jnp.where(labels < 0, IGNORE, labels),
+        "pair_labels": 1 - bundle.ids("matched_label"),
+        "region_labels": bundle.ids("obj_labels"),
+        "region_confidence": jnp.asarray(bundle.input("obj_conf")),
+        "region_attributes": bundle.ids("attr_labels"),
+        "region_attribute_confidence": jnp.asarray(bundle.input("attr_conf")),
+        "region_targets": jnp.asarray(bundle.input("feat_labels")),
+        "region_hidden": bundle.mask("feat_mask"),
     }
-    regions = losses["loss_obj"] + losses["loss_attr"] + losses["loss_feat"]
-    total = losses["loss_mlm"] + losses["loss_match"] + regions + losses["loss_qa"]
-    return losses | {"loss_total": total}
+    scale = bundle.config.get("visual_loss_normalizer", LOSS_SCALE)
+    part = lambda name: RegionLabelsTask(parts=(name,), scale=scale, head="regions", text="clean")
+    losses = {
+        "loss_mlm": task_loss(MaskedTextTask(), views),
+        "loss_match": task_loss(PairTask(), views),
+        "loss_obj": task_loss(part("object"), views),
+        "loss_attr": task_loss(part("attribute"), views),
+        "loss_feat": task_loss(part("feature"), views),
+        "loss_qa": labelled_mean(answer_logits(views), bundle.ids("ans")),
+    }
+    return losses | {"loss_total": sum(losses.values())}
 
 
-def _pretrain_loss(loaded: Loaded, params: Any) -> Array:
-    fused, _ = loaded.apply(params, encode, _batch(loaded.bundle))
-    return _losses(loaded.bundle, _heads(loaded, params, fused))["loss_total"]
-
-
-def _answer_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    outputs, fused = _encoder_outputs(loaded, params)
-    logits = loaded.apply(params, Model.answer_logits, fused)
+def _answer_outputs(loaded: Loaded, params: Any) -> Outputs:
+    views = _views(loaded, params)
+    logits = answer_logits(views)
     loss = answer_loss(logits, jnp.asarray(loaded.bundle.input("targets")), "bce")
-    return outputs | {"logits": logits, "loss": loss}
+    return _streams(loaded, views) | {"logits": logits, "loss": loss}
 
 
-def _pair_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    outputs, _ = _encoder_outputs(loaded, params)
-    pooled = outputs["pooled"].reshape(-1, 2, outputs["pooled"].shape[-1])
-    head = lambda model, first, second: model.head("nlvr2")(first, second)
-    logits = loaded.apply(params, head, pooled[:, 0], pooled[:, 1])
+def _pair_outputs(loaded: Loaded, params: Any) -> Outputs:
+    views = _views(loaded, params)
+    sides = consecutive(views.fused())
+    logits = loaded.apply(params, Model.read, "nlvr2", Reading((), (), sides))
     loss = cross_entropy(logits, loaded.bundle.ids("labels")).mean()
-    return outputs | {"logits": logits, "loss": loss}
+    return _streams(loaded, views) | {"logits": logits, "loss": loss}

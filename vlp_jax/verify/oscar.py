@@ -1,5 +1,6 @@
 """Every output of the OSCAR and OSCAR+ bundles."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,15 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
+from vlp_jax.data.batch import IGNORE
+from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.losses.captioning import mean_of_least, smoothed_losses
-from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean
+from vlp_jax.losses.cross_entropy import cross_entropy
+from vlp_jax.model import CAPTION
 from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.tasks import matching
+from vlp_jax.tasks.masked_text import MaskedTextTask
+from vlp_jax.tasks.pairs import TagsTask
+from vlp_jax.tasks.texts import MASKED
 from vlp_jax.verify.bundle import Bundle
-from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
+from vlp_jax.verify.forward import Loaded, TracedViews, consecutive, run, task_loss
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.weights.zoo.oscar import BOX_NUMBERS
+
+Outputs = dict[str, Any]
 
 FAMILIES = ("oscar", "oscarplus")
 
@@ -33,51 +43,37 @@ def _for_families(*tasks: str):
 
 
 @_for_families("pretrain")
-def pretrain(bundle: Bundle) -> dict[str, Any]:
+def pretrain(bundle: Bundle) -> Outputs:
     """Encoder, word logits at every position, contrastive logits and both losses."""
-    return _run(bundle, _pretrain_outputs)
+    return run(bundle, _pretrain_outputs)
 
 
 @_for_families("vqa", "gqa")
-def answers(bundle: Bundle) -> dict[str, Any]:
+def answers(bundle: Bundle) -> Outputs:
     """Encoder and the logits of a classifier over answers."""
-    return _run(bundle, _answer_outputs)
+    return run(bundle, _answer_outputs)
 
 
 @_for_families("retrieval")
-def retrieval(bundle: Bundle) -> dict[str, Any]:
+def retrieval(bundle: Bundle) -> Outputs:
     """Encoder and matching logits."""
-    return _run(bundle, _retrieval_outputs)
+    return run(bundle, _retrieval_outputs)
 
 
 @_for_families("nlvr2")
-def nlvr2(bundle: Bundle) -> dict[str, Any]:
+def nlvr2(bundle: Bundle) -> Outputs:
     """Encoder on both images of each pair, and the logits of the pair."""
-    return _run(bundle, _nlvr2_outputs)
+    return run(bundle, _nlvr2_outputs)
 
 
 @_for_families("caption")
-def caption(bundle: Bundle) -> dict[str, Any]:
+def caption(bundle: Bundle) -> Outputs:
     """Encoder under the query-key mask, word logits and the loss at masked positions."""
-    return _run(bundle, _caption_outputs)
+    return run(bundle, _caption_outputs)
 
 
-def _run(bundle: Bundle, outputs) -> dict[str, Any]:
-    loaded = load(bundle)
-    computed = quick_jit(lambda params: outputs(loaded, params))(loaded.params)
-    return computed | gradients(loaded, lambda params: outputs(loaded, params)["loss"])
-
-
-def encode(
-    model: Model, batch: dict, ids: Array, mask: Array, segments: Array, joint_mask: Array | None
-) -> Fused:
-    """Returns text and regions after fusion."""
-    text, image = model.encode_text(ids, mask, segments), model.encode_image(batch)
-    return model.fuse(text, image, joint_mask=joint_mask)
-
-
-def forward(loaded: Loaded, params: Any) -> tuple[Fused, dict[str, Any]]:
-    """Runs the model on all rows; returns the fused tokens and the outputs of every bundle."""
+def _views(loaded: Loaded, params: Any) -> TracedViews:
+    """Returns the views of all rows; the one text is the caption and the question, too."""
     bundle = loaded.bundle
     rows = lambda x: x.reshape(-1, *x.shape[-2:])
     ids, regions = bundle.ids("input_ids"), rows(bundle.input("img_feats"))
@@ -88,15 +84,33 @@ def forward(loaded: Loaded, params: Any) -> tuple[Fused, dict[str, Any]]:
         "region_features": regions[..., :-BOX_NUMBERS],
         "region_boxes": regions[..., -BOX_NUMBERS:],
         "region_mask": valid[:, length:],
+        CAPTION.segments: segments,
+        **{fields.ids: ids for fields in (CAPTION, MASKED)},
+        CAPTION.mask: valid[:, :length],
     }
-    inputs = batch, ids, valid[:, :length], segments, joint_mask
-    fused, sown = loaded.trace(params, encode, *inputs)
+    views = loaded.views(params, batch)
+    fuse = partial(_fuse, joint_mask=joint_mask)
+    fused = views.once(f"fused {CAPTION.ids}", fuse, views.image(), views.text())
+    views.once(f"fused {MASKED.ids}", lambda model, same, *, deterministic: same, fused)
+    return views
+
+
+def _fuse(
+    model: Model, image: Tokens, text: Tokens, *, joint_mask: Array | None, deterministic: bool
+) -> Fused:
+    return model.fuse(image, text, joint_mask=joint_mask, deterministic=deterministic)
+
+
+def _streams(loaded: Loaded, views: TracedViews) -> Outputs:
+    """Returns the outputs of every bundle."""
+    fused, sown = views.fused(), views.sown
+    joint = fused.text.concatenate(fused.image)
     layers = range(loaded.config.fusion_args["layers"])
-    return fused, {
+    return {
         "text_embedding": Tokens(sown["text/embedding"], fused.text.mask),
         "image_embedding": Tokens(sown["vision/embedding"], fused.image.mask),
-        **{f"layer_{i}": Tokens(sown[f"fusion/layer_{i}_output"], valid) for i in layers},
-        "sequence_output": fused.text.concatenate(fused.image),
+        **{f"layer_{i}": Tokens(sown[f"fusion/layer_{i}_output"], joint.mask) for i in layers},
+        "sequence_output": joint,
     }
 
 
@@ -108,51 +122,52 @@ def _masks(bundle: Bundle) -> tuple[Bool[Array, "b t"], Bool[Array, "b t t"] | N
     return mask.reshape(-1, mask.shape[-1]), None
 
 
-def _pretrain_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    bundle, (fused, outputs) = loaded.bundle, forward(loaded, params)
+def _pretrain_outputs(loaded: Loaded, params: Any) -> Outputs:
+    bundle, views = loaded.bundle, _views(loaded, params)
+    outputs = _streams(loaded, views)
     joint = outputs["sequence_output"]
-    words = loaded.apply(params, Model.word_logits, joint.states)
-    contrastive = loaded.apply(params, Model.match_logits, fused)
+    every = Fused(text=joint, image=views.fused().image)
     labels = bundle.ids("masked_lm_labels")
+    views.batch |= {
+        "mlm_labels": jnp.where(labels < 0, IGNORE, labels),
+        # The bundles' label is the head's class, of which 0 is a match.
+        "pair_labels": bundle.ids("next_sentence_label"),
+    }
     losses = {
-        "loss_mlm": labelled_mean(words[:, : labels.shape[1]], labels),
-        "loss_contrastive": cross_entropy(contrastive, bundle.ids("next_sentence_label")).mean(),
+        "loss_mlm": task_loss(MaskedTextTask(), views),
+        "loss_contrastive": task_loss(TagsTask(text="clean"), views),
     }
     return (
         outputs
         | losses
         | {
-            "mlm_logits": Tokens(words, joint.mask),
-            "contrastive_logits": contrastive,
-            "pooled": loaded.apply(params, Model.pool, fused),
-            "loss": losses["loss_mlm"] + losses["loss_contrastive"],
+            "mlm_logits": Tokens(views.head_of("mlm", every, "joint words"), joint.mask),
+            "contrastive_logits": views.head(matching.HEAD),
+            "pooled": views.pooled(),
+            "loss": sum(losses.values()),
         }
     )
 
 
-def _answer_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    fused, outputs = forward(loaded, params)
-    logits = loaded.apply(params, Model.answer_logits, fused)
-    return outputs | _classified(loaded, params, fused, logits)
+def _answer_outputs(loaded: Loaded, params: Any) -> Outputs:
+    views = _views(loaded, params)
+    return _classified(loaded, views, views.head("vqa"))
 
 
-def _retrieval_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    fused, outputs = forward(loaded, params)
-    logits = loaded.apply(params, Model.match_logits, fused)
-    return outputs | _classified(loaded, params, fused, logits)
+def _retrieval_outputs(loaded: Loaded, params: Any) -> Outputs:
+    views = _views(loaded, params)
+    return _classified(loaded, views, views.head(matching.HEAD))
 
 
-def _nlvr2_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
-    fused, outputs = forward(loaded, params)
-    pooled = loaded.apply(params, Model.pool, fused)
-    pairs = pooled[0::2], pooled[1::2]
-    logits = loaded.apply(params, lambda model, *pair: model.head("nlvr2")(*pair), *pairs)
-    return outputs | _classified(loaded, params, fused, logits)
+def _nlvr2_outputs(loaded: Loaded, params: Any) -> Outputs:
+    views = _views(loaded, params)
+    pairs = Reading((), (), consecutive(views.fused()))
+    return _classified(loaded, views, loaded.apply(params, Model.read, "nlvr2", pairs))
 
 
-def _classified(loaded: Loaded, params: Any, fused: Fused, logits: Array) -> dict[str, Any]:
-    pooled = loaded.apply(params, Model.pool, fused)
-    return {"pooled": pooled, "logits": logits, "loss": _class_loss(loaded.bundle, logits)}
+def _classified(loaded: Loaded, views: TracedViews, logits: Array) -> Outputs:
+    outputs = {"pooled": views.pooled(), "logits": logits}
+    return _streams(loaded, views) | outputs | {"loss": _class_loss(loaded.bundle, logits)}
 
 
 def _class_loss(bundle: Bundle, logits: Array) -> Array:
@@ -167,20 +182,20 @@ def _class_loss(bundle: Bundle, logits: Array) -> Array:
     return cross_entropy(logits, bundle.ids("labels").reshape(-1)).mean()
 
 
-def _caption_outputs(loaded: Loaded, params: Any) -> dict[str, Any]:
+def _caption_outputs(loaded: Loaded, params: Any) -> Outputs:
     bundle = loaded.bundle
     if bundle.config.get("freeze_embedding"):
         params = _with_frozen_words(params)
-    fused, outputs = forward(loaded, params)
-    logits = loaded.apply(params, Model.word_logits, fused.text.states)
+    views = _views(loaded, params)
+    logits = views.head("mlm")
     masked = logits[np.nonzero(bundle.input("masked_pos") == 1)]
     ids = bundle.input("masked_ids")
     losses = smoothed_losses(
         masked, jnp.asarray(ids[ids != 0], jnp.int32), bundle.config.get("label_smoothing", 0)
     )
     loss = mean_of_least(losses, jnp.ones(losses.shape, bool), _dropped(bundle))
-    return outputs | {
-        "logits": Tokens(logits, fused.text.mask),
+    return _streams(loaded, views) | {
+        "logits": Tokens(logits, views.text().mask),
         "logits_masked": masked,
         "loss_masked": loss,
         "loss": loss,

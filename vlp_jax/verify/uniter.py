@@ -4,40 +4,41 @@ The original packs each row's real words and real regions together; we keep them
 which gives the same states, and pack only what a bundle expects in the packed order.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from vlp_jax.data.batch import IGNORE
+from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Fused, Tokens
-from vlp_jax.losses.answers import answer_loss
 from vlp_jax.losses.cross_entropy import cross_entropy, divergence_terms
 from vlp_jax.losses.optimal_transport import alignment_loss, transport_distance
 from vlp_jax.losses.regions import class_losses
 from vlp_jax.losses.triplet import triplet_losses
+from vlp_jax.model import CAPTION
 from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.tasks import matching
+from vlp_jax.tasks.alignment import AlignmentTask
+from vlp_jax.tasks.answers import AnswerTask, answer_logits
+from vlp_jax.tasks.masked_regions import RegionClassTask, RegionFeatureTask
+from vlp_jax.tasks.masked_text import MaskedTextTask
+from vlp_jax.tasks.pairs import PairTask
+from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.texts import MASKED
 from vlp_jax.verify.bundle import Bundle
-from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
+from vlp_jax.verify.forward import Loaded, TracedViews, consecutive, run, task_loss
 from vlp_jax.verify.runner import RUNNERS
 
 Outputs = dict[str, Any]
-
-
-def _run(bundle: Bundle, outputs: Callable[[Loaded, Any], Outputs]) -> Outputs:
-    """Returns the outputs, among them the loss, and the gradients of the loss."""
-    loaded = load(bundle)
-    computed = quick_jit(lambda params: outputs(loaded, params))(loaded.params)
-    return computed | gradients(loaded, lambda params: outputs(loaded, params)["loss"])
 
 
 @RUNNERS.register("uniter/pretrain")
 @RUNNERS.register("uniter/vcr_pretrain")
 def pretrain(bundle: Bundle) -> Outputs:
     """Masked words, masked regions, matching and word-region alignment: three forward passes."""
-    return _run(bundle, _pretrain_outputs)
+    return run(bundle, _pretrain_outputs)
 
 
 @RUNNERS.register("uniter/vqa")
@@ -45,12 +46,12 @@ def vqa(bundle: Bundle) -> Outputs:
     """Answer logits, and binary cross-entropy summed over answers."""
 
     def outputs(loaded: Loaded, params: Any) -> Outputs:
-        fused, computed = _forward(loaded, params)
-        logits = loaded.apply(params, Model.answer_logits, fused)
-        loss = answer_loss(logits, bundle.input("targets"), "bce")
-        return computed | {"logits": logits, "loss": loss}
+        views = _views(loaded, params)
+        views.batch |= {"answer_scores": jnp.asarray(bundle.input("targets"))}
+        loss = task_loss(AnswerTask(form="bce"), views)
+        return _streams(loaded, views) | {"logits": answer_logits(views), "loss": loss}
 
-    return _run(bundle, outputs)
+    return run(bundle, outputs)
 
 
 @RUNNERS.register("uniter/ve")
@@ -60,12 +61,12 @@ def classify(bundle: Bundle) -> Outputs:
     head = bundle.field("task")
 
     def outputs(loaded: Loaded, params: Any) -> Outputs:
-        fused, computed = _forward(loaded, params)
-        logits = loaded.apply(params, Model.class_logits, head, fused)
+        views = _views(loaded, params)
+        logits = views.head(head)
         loss = cross_entropy(logits, bundle.ids("targets").reshape(-1)).mean()
-        return computed | {"logits": logits, "loss": loss}
+        return _streams(loaded, views) | {"logits": logits, "loss": loss}
 
-    return _run(bundle, outputs)
+    return run(bundle, outputs)
 
 
 @RUNNERS.register("uniter/itm")
@@ -74,17 +75,17 @@ def retrieval(bundle: Bundle) -> Outputs:
     size, margin = int(bundle.number("sample_size")), bundle.field("margin")
 
     def outputs(loaded: Loaded, params: Any) -> Outputs:
-        fused, computed = _forward(loaded, params)
-        scores = loaded.apply(params, Model.class_logits, "rank", fused)
+        views = _views(loaded, params)
+        scores = views.head("rank")
         losses = triplet_losses(scores, size, margin)
-        return computed | {
-            "itm_logits": loaded.apply(params, Model.match_logits, fused),
+        return _streams(loaded, views) | {
+            "itm_logits": views.head(matching.HEAD),
             "rank_scores": scores,
             "rank_loss_elements": losses,
             "loss": losses.mean(),
         }
 
-    return _run(bundle, outputs)
+    return run(bundle, outputs)
 
 
 @RUNNERS.register("uniter/re")
@@ -93,13 +94,14 @@ def referring_expressions(bundle: Bundle) -> Outputs:
     objects = ~bundle.mask("obj_masks")
 
     def outputs(loaded: Loaded, params: Any) -> Outputs:
-        fused, computed = _forward(loaded, params)
+        views = _views(loaded, params)
+        fused = views.fused()
         regions = Tokens(_blank_padding(fused.image), objects)
-        scores = loaded.apply(params, lambda model, x: model.head("re")(x), regions)
+        scores = views.head_of("re", fused.replace(image=regions), "regions")
         loss = cross_entropy(scores, bundle.ids("targets").reshape(-1)).mean()
-        return computed | {"region_scores": scores, "loss": loss}
+        return _streams(loaded, views) | {"region_scores": scores, "loss": loss}
 
-    return _run(bundle, outputs)
+    return run(bundle, outputs)
 
 
 @RUNNERS.register("uniter/nlvr2")
@@ -107,12 +109,11 @@ def nlvr2(bundle: Bundle) -> Outputs:
     """Two classes for two images, in rows 2i and 2i + 1, and a sentence."""
 
     def outputs(loaded: Loaded, params: Any) -> Outputs:
-        fused, computed = _forward(loaded, params)
-        sides = [jax.tree.map(lambda x, i=i: x[i::2], fused) for i in range(2)]
-        head = lambda model, *pair: model.head("nlvr2")(*pair)
-        logits, sown = loaded.trace(params, head, *sides)
+        views = _views(loaded, params)
+        sides = consecutive(views.fused())
+        logits, sown = loaded.trace(params, Model.read, "nlvr2", Reading((), (), sides))
         sown = {path.split("/")[-1]: value for path, value in sown.items()}
-        return computed | {
+        return _streams(loaded, views) | {
             "cross_left_compact": _packed(bundle, sown["first_read"], slice(0, None, 2)),
             "cross_right_compact": _packed(bundle, sown["second_read"], slice(1, None, 2)),
             "pooled_left": sown["first_pooled"],
@@ -121,46 +122,46 @@ def nlvr2(bundle: Bundle) -> Outputs:
             "loss": cross_entropy(logits, bundle.ids("targets").reshape(-1)).mean(),
         }
 
-    return _run(bundle, outputs)
+    return run(bundle, outputs)
 
 
-def _fuse(loaded: Loaded, params: Any, ids: str = "input_ids", features: str = "img_feat") -> Any:
-    """Runs embeddings and layers; `img_masks` say which regions' features were blanked."""
+def _views(loaded: Loaded, params: Any, ids: str = "", features: str = "img_feat") -> TracedViews:
+    """Returns the views of a bundle; a question is the caption, too.
+
+    `ids` are those of masked words; `img_masks` say which regions' features were blanked.
+    """
     bundle = loaded.bundle
     batch = {
         "region_features": bundle.input(features),
         "region_boxes": bundle.input("img_pos_feat"),
         "region_mask": bundle.mask("image_mask"),
+        **{name: bundle.ids("input_ids") for name in (CAPTION.ids, QUESTION.ids)},
+        **{name: bundle.mask("text_mask") for name in (CAPTION.mask, QUESTION.mask)},
     }
     if "img_type_ids" in bundle.inputs:
         batch["region_types"] = bundle.ids("img_type_ids")
     if features == "img_feat_masked":
         batch["region_hidden"] = bundle.mask("img_masks")
-    segments = bundle.ids("txt_type_ids") if "txt_type_ids" in bundle.inputs else None
-
-    def encode(model: Model) -> Fused:
-        text = model.encode_text(bundle.ids(ids), bundle.mask("text_mask"), segments)
-        return model.fuse(text, model.encode_image(batch))
-
-    return loaded.trace(params, encode)
+    if "txt_type_ids" in bundle.inputs:
+        batch[CAPTION.segments] = bundle.ids("txt_type_ids")
+    if ids:
+        batch[MASKED.ids] = bundle.ids(ids)
+    return loaded.views(params, batch)
 
 
-def _forward(loaded: Loaded, params: Any) -> tuple[Fused, Outputs]:
-    """Runs the plain inputs; returns the fused tokens, and what all bundles expect of them."""
-    bundle = loaded.bundle
-    fused, sown = _fuse(loaded, params)
+def _streams(loaded: Loaded, views: TracedViews) -> Outputs:
+    """Returns what all bundles expect of a pass."""
+    fused = views.fused()
     text, image = fused.text, fused.image
-    outputs = {
-        "text_embedding": sown["text/embedding"],
-        "image_embedding": sown["vision/embedding"],
-        **_states(bundle, fused),
-        "pooled": loaded.apply(params, Model.pool, fused),
-    }
+    outputs = {**_states(loaded.bundle, fused), "pooled": views.pooled()}
+    outputs["text_embedding"] = views.sown["text/embedding"]
+    outputs["image_embedding"] = views.sown["vision/embedding"]
     for i in range(loaded.config.fusion_args["layers"]):
-        words, regions = jnp.split(sown[f"fusion/layer_{i}_output"], [text.mask.shape[1]], axis=1)
+        joined = views.sown[f"fusion/layer_{i}_output"]
+        words, regions = jnp.split(joined, [text.mask.shape[1]], axis=1)
         outputs[f"text_layer_{i}"] = Tokens(words, text.mask)
         outputs[f"image_layer_{i}"] = Tokens(regions, image.mask)
-    return fused, outputs
+    return outputs
 
 
 def _states(bundle: Bundle, fused: Fused, prefix: str = "") -> Outputs:
@@ -184,68 +185,69 @@ def _blank_padding(tokens: Tokens) -> Array:
 
 
 def _pretrain_outputs(loaded: Loaded, params: Any) -> Outputs:
-    fused, outputs = _forward(loaded, params)
-    words = loaded.apply(params, Model.word_logits, fused.text.states)
-    outputs |= {"mlm_logits_all": Tokens(words, fused.text.mask)}
-    outputs |= _matching_outputs(loaded, params, fused)
-    outputs |= _masked_word_outputs(loaded, params)
+    views = _views(loaded, params, ids="mlm_input_ids")
+    outputs = _streams(loaded, views)
+    words = views.head("mlm")
+    outputs |= {"mlm_logits_all": Tokens(words, views.text().mask)}
+    outputs |= _matching_outputs(loaded, views)
+    outputs |= _masked_word_outputs(loaded, views)
     outputs |= _masked_region_outputs(loaded, params)
     parts = ("loss_mlm", "loss_mrfr", "loss_mrckl", "loss_itm_total")
     return outputs | {"loss": sum(outputs[part] for part in parts)}
 
 
-def _matching_outputs(loaded: Loaded, params: Any, fused: Fused) -> Outputs:
+def _matching_outputs(loaded: Loaded, views: TracedViews) -> Outputs:
     """Matching, and alignment: matched pairs are drawn together and others apart."""
-    bundle = loaded.bundle
-    targets = bundle.ids("targets")
-    logits = loaded.apply(params, Model.match_logits, fused)
-    losses = cross_entropy(logits, targets)
-    distance = transport_distance(fused.text, fused.image)
-    matched = targets == loaded.published.conventions.match_index
+    bundle, fused = loaded.bundle, views.fused()
+    matched = bundle.ids("targets") == loaded.published.conventions.match_index
+    views.batch["pair_labels"] = 1 - matched.astype(jnp.int32)
+    logits, task = views.head(matching.HEAD), AlignmentTask()
+    distance = transport_distance(fused.text, fused.image, task.beta, task.iterations, task.inner)
     alignment = alignment_loss(distance, matched)
+    match = task_loss(PairTask(text="clean"), views)
     return {
         "itm_logits": logits,
-        "itm_loss_per_sample": losses,
+        "itm_loss_per_sample": cross_entropy(logits, bundle.ids("targets")),
         "ot_distance": distance,
         "loss_wra": alignment,
-        "loss_itm_total": losses.mean() + bundle.field("itm_ot_lambda") * alignment,
+        "loss_itm_total": match + bundle.field("itm_ot_lambda") * alignment,
     }
 
 
-def _masked_word_outputs(loaded: Loaded, params: Any) -> Outputs:
+def _masked_word_outputs(loaded: Loaded, views: TracedViews) -> Outputs:
     labels = loaded.bundle.input("txt_labels")
-    chosen = np.nonzero(labels != loaded.published.conventions.mlm_ignore)
-    fused, _ = _fuse(loaded, params, ids="mlm_input_ids")
-    logits = loaded.apply(params, Model.word_logits, fused.text.states)[chosen]
-    losses = cross_entropy(logits, jnp.asarray(labels[chosen], jnp.int32))
+    chosen = labels != loaded.published.conventions.mlm_ignore
+    views.batch["mlm_labels"] = jnp.asarray(np.where(chosen, labels, IGNORE), jnp.int32)
+    rows = np.nonzero(chosen)
+    logits = views.head("mlm", MASKED)[rows]
     return {
         "mlm_logits_masked": logits,
-        "mlm_loss_per_token": losses,
-        "loss_mlm": losses.mean(),
+        "mlm_loss_per_token": cross_entropy(logits, views.batch["mlm_labels"][rows]),
+        "loss_mlm": task_loss(MaskedTextTask(), views),
     }
 
 
 def _masked_region_outputs(loaded: Loaded, params: Any) -> Outputs:
     """Regression of features; classes against soft labels, and against the best real class."""
     bundle = loaded.bundle
-    fused, _ = _fuse(loaded, params, features="img_feat_masked")
     chosen = np.nonzero(bundle.input("img_masks"))
-    soft = jnp.asarray(bundle.input("label_targets"))
-
-    def predict(model: Model, states: Array) -> tuple[Array, Array]:
-        features = model.head("region_feature")(states, model.vision.feature_table())
-        return features, model.head("region_classifier")(states)
-
-    features, logits = (x[chosen] for x in loaded.apply(params, predict, fused.image.states))
-    squares = jnp.square(features - bundle.input("feat_targets"))
-    divergence = divergence_terms(logits, soft)
+    views = _views(loaded, params, features="img_feat_masked")
+    views.batch |= {
+        name: jnp.zeros((*views.batch["region_mask"].shape, given.shape[-1])).at[chosen].set(given)
+        for name, given in (
+            ("region_targets", bundle.input("feat_targets")),
+            ("region_class_scores", bundle.input("label_targets")),
+        )
+    }
+    features, targets = (x[chosen] for x in RegionFeatureTask().predict(views))
+    logits, soft = (x[chosen] for x in RegionClassTask().predict(views))
     return {
-        **_states(bundle, fused, "masked_"),
+        **_states(bundle, views.fused(), "masked_"),
         "mrfr_pred": features,
-        "mrfr_loss_elements": squares,
-        "loss_mrfr": squares.mean(),
+        "mrfr_loss_elements": jnp.square(features - targets),
+        "loss_mrfr": task_loss(RegionFeatureTask(form="l2"), views),
         "mrc_logits": logits,
-        "mrckl_loss_elements": divergence,
-        "loss_mrckl": divergence.mean(),
+        "mrckl_loss_elements": divergence_terms(logits, soft),
+        "loss_mrckl": task_loss(RegionClassTask(form="kl_mean"), views),
         "mrc_hard_loss": class_losses(logits, soft, "ce"),
     }

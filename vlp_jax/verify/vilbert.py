@@ -6,13 +6,22 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.data.batch import IGNORE
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.answers import answer_loss
-from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean, masked_mean
-from vlp_jax.losses.regions import class_losses, feature_losses
+from vlp_jax.losses.cross_entropy import cross_entropy
+from vlp_jax.model import CAPTION
 from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.tasks import matching
+from vlp_jax.tasks.answers import answer_logits
+from vlp_jax.tasks.masked_regions import RegionClassTask, RegionFeatureTask
+from vlp_jax.tasks.masked_text import MaskedTextTask
+from vlp_jax.tasks.pairs import PairTask
+from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.texts import MASKED
 from vlp_jax.verify.bundle import Bundle
-from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
+from vlp_jax.verify.forward import Loaded, TracedViews, consecutive, run, task_loss
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.weights.zoo.vilbert_keys import fusion_places
 
@@ -22,60 +31,72 @@ Outputs = dict[str, Any]
 @RUNNERS.register("vilbert/pretrain")
 def pretrain(bundle: Bundle) -> Outputs:
     """Words, regions and matching."""
-    return _run(load(bundle), _pretrain_heads, _pretrain_loss)
+    return _run(bundle, _pretrain_heads, _pretrain_loss)
 
 
 @RUNNERS.register("vilbert/12in1")
 def multi_task(bundle: Bundle) -> Outputs:
     """All heads of the multi-task model."""
-    return _run(load(bundle), _multi_task_heads, _multi_task_loss)
+    return _run(bundle, _multi_task_heads, _multi_task_loss)
 
 
 @RUNNERS.register("vilbert/vl")
 def beta(bundle: Bundle) -> Outputs:
     """All heads of the first release's model for tasks."""
-    return _run(load(bundle), _task_heads, _task_loss)
+    return _run(bundle, _task_heads, _task_loss)
 
 
-def _run(loaded: Loaded, heads: Callable, loss: Callable) -> Outputs:
+def _run(bundle: Bundle, heads: Callable, loss: Callable) -> Outputs:
     """Computes the streams, the outputs of `heads`, and the gradients of `loss` of these."""
 
-    def outputs(params: Any) -> Outputs:
-        (text, fused), sown = loaded.trace(params, _forward, loaded.bundle)
-        _, pooled = loaded.trace(params, Model.pool, fused)
+    def outputs(loaded: Loaded, params: Any) -> Outputs:
+        views = _views(loaded, params)
+        views.pooled()
+        fused = views.fused()
         result = {
-            **_layer_outputs(loaded, sown, fused),
+            **_layer_outputs(loaded, views),
             "text_valid": fused.text.mask,
             "text_output": fused.text,
             "image_output": fused.image,
-            "pooled_text": pooled["pooler/text_output"],
-            "pooled_image": pooled["pooler/image_output"],
-            **heads(loaded, params, fused),
+            "pooled_text": views.sown["pooler/text_output"],
+            "pooled_image": views.sown["pooler/image_output"],
+            **heads(loaded, params, views),
         }
-        return result | loss(loaded.bundle, result)
+        return result | loss(bundle, views, result)
 
-    computed = quick_jit(outputs)(loaded.params)
-    return computed | gradients(loaded, lambda params: outputs(params)["loss"])
+    return run(bundle, outputs)
 
 
-def _forward(model: Model, bundle: Bundle) -> tuple[Tokens, Fused]:
-    """Encodes both streams and fuses them; regions come with the global one in front."""
-    image = model.encode_image(
-        {
-            "region_features": jnp.asarray(bundle.input("features"), jnp.float32),
-            "region_boxes": jnp.asarray(bundle.input("spatials"), jnp.float32),
-            "region_mask": bundle.mask("image_mask"),
-        }
-    )
-    tasks = {"tasks": bundle.ids("task_ids")} if model.text.tasks else {}
+def _views(loaded: Loaded, params: Any) -> TracedViews:
+    """Returns the views of a bundle; regions come with the global one in front.
+
+    The one text is the caption, the masked caption and the question.
+    """
+    bundle = loaded.bundle
     ids, mask = bundle.ids("input_ids"), bundle.mask("attention_mask")
-    text = model.encode_text(ids, mask, bundle.ids("token_type_ids"), **tasks)
-    return text, model.fuse(text, image)
+    segments = bundle.ids("token_type_ids")
+    batch = {
+        "region_features": jnp.asarray(bundle.input("features"), jnp.float32),
+        "region_boxes": jnp.asarray(bundle.input("spatials"), jnp.float32),
+        "region_mask": bundle.mask("image_mask"),
+        **{fields.ids: ids for fields in (CAPTION, MASKED, QUESTION)},
+        **{fields.mask: mask for fields in (CAPTION, MASKED, QUESTION)},
+        CAPTION.segments: segments,
+    }
+    views = loaded.views(params, batch)
+    tasks = {"tasks": bundle.ids("task_ids")} if loaded.model.text.tasks else {}
+
+    def encode(model: Model, ids: Array, mask: Array, *, deterministic: bool) -> Tokens:
+        return model.encode_text(ids, mask, segments, deterministic=deterministic, **tasks)
+
+    for fields in (CAPTION, MASKED, QUESTION):  # one text, which may name its task
+        views.once(fields.ids, encode, ids, mask)
+    return views
 
 
-def _layer_outputs(loaded: Loaded, sown: dict[str, Array], fused: Fused) -> Outputs:
+def _layer_outputs(loaded: Loaded, views: TracedViews) -> Outputs:
     """Embeddings, connections, and the layers of each stream, counted through as published."""
-    config = loaded.config
+    config, sown, fused = loaded.config, views.sown, views.fused()
     streams = (("text", "text", fused.text.mask), ("image", "vision", fused.image.mask))
     outputs: Outputs = {}
     for stream, encoder, mask in streams:
@@ -93,81 +114,74 @@ def _layer_outputs(loaded: Loaded, sown: dict[str, Array], fused: Fused) -> Outp
     return outputs
 
 
-def _base_heads(loaded: Loaded, params: Any, fused: Fused) -> tuple[Tokens, Tokens, Array]:
+def _base_heads(views: TracedViews) -> tuple[Tokens, Tokens, Array]:
     """Returns word logits, region logits and matching logits."""
-    words = loaded.apply(params, Model.word_logits, fused.text.states)
-    (regions,) = _head(loaded, params, "regions", fused.image.states).values()
-    match = loaded.apply(params, Model.match_logits, fused)
-    return Tokens(words, fused.text.mask), Tokens(regions, fused.image.mask), match
+    fused = views.fused()
+    (regions,) = views.head("regions").values()
+    words = Tokens(views.head("mlm"), fused.text.mask)
+    return words, Tokens(regions, fused.image.mask), views.head(matching.HEAD)
 
 
-def _head(loaded: Loaded, params: Any, name: str, *inputs: Any) -> Any:
-    return loaded.apply(params, lambda model, *x: model.head(name)(*x), *inputs)
-
-
-def _pretrain_heads(loaded: Loaded, params: Any, fused: Fused) -> Outputs:
+def _pretrain_heads(loaded: Loaded, params: Any, views: TracedViews) -> Outputs:
     names = ("mlm_logits", "region_logits", "itm_logits")
-    return dict(zip(names, _base_heads(loaded, params, fused)))
+    return dict(zip(names, _base_heads(views)))
 
 
-def _task_heads(loaded: Loaded, params: Any, fused: Fused) -> Outputs:
+def _task_heads(loaded: Loaded, params: Any, views: TracedViews) -> Outputs:
     names = ("linguisic_prediction", "vision_prediction", "bi_seq_relationship")
-    scores = _head(loaded, params, "grounding", fused.image)[..., None]
-    words = _head(loaded, params, "words", fused.text)[..., None]
+    fused = views.fused()
     return {
-        **dict(zip(names, _base_heads(loaded, params, fused))),
-        "vil_prediction": loaded.apply(params, Model.class_logits, "vqa", fused),
-        "vil_logit": loaded.apply(params, Model.class_logits, "ranking", fused),
-        "vision_logit": Tokens(scores, fused.image.mask),
-        "linguisic_logit": Tokens(words, fused.text.mask),
+        **dict(zip(names, _base_heads(views))),
+        "vil_prediction": answer_logits(views),
+        "vil_logit": views.head("ranking"),
+        "vision_logit": Tokens(views.head("grounding")[..., None], fused.image.mask),
+        "linguisic_logit": Tokens(views.head("words")[..., None], fused.text.mask),
     }
 
 
-def _multi_task_heads(loaded: Loaded, params: Any, fused: Fused) -> Outputs:
-    pairs = consecutive_pairs(loaded.apply(params, Model.pool, fused))
+def _multi_task_heads(loaded: Loaded, params: Any, views: TracedViews) -> Outputs:
+    pairs = Reading((), (), consecutive(views.fused()))
     return {
-        **_task_heads(loaded, params, fused),
-        "vil_prediction_gqa": loaded.apply(params, Model.class_logits, "gqa", fused),
-        "vil_tri_prediction": loaded.apply(params, Model.class_logits, "ve", fused),
-        "vil_binary_prediction": _head(loaded, params, "nlvr2", *pairs),
+        **_task_heads(loaded, params, views),
+        "vil_prediction_gqa": views.head("gqa"),
+        "vil_tri_prediction": views.head("ve"),
+        "vil_binary_prediction": loaded.apply(params, Model.read, "nlvr2", pairs),
     }
 
 
-def consecutive_pairs(pooled: Array) -> tuple[Array, Array]:
-    """Splits [2B, D], in which both images of a sentence follow each other, into [B, D] twice.
-
-    The original returns the matching logits, without a word, for an odd number of rows; this is a
-    ValueError.
-    """
-    if len(pooled) % 2:
-        raise ValueError(f"{len(pooled)} rows cannot be paired: NLVR2 needs two images a sentence")
-    return pooled[0::2], pooled[1::2]
-
-
-def _pretrain_loss(bundle: Bundle, outputs: Outputs) -> Outputs:
-    matching = cross_entropy(outputs["itm_logits"], bundle.ids("next_sentence_label"))
+def _pretrain_loss(bundle: Bundle, views: TracedViews, outputs: Outputs) -> Outputs:
+    labels = bundle.ids("masked_lm_labels")
+    views.batch |= {
+        "mlm_labels": jnp.where(labels < 0, IGNORE, labels),
+        # The bundles' label is the matching head's class, of which 0 is a match.
+        "pair_labels": bundle.ids("next_sentence_label"),
+    }
     losses = {
-        "loss_mlm": labelled_mean(outputs["mlm_logits"].states, bundle.ids("masked_lm_labels")),
-        "loss_region": _region_loss(bundle, outputs["region_logits"].states[:, 1:]),
-        "loss_itm": matching.mean(),
+        "loss_mlm": task_loss(MaskedTextTask(), views),
+        "loss_region": _region_loss(bundle, views),
+        "loss_itm": task_loss(PairTask(), views),
     }
     return losses | {"loss": sum(losses.values())}
 
 
-def _region_loss(bundle: Bundle, predicted: Array) -> Array:
+def _region_loss(bundle: Bundle, views: TracedViews) -> Array:
     """KL to the detector's classes, or squared error to its features, of the masked regions."""
-    target = jnp.asarray(bundle.input("image_target"), jnp.float32)
+    forms = {
+        0: RegionClassTask(form="kl_sum", head="regions", text="masked"),
+        1: RegionFeatureTask(form="l2", head="regions", text="masked"),
+    }
     form = bundle.config.get("visual_target", 0)
-    if form == 0:
-        loss = class_losses(predicted, target, "kl_sum")
-    elif form == 1:
-        loss = feature_losses(predicted, target)
-    else:
+    if form not in forms:
         raise ValueError(f"visual_target = {form}: its loss samples at random; expected 0 or 1")
-    return masked_mean(loss, bundle.ids("image_label") == 1)
+    target = jnp.asarray(bundle.input("image_target"), jnp.float32)
+    hidden = bundle.ids("image_label") == 1
+    # The whole picture's region is in front and is never predicted.
+    whole = lambda x: jnp.pad(x, [(0, 0), (1, 0)] + [(0, 0)] * (x.ndim - 2))
+    views.batch |= {forms[form].targets: whole(target), "region_hidden": whole(hidden)}
+    return task_loss(forms[form], views)
 
 
-def _task_loss(bundle: Bundle, outputs: Outputs) -> Outputs:
+def _task_loss(bundle: Bundle, views: TracedViews, outputs: Outputs) -> Outputs:
     """Answers, multiple choice and grounding."""
     choices = bundle.ids("choice_labels")
     scores = outputs["vision_logit"].states[..., 0]
@@ -180,14 +194,14 @@ def _task_loss(bundle: Bundle, outputs: Outputs) -> Outputs:
     return {"loss": loss}
 
 
-def _multi_task_loss(bundle: Bundle, outputs: Outputs) -> Outputs:
+def _multi_task_loss(bundle: Bundle, views: TracedViews, outputs: Outputs) -> Outputs:
     """The same and GQA, entailment, NLVR2, and a penalty that reaches the word scores."""
     labels = {
         "vil_prediction_gqa": "gqa_labels",
         "vil_tri_prediction": "tri_labels",
         "vil_binary_prediction": "binary_labels",
     }
-    loss = _task_loss(bundle, outputs)["loss"] + sum(
+    loss = _task_loss(bundle, views, outputs)["loss"] + sum(
         cross_entropy(outputs[name], bundle.ids(label)).mean() for name, label in labels.items()
     )
     words = outputs["linguisic_logit"]

@@ -1,59 +1,30 @@
 """Every output of the VisualBERT bundles, computed with the port."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array
 
+from vlp_jax.data.batch import IGNORE
 from vlp_jax.heads.answer_token import answer_position
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.losses.cross_entropy import cross_entropy, labelled_mean
-from vlp_jax.model import VisionLanguageModel as Model
+from vlp_jax.model import CAPTION
+from vlp_jax.tasks import matching
+from vlp_jax.tasks.masked_text import MaskedTextTask
+from vlp_jax.tasks.texts import MASKED
 from vlp_jax.verify.bundle import Bundle
-from vlp_jax.verify.forward import Loaded, gradients, load, quick_jit
+from vlp_jax.verify.forward import Loaded, TracedViews, run, task_loss
 from vlp_jax.verify.runner import RUNNERS
+
+Outputs = dict[str, Any]
 
 # Batch fields that a bundle may give: its name for them, and their axes after those of rows.
 REGION_INPUTS = {
     "region_types": ("visual_embeddings_type", 1),
     "region_alignment": ("image_text_alignment", 2),
 }
-
-
-@dataclass(frozen=True)
-class Forward:
-    """One pass: both streams, the pooled vector, the mask of the joint sequence, intermediates."""
-
-    fused: Fused
-    pooled: Array
-    valid: Bool[Array, "b t"]
-    sown: dict[str, Array]
-
-    @property
-    def sequence(self) -> Tokens:
-        """The joint sequence after the last layer."""
-        return self.fused.text.concatenate(self.fused.image)
-
-
-def forward(loaded: Loaded, params: Any) -> Forward:
-    """Runs the encoder; several choices for one image become so many rows."""
-    bundle = loaded.bundle
-    ids, mask = (_rows(x, 1) for x in (bundle.ids("input_ids"), bundle.mask("input_mask")))
-    segments = _rows(bundle.ids("token_type_ids"), 1) if "token_type_ids" in bundle.inputs else None
-    words = ids, mask, segments
-    (fused, pooled), sown = loaded.trace(params, fuse_and_pool, _regions(bundle), *words)
-    valid = jnp.concatenate([fused.text.mask, fused.image.mask], axis=1)
-    return Forward(fused, pooled, valid, sown)
-
-
-def fuse_and_pool(
-    model: Model, batch: dict, ids: Array, mask: Array, segments: Array | None
-) -> tuple[Fused, Array]:
-    """Returns both streams after the fusion, and the pooled vector."""
-    fused = model.fuse(model.encode_text(ids, mask, segments), model.encode_image(batch))
-    return fused, model.pool(fused)
 
 
 def _rows(array: Array, rank: int) -> Array:
@@ -70,83 +41,104 @@ def _regions(bundle: Bundle) -> dict[str, Array]:
     }
 
 
-def _encoder_outputs(loaded: Loaded, run: Forward) -> dict[str, Any]:
+def _views(loaded: Loaded, params: Any) -> TracedViews:
+    """Returns the views; several choices for one image become so many rows.
+
+    The one text is the caption, the masked caption and the question.
+    """
+    bundle = loaded.bundle
+    ids, mask = (_rows(x, 1) for x in (bundle.ids("input_ids"), bundle.mask("input_mask")))
+    texts = (CAPTION, MASKED)
+    batch = {**_regions(bundle), **{fields.ids: ids for fields in texts}, CAPTION.mask: mask}
+    if "token_type_ids" in bundle.inputs:
+        batch[CAPTION.segments] = _rows(bundle.ids("token_type_ids"), 1)
+    return loaded.views(params, batch)
+
+
+def _streams(loaded: Loaded, views: TracedViews) -> Outputs:
     """The joint embedding, every layer, and the pooler on [CLS]."""
-    joint = lambda states: Tokens(states, run.valid)
+    sequence, pooled, sown = _sequence(views), views.pooled(), views.sown
+    joint = lambda states: Tokens(states, sequence.mask)
     layers = range(loaded.config.fusion_args["layers"])
     return {
-        "embedding_output": joint(run.sown["fusion/embedding"]),
-        **{f"layer_{i}": joint(run.sown[f"fusion/layer_{i}_output"]) for i in layers},
-        "sequence_output": run.sequence,
-        "pooled": run.sown.get("pooler/first_token_vector", run.pooled),
-        "valid": run.valid,
+        "embedding_output": joint(sown["fusion/embedding"]),
+        **{f"layer_{i}": joint(sown[f"fusion/layer_{i}_output"]) for i in layers},
+        "sequence_output": sequence,
+        "pooled": sown.get("pooler/first_token_vector", pooled),
+        "valid": sequence.mask,
     }
 
 
-def _verify(bundle: Bundle, outputs: Any, loss: Any) -> dict[str, Any]:
-    """Returns what `outputs` gives for one pass, and the gradients of `loss` of another."""
-    loaded = load(bundle)
-
-    def run(params: Any) -> dict[str, Any]:
-        passed = forward(loaded, params)
-        return _encoder_outputs(loaded, passed) | outputs(loaded, params, passed)
-
-    total = lambda params: loss(bundle, outputs(loaded, params, forward(loaded, params)))
-    return quick_jit(run)(loaded.params) | gradients(loaded, total)
+def _sequence(views: TracedViews) -> Tokens:
+    """The joint sequence after the last layer."""
+    return views.fused().text.concatenate(views.fused().image)
 
 
 @RUNNERS.register("visualbert/pretrain")
-def pretrain(bundle: Bundle) -> dict[str, Any]:
+def pretrain(bundle: Bundle) -> Outputs:
     """Masked words at every joint position, and whether both sentences belong to the image."""
-    return _verify(bundle, _pretrain_outputs, lambda _, out: out["loss_mlm"] + out["loss_match"])
+    return run(bundle, _pretrain_outputs)
 
 
-def _pretrain_outputs(loaded: Loaded, params: Any, run: Forward) -> dict[str, Any]:
-    bundle, words = loaded.bundle, run.sequence
-    labels, match = bundle.ids("masked_lm_labels"), bundle.ids("is_random_next")
-    logits = loaded.apply(params, Model.word_logits, words.states)
-    matching = loaded.apply(params, Model.match_logits, run.fused)
-    return {
-        "mlm_logits": Tokens(logits, run.valid),
-        "seq_relationship_logits": matching,
-        "loss_mlm": labelled_mean(logits[:, : labels.shape[1]], labels),
-        "loss_match": labelled_mean(matching, match),
+def _pretrain_outputs(loaded: Loaded, params: Any) -> Outputs:
+    bundle, views = loaded.bundle, _views(loaded, params)
+    sequence, match = _sequence(views), bundle.ids("is_random_next")
+    every = Fused(text=sequence, image=views.fused().image)
+    labels = bundle.ids("masked_lm_labels")
+    # A label says that the second sentence is another's; the head's class of that number, too.
+    views.batch |= {"mlm_labels": jnp.where(labels < 0, IGNORE, labels)}
+    matching_logits = views.head(matching.HEAD)
+    losses = {
+        "loss_mlm": task_loss(MaskedTextTask(), views),
+        "loss_match": labelled_mean(matching_logits, match),
     }
+    return (
+        _streams(loaded, views)
+        | losses
+        | {
+            "mlm_logits": Tokens(views.head_of("mlm", every, "joint words"), sequence.mask),
+            "seq_relationship_logits": matching_logits,
+            "loss": sum(losses.values()),
+        }
+    )
 
 
 @RUNNERS.register("visualbert/vqa")
-def vqa(bundle: Bundle) -> dict[str, Any]:
-    """Answers, read at the last token but one."""
-    return _verify(bundle, _vqa_outputs, _divergence)
+def vqa(bundle: Bundle) -> Outputs:
+    """Answers, read at the last token but one.
 
+    The loss is the divergence from the softmax to the scores, which need not sum to one.
+    """
 
-def _vqa_outputs(loaded: Loaded, params: Any, run: Forward) -> dict[str, Any]:
-    logits = loaded.apply(params, Model.answer_logits, run.fused)
-    return {"logits": logits, "gather_index": answer_position(run.fused.text.mask)}
+    def outputs(loaded: Loaded, params: Any) -> Outputs:
+        views = _views(loaded, params)
+        logits, scores = views.head("vqa"), jnp.asarray(bundle.input("label"), jnp.float32)
+        return _streams(loaded, views) | {
+            "logits": logits,
+            "gather_index": answer_position(views.text().mask),
+            "loss": answer_loss(logits, scores, "kl_unnormalised"),
+        }
 
-
-def _divergence(bundle: Bundle, outputs: dict[str, Any]) -> Array:
-    """KL divergence from the softmax to the scores as they are, which need not sum to one."""
-    scores = jnp.asarray(bundle.input("label"), jnp.float32)
-    return answer_loss(outputs["logits"], scores, "kl_unnormalised")
+    return run(bundle, outputs)
 
 
 @RUNNERS.register("visualbert/nlvr2")
-def nlvr2(bundle: Bundle) -> dict[str, Any]:
+def nlvr2(bundle: Bundle) -> Outputs:
     """The regions of both images in one list, told apart by their type."""
-    return _verify(bundle, lambda *run: _class_outputs("nlvr2", *run), _class_loss)
+    return _classes(bundle, "nlvr2")
 
 
 @RUNNERS.register("visualbert/vcr")
-def vcr(bundle: Bundle) -> dict[str, Any]:
+def vcr(bundle: Bundle) -> Outputs:
     """One number for each choice."""
-    return _verify(bundle, lambda *run: _class_outputs("vcr", *run), _class_loss)
+    return _classes(bundle, "vcr")
 
 
-def _class_outputs(head: str, loaded: Loaded, params: Any, run: Forward) -> dict[str, Any]:
-    logits = loaded.apply(params, Model.class_logits, head, run.fused)
-    return {"logits": logits.reshape(len(loaded.bundle.input("label")), -1)}
+def _classes(bundle: Bundle, head: str) -> Outputs:
+    def outputs(loaded: Loaded, params: Any) -> Outputs:
+        views, labels = _views(loaded, params), bundle.ids("label")
+        logits = views.head(head).reshape(len(labels), -1)
+        loss = cross_entropy(logits, labels).mean()
+        return _streams(loaded, views) | {"logits": logits, "loss": loss}
 
-
-def _class_loss(bundle: Bundle, outputs: dict[str, Any]) -> Array:
-    return cross_entropy(outputs["logits"], bundle.ids("label")).mean()
+    return run(bundle, outputs)

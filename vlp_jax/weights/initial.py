@@ -13,16 +13,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vlp_jax.config import ExperimentConfig, checked_fields, nearest
-from vlp_jax.data.assemble import Vocabulary
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.layers.layer_names import stacked_path
 from vlp_jax.model import VisionLanguageModel
-from vlp_jax.model.model import abstract_params
-from vlp_jax.parallel import unbox
-from vlp_jax.training.state import TrainState
 from vlp_jax.weights.conversion import layers_apart, misshapen, present_name
 from vlp_jax.weights.key_table import Entry
 from vlp_jax.weights.name_groups import groups
-from vlp_jax.weights.sources import Target, Weights, read_weights, spelled_out
+from vlp_jax.weights.sources import ReadRun, Target, Weights, read_weights, spelled_out
 
 _LINES_SHOWN = 12
 
@@ -74,40 +71,45 @@ class Initialisation:
     fillings: tuple[Filling, ...]
     news: tuple[str, ...]
 
-    def fill(self, state: TrainState) -> TrainState:
-        """Returns the state with its parameters, and the teacher's, replaced; `state` is used up.
+    def fill(self, params: Any, teacher: Any = None) -> tuple[Any, Any]:
+        """Returns parameters and, where there is one, teacher with the given values in place.
 
         Every array keeps its sharding; old ones are deleted as new ones come.
         """
         if not self.fillings:
-            return state
-        trees = [flatten_dict(tree, sep="/") for tree in (state.params, state.teacher) if tree]
+            return params, teacher
+        trees = [flatten_dict(tree, sep="/") for tree in (params, teacher) if tree]
         for filling in self.fillings:
             for path, array in filling.arrays():
                 where, layer = stacked_path(path) or (path, None)
                 for tree in trees:
                     tree[where] = _placed(array, tree[where], layer)
-        params, *teacher = (unflatten_dict(tree, sep="/") for tree in trees)
-        return state.replace(params=params, teacher=teacher[0] if teacher else None)
+        params, *rest = (unflatten_dict(tree, sep="/") for tree in trees)
+        return params, rest[0] if rest else None
 
 
 def read_initial_weights(
-    config: ExperimentConfig, model: VisionLanguageModel, vocabulary: Vocabulary
+    config: ExperimentConfig,
+    model: VisionLanguageModel,
+    params: Any,
+    vocabulary: Vocabulary,
+    read_run: ReadRun,
 ) -> Initialisation:
     """Reads and checks all of `config.init_from`, before any parameter is drawn.
 
+    `params` are the model's, as shapes; `read_run` reads a workdir's newest checkpoint.
     Raises ValueError and FileNotFoundError that name the entry, what does not fit, and the cure.
     """
     if not config.init_from:
         return Initialisation((), ())
-    shapes = layers_apart(unbox(abstract_params(model)))
+    shapes = layers_apart(params)
     target = Target(spelled_out(config.model, model), shapes, vocabulary)
     fillings = []
     for i, values in enumerate(config.init_from):
         where = f"config.init_from[{i}]"
         settings = InitialWeights(**checked_fields(InitialWeights, values, where))
         try:
-            fillings.append(_read(settings, target))
+            fillings.append(_read(settings, target, read_run))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{where}: {error}") from None
         except ValueError as error:
@@ -118,11 +120,11 @@ def read_initial_weights(
     return Initialisation(tuple(fillings), tuple(news))
 
 
-def _read(settings: InitialWeights, target: Target) -> Filling:
+def _read(settings: InitialWeights, target: Target, read_run: ReadRun) -> Filling:
     if not settings.path:
         raise ValueError("path is missing: give a weight file, a directory or a workdir")
     chosen = _chosen(settings, target.shapes)
-    weights = read_weights(settings.path, settings.kind, target)
+    weights = read_weights(settings.path, settings.kind, target, read_run)
     renamed = _renamed(weights.entries, settings.rename)
     entries = [e for e in renamed if chosen.intersection(e.ours)]
     wanted = chosen if weights.whole else chosen & _paths(entries)

@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlp_jax.config import ExperimentConfig, ModelConfig, Registry, build, nearest
-from vlp_jax.data.assemble import Vocabulary
+from vlp_jax.config import ExperimentConfig, ModelConfig, Registry, nearest
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.weights.conversion import State, layers_apart, present_name
 from vlp_jax.weights.hf_bert import MLM_HEAD, WORD_TABLE, bert_args, bert_prefix, bert_table
 from vlp_jax.weights.key_table import Entry, raw
-from vlp_jax.weights.old_layout import stacked_layout
 from vlp_jax.weights.one_tower_vit import (
     NAMINGS,
     fit_vit,
@@ -92,8 +91,13 @@ def spelled_out(config: ModelConfig, model: VisionLanguageModel) -> ModelConfig:
     return dataclasses.replace(config, **{f"{p}_args": own(getattr(model, p)) for p in PARTS})
 
 
-def read_weights(path: str, kind: str, target: Target) -> Weights:
+ReadRun = Callable[[str | Path], tuple[ExperimentConfig, Vocabulary, Any]]
+
+
+def read_weights(path: str, kind: str, target: Target, read_run: ReadRun) -> Weights:
     """Returns what the file, directory or workdir `path` holds for the model.
+
+    `read_run` gives config, vocabulary and parameters of a workdir's newest checkpoint.
 
     Raises FileNotFoundError, and ValueError for unknown kinds and files of another kind.
     """
@@ -103,7 +107,7 @@ def read_weights(path: str, kind: str, target: Target) -> Weights:
             f"{', '.join((AUTO, RUN, *KINDS))}, and published models, which `vlp-jax models` lists"
         )
     if kind == RUN or (kind == AUTO and (Path(path) / "checkpoints").is_dir()):
-        return run_weights(path, target)
+        return run_weights(path, target, read_run)
     file = read_state_dict(path)
     kind = recognise(file) if kind == AUTO else kind
     weights = KINDS[kind](file, target) if kind in KINDS else published_weights(kind, file, target)
@@ -141,7 +145,7 @@ def bert_weights(file: StateDict, target: Target) -> Weights:
     later = _fusion_layers(config, shapes)
     args = config.text_args if here or not later else config.fusion_args
     _check_heads(file, bert_args, args)
-    prefix, images = bert_prefix(file), getattr(FUSIONS[config.fusion], "images", 1)
+    prefix, images = bert_prefix(file), FUSIONS[config.fusion].images
     count = _count(lambda i: f"{prefix}encoder.layer.{i}.output.dense.weight" in file)
     has_words = f"{MLM_HEAD}.transform.dense.weight" in file
     has_pooler = f"{prefix}pooler.dense.weight" in file
@@ -192,14 +196,10 @@ def published_weights(name: str, file: StateDict, target: Target) -> Weights:
     return Weights(name, state, kept, whole=True)
 
 
-def run_weights(path: str | Path, target: Target) -> Weights:
+def run_weights(path: str | Path, target: Target, read_run: ReadRun) -> Weights:
     """The parameters of a run's newest checkpoint, as far as the model has parts of their kinds."""
-    from vlp_jax.training.checkpoint import open_store  # Orbax is slow to import
-
-    with open_store(path) as store:
-        about, params = store.about(), store.restore_params()
-    theirs = build(ExperimentConfig, about["config"], "config").model
-    state = layers_apart(stacked_layout(params, theirs))
+    config, vocabulary, params = read_run(path)
+    state, theirs = layers_apart(params), config.model
     if theirs.vision == target.config.vision == "vit":
         args = target.config.vision_args
         first = 2 if args["distilled"] else 1
@@ -210,7 +210,7 @@ def run_weights(path: str | Path, target: Target) -> Weights:
         _cut(state, entries, target.shapes),
         entries,
         whole=True,
-        vocabulary=Vocabulary.from_json(about["vocabulary"]),
+        vocabulary=vocabulary,
     )
 
 

@@ -58,7 +58,14 @@ WRONG = {
     "other box order": ({"boxes": None, "norm_bb": [[0.5, 0.5, 0.4, 0.4, 0.9, 0.9]] * 5},
                         "expected x1, y1, x2, y2, width, height a"),
     "box beyond unit": ({"boxes": None, "width": None, "norm_bb": [[0, 0, 1.02, 1]] * 5},
-                        "outside the picture of 1 x 1"),
+                        "boxes as shares of the picture reach to 1.02, expected 0 to 1"),
+    "shares among pixels": ({"boxes": BOXES / 640, "width": 640, "height": 480},
+                            "reach to 0.046875 in a picture of 640 x 480 pixels: they are shares"),
+    "pixels among shares": ({"boxes": None, "norm_bb": BOXES}, "shares of the picture reach to 30"),
+    "several classes": ({"soft_labels": np.full((5, 3), 0.6)},
+                        r"scores of region 0 sum to 1.8 \(5 of 5 regions"),
+    "one row": ({"soft_labels": with_entry(np.eye(5), 0.3, 2, 2)}, "of region 2 sum to 0.3 .1 of"),
+    "sizes": ({"box_sizes": ONES[:, :2] * 7}, "box sizes .* reach from 0.0 to 7.0"),
 }  # fmt: skip
 
 
@@ -101,7 +108,7 @@ def test_boxes_one_pixel_outside_are_the_detectors_rounding():
 def test_every_known_name_of_every_field(data):
     regions = random_regions(np.random.default_rng())
     name = {field: data.draw(st.sampled_from(names)) for field, names in NAMES.items()}
-    kept = data.draw(st.sets(st.sampled_from(OPTIONAL[:-1])))
+    kept = data.draw(st.sets(st.sampled_from(sorted({*OPTIONAL} - {"names", "box_sizes"}))))
     regions = only(regions, *kept)
     values = {name["features"]: regions.features, name["count"]: str(len(regions))}
     values |= {name[n]: getattr(regions, n) for n in kept}
@@ -112,7 +119,7 @@ def test_every_known_name_of_every_field(data):
         values[name["unit_boxes"]] = unit_boxes6(regions)[:, : data.draw(st.sampled_from([4, 6]))]
     built = build(values | {"unknown": object()})
     assert (built.width, built.height) == (regions.width, regions.height)
-    assert built.contents() == kept
+    assert built.contents() - {"box_sizes"} == kept
     np.testing.assert_allclose(built.boxes, regions.boxes, atol=1e-4)
     for n in kept:
         np.testing.assert_array_equal(getattr(built, n), getattr(regions, n))
@@ -131,3 +138,20 @@ def test_a_record_has_what_the_picture_has():
     }  # fmt: skip
     named = Regions(regions.features, regions.boxes, 90, 90, names=("a",) * 5).to_record()
     assert named["labels"] == ["a"] * 5 and "region_labels" not in named
+
+
+def test_sizes_of_boxes_are_those_of_the_file():
+    regions = random_regions(np.random.default_rng())
+    stored = unit_boxes6(regions).astype(np.float16)
+    values = {"features": regions.features, "norm_bb": stored}
+    built = build(values)
+    assert built.box_sizes.dtype == np.float32
+    np.testing.assert_array_equal(built.box_sizes, stored[:, 4:].astype(np.float32))
+    np.testing.assert_array_equal(built.to_record()["box_sizes"], built.box_sizes)
+    assert build(values | {"norm_bb": stored[:, :4]}).box_sizes is None
+
+
+def test_class_scores_of_half_precision_are_a_distribution():
+    rng = np.random.default_rng()
+    scores = rng.dirichlet(np.full(1601, 0.01), 5).astype(np.float16)
+    assert build(fields(soft_labels=scores)).class_scores.shape == (5, 1601)

@@ -44,7 +44,8 @@ def bottom_up_with_scores(folder, pictures):
 
 
 def in_unit_square(r: Regions, *kept: str) -> Regions:
-    return Regions(r.features, unit_boxes6(r)[:, :4], 1, 1, **{n: getattr(r, n) for n in kept})
+    boxes, more = unit_boxes6(r), {n: getattr(r, n) for n in kept}
+    return Regions(r.features, boxes[:, :4], 1, 1, box_sizes=boxes[:, 4:], **more)
 
 
 def oscar(folder, pictures, as_json=False):
@@ -71,9 +72,8 @@ def oscar_with_tags(folder, pictures, sized=False):
         boxes, width, height = expected[key].boxes, 1, 1
         if sized:
             boxes, width, height = r.boxes, r.width, r.height
-        expected[key] = Regions(
-            r.features, boxes, width, height, confidence=r.confidence, names=tuple(names)
-        )
+        more = {"names": tuple(names), "box_sizes": unit_boxes6(r)[:, 4:]}
+        expected[key] = Regions(r.features, boxes, width, height, confidence=r.confidence, **more)
     labels = write_lines(folder / "label.tsv", lines)
     return store, path, {"labels": str(labels)}, expected
 

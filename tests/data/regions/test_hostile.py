@@ -1,5 +1,6 @@
 """Nothing in a file is executed, and damaged files are errors that say so."""
 
+import errno
 import os
 import pickle
 import resource
@@ -187,7 +188,7 @@ def test_a_number_without_data_in_msgpack():
 def test_deeply_nested_json_in_a_tsv(tmp_path, regions):
     lines = [oscar_line("a", regions), "b\t" + "[" * 100_000]
     store = open_regions("oscar_tsv", str(write_lines(tmp_path / "o.tsv", lines)))
-    with pytest.raises(ValueError, match='picture "b": RecursionError'):
+    with pytest.raises(ValueError, match='picture "b": .*nested too deeply'):
         store["b"]
 
 
@@ -196,10 +197,10 @@ def test_errors_of_the_disk_stay_what_they_are(tmp_path, regions, monkeypatch):
     store = open_regions("npz", str(tmp_path))
 
     def fail(row):
-        raise PermissionError("not allowed")
+        raise PermissionError(errno.EACCES, "not allowed")
 
     monkeypatch.setattr(store, "_read", fail)
-    with pytest.raises(PermissionError, match="^not allowed$"):
+    with pytest.raises(PermissionError, match="not allowed$"):
         store[KEY]
 
 
@@ -233,7 +234,7 @@ def test_an_hdf5_shorter_than_its_list(tmp_path):
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["image_id"], file["features"] = [7, 8], np.ones((1, 2, 4))
-        file["boxes"], file["image_w"], file["image_h"] = np.ones((1, 2, 4)), [9], [9]
+        file["boxes"], file["image_w"], file["image_h"] = np.full((1, 2, 4), 2), [9], [9]
     with pytest.raises(ValueError, match='picture "8": the file is damaged'):
         open_regions("hdf5", str(path))["8"]
 
@@ -303,7 +304,7 @@ def test_the_count_files_of_uniter(tmp_path):
     counts.write_text(json.dumps({first: 12}))
     with pytest.raises(ValueError, match="beside the LMDB has no such picture"):
         open_regions("uniter_lmdb", str(tmp_path))[second]
-    for text, message in (("{", "is not JSON"), ("[1]", "expected an object of picture")):
+    for text, message in (("{", "not valid JSON"), ("[1]", "expected an object of picture")):
         counts.write_text(text)
         with pytest.raises(ValueError, match=message):
             open_regions("uniter_lmdb", str(tmp_path))

@@ -1,5 +1,7 @@
 """Which rows are kept: ViLBERT's global row, and UNITER's selection by confidence."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -99,3 +101,21 @@ def test_rules_that_make_no_sense(given_, message):
 def test_none_can_be_given_as_text():
     rules = Rules(dimension="none", min_confidence="None", max_boxes="none", boxes="none")
     assert rules == Rules(boxes="none")
+
+
+@pytest.mark.parametrize("rules", [Rules(max_boxes=2), Rules(min_confidence=0.5)])
+def test_of_unsorted_regions_the_surest_stay(regions, rules):
+    confidence = np.array([0.1, 0.9, 0.3, 0.6, 0.2], np.float32)
+    names = tuple("abcde")
+    kept = choose_rows(dataclasses.replace(regions, confidence=confidence, names=names), rules)
+    assert kept.confidence.tolist() == confidence[[1, 3]].tolist() and kept.names == ("b", "d")
+    for name in ("features", "boxes", "labels", "class_scores"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(regions, name)[[1, 3]])
+    unsure = dataclasses.replace(regions, confidence=None)
+    if rules.max_boxes:
+        np.testing.assert_array_equal(choose_rows(unsure, rules).boxes, regions.boxes[:2])
+
+
+def test_nothing_is_reordered_where_all_stay(regions):
+    mixed = dataclasses.replace(regions, confidence=regions.confidence[::-1].copy())
+    assert choose_rows(mixed, Rules(max_boxes=5)) is mixed

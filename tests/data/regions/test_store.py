@@ -129,7 +129,7 @@ def test_what_the_first_picture_lacks_is_left_out(tmp_path, pictures):
     write_npz(tmp_path / "a", pictures, with_attributes)
     store = open_regions("npz", str(tmp_path / "a"))
     assert all(store[key].contents() == store.contents for key in store.keys())
-    assert store.contents == {"class_scores", "confidence"}
+    assert store.contents == {"class_scores", "confidence", "box_sizes"}
 
 
 def test_pictures_of_all_files_have_the_same_fields(tmp_path, pictures):
@@ -137,10 +137,10 @@ def test_pictures_of_all_files_have_the_same_fields(tmp_path, pictures):
     write_npz(tmp_path / "b", pictures, lambda number, fields: fields.pop("soft_labels"))
     write_npz(tmp_path / "c", pictures, with_attributes)
     store = open_regions("npz", f"{tmp_path}/a,{tmp_path}/c")
-    assert store.contents == {"class_scores"}
+    assert store.contents == {"class_scores", "box_sizes"}
     assert all(store[key].contents() == store.contents for key in store.keys())
     store = open_regions("npz", f"{tmp_path}/a,{tmp_path}/b")
-    assert all(store[key].contents() == store.contents == set() for key in store.keys())
+    assert all(store[key].contents() == store.contents == {"box_sizes"} for key in store.keys())
 
 
 def test_class_scores_are_of_the_same_classes(tmp_path, pictures):
@@ -153,7 +153,7 @@ def test_class_scores_are_of_the_same_classes(tmp_path, pictures):
     with pytest.raises(ValueError, match="scores of .*a are of 7 classes and those of .*b of 8"):
         open_regions("npz", f"{tmp_path}/a,{tmp_path}/b")
     apart = open_regions("npz", f"{tmp_path}/a,{tmp_path}/b", class_scores=False)
-    assert apart["a2.npz"].contents() == apart["b0.npz"].contents() == {"confidence"}
+    assert apart["a2.npz"].contents() == apart["b0.npz"].contents() == {"confidence", "box_sizes"}
 
 
 def test_the_nearest_of_very_many_keys_is_found_fast():
@@ -167,3 +167,21 @@ def test_the_nearest_of_very_many_keys_is_found_fast():
     assert 'mean "coco_train2014_000000900000.npz"' in nearest_key("000000900000", keys)
     assert nearest_key("?", keys) == ""
     assert time.perf_counter() - started < 3
+
+
+def test_options_of_a_wrong_type(two_files, tmp_path):
+    path = str(two_files[0])
+    for options, message in (
+        ({"labels": 3}, "labels is 3; expected a path"),
+        ({"self": 1}, 'unknown option of OscarTsv "self"'),
+        ({"cls": 1}, 'unknown option of OscarTsv "cls"'),
+        ({"max_boxes": "x"}, "max_boxes is 'x'"),
+        ({"dimension": 2.5}, "dimension is 2.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            open_regions("oscar_tsv", path, **options)
+    for wrong in (3, None, ["a"]):
+        with pytest.raises(ValueError, match="region features is .*expected a path"):
+            open_regions("oscar_tsv", wrong)
+        with pytest.raises(ValueError, match="unknown region store"):
+            open_regions(wrong, path)

@@ -179,7 +179,7 @@ def test_oscar_features_need_their_box(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("a\tnot json", "features: not JSON"),
+        ("a\tnot json", "features: not valid JSON"),
         ("a\t[1]", 'no "num_boxes" and "features"'),
         ('a\t{"num_boxes": 1.5, "features": ""}', "num_boxes is 1.5"),
         ('a\t{"num_boxes": 0, "features": ""}', "num_boxes is 0, expected at least 1"),

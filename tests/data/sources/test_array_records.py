@@ -11,7 +11,7 @@ from tests.data.fakes import FakeSource
 from tests.data.sources.tars import write_shards
 from tests.data.sources.test_sources import same
 from vlp_jax.data.images import decode
-from vlp_jax.data.sources import ArrayRecords, EasyVqa, EmojiScenes, Joined
+from vlp_jax.data.sources import ArrayRecords, EasyVqa, EmojiScenes, Joined, Source
 from vlp_jax.data.sources.array_record_writer import write_array_records
 
 pytest.importorskip("array_record")
@@ -45,7 +45,7 @@ def test_questions_keep_their_closed_answers(tmp_path):
     source = EasyVqa(split="test")
     few = [source[k] for k in range(3)]
 
-    class Few(list):
+    class Few(list, Source):
         provides, answers = source.provides, staticmethod(source.answers)
 
     write_array_records(Few(few), tmp_path, "test")

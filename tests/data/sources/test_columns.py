@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vlp_jax.data.sources.columns import Columns
+from vlp_jax.data.sources.columns import Columns, number_texts
 
 COLUMNS = Columns("image", "captions.text", "id")
 
@@ -47,7 +47,8 @@ def test_forms_of_image_ids(stored, number):
         ({"image": None}, "the image is None"),
         ({"image": b""}, "the image is b''"),
         ({"image": {"bytes": None, "path": None}}, "the image is None"),
-        ({"id": "coco_7"}, "the image id is 'coco_7'"),
+        ({"id": ""}, "the image id is ''"),
+        ({"id": "1" * 5000}, "the image id is '11111"),
         ({"id": 2**31}, "the image id is 2147483648"),
         ({"id": -1}, "the image id is -1"),
         ({"id": 1.5}, "the image id is 1.5"),
@@ -64,3 +65,11 @@ def test_unknown_columns_name_the_nearest():
     COLUMNS.check(["id", "captions", "image"], "set")
     with pytest.raises(ValueError, match=r'set \(option captions\) "captions".*mean "caption"'):
         COLUMNS.check(["id", "caption", "image"], "set")
+
+
+def test_texts_as_image_ids():
+    first, again, other = (COLUMNS.record(row(id=i), 0, "")["image_id"] for i in ("a7", b"a7", "b"))
+    assert first == again != other and 0 <= first < 2**31
+    assert number_texts(["7", b"9", "7"]).tolist() == [7, 9, 7]
+    assert number_texts(["7", "coco_7", "coco_7", "7", "x"]).tolist() == [0, 1, 1, 0, 2]
+    assert number_texts(["7", str(2**31)]).tolist() == [0, 1]

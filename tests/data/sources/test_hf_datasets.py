@@ -146,3 +146,16 @@ def test_the_missing_package_says_what_to_install(one):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 'pip install "vlp_jax[datasets]"' in result.stderr
+
+
+def test_texts_as_image_ids_group_the_rows_of_an_image(tmp_path):
+    data = rows(8)
+    data = data.remove_columns("photo").add_column("photo", [f"coco_{k // 2}" for k in range(8)])
+    data.save_to_disk(str(tmp_path / "texts"))
+    source = HfDatasets(path=str(tmp_path / "texts"), image_id="photo", holdout=0)
+    assert [record["image_id"] for record in source] == [0, 0, 1, 1, 2, 2, 3, 3]
+    once = source.by_image()
+    assert len(once) == 4
+    assert once[1]["captions"] == ["caption 2", "again 2", "caption 3", "again 3"]
+    by_row = HfDatasets(path=str(tmp_path / "texts"), holdout=0)
+    assert by_row.by_image() is by_row

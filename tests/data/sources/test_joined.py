@@ -64,10 +64,10 @@ def test_class_names_are_those_that_all_parts_share(parts, monkeypatch):
     alone = EmojiScenes(size=20)
     assert both.region_classes() == alone.region_classes()
     assert both.region_attributes() == alone.region_attributes()
-    assert not hasattr(Joined(parts={"a": scenes, "web": parts["web"]}), "region_classes")
+    assert Joined(parts={"a": scenes, "web": parts["web"]}).region_classes() == ()
     monkeypatch.setattr(EmojiScenes, "region_attributes", lambda self: (f"of {self.canvas}",))
     other = Joined(parts={"a": scenes, "b": scenes | {"canvas": 32}})
-    assert hasattr(other, "region_classes") and not hasattr(other, "region_attributes")
+    assert other.region_classes() and other.region_attributes() == ()
 
 
 def test_skipped_records_carry_the_name_of_their_part(parts, tmp_path):
@@ -101,3 +101,18 @@ def test_image_ids_that_do_not_fit_are_refused(parts, tmp_path):
     (tmp_path / "pairs.json").write_text(json.dumps(entries))
     with pytest.raises(ValueError, match="1073741824 of part listed is too large to join 2 parts"):
         Joined(parts=parts)[0]
+
+
+def test_each_image_of_each_part_once(tmp_path):
+    entries = [{"image": f"{k // 2}.jpg", "caption": f"caption {k}"} for k in range(6)]
+    (tmp_path / "a.json").write_text(json.dumps(entries))
+    part = {"kind": "json", "path": str(tmp_path / "a.json"), "holdout": 0}
+    source = Joined(parts={"a": part, "b": part}, repeats={"b": 3})
+    ids = [source[k]["image_id"] for k in range(len(source))]
+    assert source.image_ids().tolist() == ids and len(source) == 24
+    once = source.by_image()
+    assert len(once) == 6 and len(source) == 24
+    assert once[4]["captions"] == ["caption 2", "caption 3"]
+    assert (
+        once.image_ids().tolist() == [once[k]["image_id"] for k in range(6)] == [0, 2, 4, 1, 3, 5]
+    )

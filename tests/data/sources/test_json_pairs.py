@@ -1,14 +1,16 @@
 """Tests of the source "json": reading, validation and splits of a user's own data."""
 
 import json
+import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlp_jax.data.sources import JsonPairs
-from vlp_jax.data.sources.json_entries import Entry
-from vlp_jax.data.sources.json_pairs import _split_by_image
+from vlp_jax.data.sources.base import stable_fraction
+from vlp_jax.data.sources.json_pairs import split_by_image
 
 
 def write(folder, content, name="pairs.json"):
@@ -165,11 +167,11 @@ def test_nothing_is_held_out_where_all_is_for_training(tmp_path):
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 60), min_size=2, max_size=80), st.floats(0.01, 0.9))
 def test_an_image_is_in_one_set_and_none_is_empty(images, holdout):
-    entries = [Entry(f"/{k}", k, str(k), (f"{k}",), None, {}) for k in images]
-    train, held_out = _split_by_image(entries, holdout)
-    assert sorted(train + held_out) == sorted(entries)
-    assert not {e.image for e in train} & {e.image for e in held_out}
-    assert train and (held_out or len(set(images)) == 1)
+    places = np.array([stable_fraction(str(k)) for k in images])
+    train, held_out = split_by_image(places, holdout)
+    assert sorted([*train, *held_out]) == list(range(len(images)))
+    assert not {images[k] for k in train} & {images[k] for k in held_out}
+    assert len(train) and (len(held_out) or len(set(images)) == 1)
 
 
 def test_split_does_not_depend_on_where_the_folder_lies(tmp_path):
@@ -179,3 +181,120 @@ def test_split_does_not_depend_on_where_the_folder_lies(tmp_path):
         source = JsonPairs(split="test", path=write(tmp_path / folder, pairs(100)))
         names.append([record["captions"] for record in records(source)])
     assert names[0] == names[1] and 1 <= len(names[0]) <= 15
+
+
+def test_byte_order_marks_and_lines_are_read(tmp_path):
+    content = pairs(3)
+    text = json.dumps(content)
+    lines = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in content)
+    forms = {
+        "bom.json": b"\xef\xbb\xbf" + text.encode(),
+        "utf16.json": text.encode("utf-16"),
+        "a.jsonl": lines.encode() + b"\n\n",
+        "bom.ndjson": b"\xef\xbb\xbf" + lines.encode(),
+        "lines.json": b"\r\n" + lines.replace("\n", "\r\n").encode(),
+        "list.jsonl": json.dumps(content, indent=2).encode(),
+    }
+    for name, data in forms.items():
+        (tmp_path / name).write_bytes(data)
+        source = JsonPairs(path=str(tmp_path / name), holdout=0)
+        assert [record["captions"] for record in records(source)] == [
+            [entry["caption"]] for entry in content
+        ], name
+    (tmp_path / "one.jsonl").write_text(json.dumps(content[0]))
+    assert len(JsonPairs(path=str(tmp_path / "one.jsonl"), holdout=0)) == 1
+
+
+def test_a_list_is_read_in_pieces_and_errors_name_the_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("vlp_jax.data.sources.json_values._CHUNK", 7)
+    path = write(tmp_path, json.dumps(pairs(30), indent=1))
+    source = JsonPairs(path=path, holdout=0)
+    assert [r["captions"] for r in records(source)] == [[f"caption {k}"] for k in range(30)]
+    lines = json.dumps(pairs(30), indent=1).splitlines()
+    lines[18] = lines[18].replace(":", "")
+    with pytest.raises(ValueError, match="pairs.json: not valid JSON: .* line 19 column 11"):
+        JsonPairs(path=write(tmp_path, "\n".join(lines)))
+    for text, message in (
+        ('[{"image": "a", "caption": "b"} 2', "Expecting ',' delimiter: line 1 column 33"),
+        ('[{"image": "a", "caption": "b"}] x', "text follows the end of the list: line 1"),
+        ("", "Expecting value: line 1 column 1"),
+        ("[" * 100_000, "nested too deeply"),
+        ('[{"a": ' * 100_000, "nested too deeply"),
+        ('{"images": [], "annotations": []}', "expected a list .* found dict"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            JsonPairs(path=write(tmp_path, text))
+    (tmp_path / "latin.json").write_bytes('[{"image": "ä"}]'.encode("latin-1"))
+    with pytest.raises(ValueError, match="latin.json: not valid JSON: 'utf-8' codec"):
+        JsonPairs(path=str(tmp_path / "latin.json"))
+
+
+@pytest.mark.parametrize("place", [0, 3, 29])
+@pytest.mark.parametrize("key", ["question", "answer", "caption"])
+def test_a_key_that_few_lack_is_refused_wherever_they_stand(tmp_path, key, place):
+    content = pairs(30, question="what?", answer="a")
+    del content[place][key]
+    message = f'of 30 entries 1 entry has no "{key}".*entry {place}: key "{key}" is missing'
+    with pytest.raises(ValueError, match=message):
+        JsonPairs(path=write(tmp_path, content))
+    for entry in content[:20]:
+        entry.pop(key, None)
+    with pytest.raises(ValueError, match=f'2\\d entries have no "{key}"; also entries ') as caught:
+        JsonPairs(path=write(tmp_path, content))
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_the_validation_file_must_have_what_the_training_file_has(tmp_path):
+    first = write(tmp_path, pairs(3))
+    other = write(tmp_path, pairs(3, question="what?", answer="a"), "v.json")
+    with pytest.raises(ValueError, match="have caption and question, and those of .* caption"):
+        JsonPairs(path=first, validation_path=other)
+
+
+def test_each_image_once_with_all_its_captions(tmp_path):
+    content = [
+        {"image": f"{k % 3}.jpg", "caption": f"caption {k}", "image_id": f"coco_{k % 3}"}
+        for k in range(7)
+    ]
+    source = JsonPairs(path=write(tmp_path, content), holdout=0)
+    once = source.by_image()
+    assert len(source) == 7 and len(once) == 3 and once.provides == source.provides
+    assert [r["captions"] for r in records(once)] == [
+        ["caption 0", "caption 3", "caption 6"],
+        ["caption 1", "caption 4"],
+        ["caption 2", "caption 5"],
+    ]
+    assert [r["image_id"] for r in records(once)] == once.image_ids().tolist() == [0, 1, 2]
+    assert once.by_image() is once and list(once.texts()) == list(source.texts())
+    different = JsonPairs(path=write(tmp_path, pairs(4)), holdout=0)
+    assert different.by_image() is different
+
+
+def test_options_of_a_wrong_type_or_name_are_refused(tmp_path):
+    path = write(tmp_path, pairs(3))
+    for options, message in (
+        ({"path": 3}, r"path = 3 \(int\): expected str"),
+        ({"path": path, "holdout": "5%"}, "holdout = '5%'"),
+        ({"path": path, "image_root": 5}, "image_root = 5"),
+        ({"path": path, "seed": "x"}, "seed = 'x'"),
+        ({"path": path, "self": 1}, 'unknown option of source JsonPairs "self"'),
+        ({"path": path, "cls": 1}, 'unknown option of source JsonPairs "cls"'),
+        ({"path": "gs://bucket/list.json"}, '"gs://bucket/list.json" is an address; only local'),
+        ({"path": "s3://b/c.json"}, "is an address"),
+        ({"path": path, "image_root": "https://x.y/z"}, "is an address"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            JsonPairs(**options)
+        assert "\n" not in str(caught.value)
+    assert len(JsonPairs(path=tmp_path / "pairs.json", holdout=0)) == 3
+
+
+def test_an_entry_costs_its_bytes(tmp_path):
+    path = write(tmp_path, [pair | {"image_id": k} for k, pair in enumerate(pairs(20_000))])
+    tracemalloc.start()
+    try:
+        source = JsonPairs(path=path, holdout=0)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(source) == 20_000 and kept / 20_000 < 150

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from tests.data.chains import chain
 from tests.data.regions.pictures import (
     assert_equal,
     bottom_up_line,
@@ -15,10 +16,10 @@ from tests.data.regions.pictures import (
     write_lines,
 )
 from vlp_jax.data.pipeline import Pipeline
-from vlp_jax.data.processor import Processor
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -117,8 +118,9 @@ def test_wrong_options(source, options, message):
 
 def test_batches(source, pictures):
     made = source()
-    processor = Processor(tokenizer=Tokenizer.bert_uncased(), provides=made.provides, regions=7)
-    batch = Pipeline(made, processor, batch_size=4, seed=1).batch(2)
+    vocabulary = Vocabulary(Tokenizer.bert_uncased())
+    transforms = chain(provides=made.provides, vocabulary=vocabulary, regions=7)
+    batch = Pipeline(made, transforms, batch_size=4, seed=1).batch(2)
     assert batch["region_features"].shape == (4, 7, 8) and "image" not in batch
     assert batch["region_class_scores"].shape == (4, 7, 7)
     assert batch["region_mask"].sum(1).tolist() == [5] * 4

@@ -4,15 +4,16 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from vlp_jax.data.sources import SOURCES
+from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.sources import SOURCES, Source
 from vlp_jax.data.sources.base import (
     check_index,
     check_integer,
-    existing_path,
     package_folder,
     stable_fraction,
 )
@@ -111,3 +112,61 @@ def test_stable_fraction_is_uniform_and_fixed():
     values = [stable_fraction(f"image {k}") for k in range(2000)]
     assert stable_fraction("1f34e") == 0.4550570320825616
     assert abs(np.mean(values) - 0.5) < 0.04 and min(values) >= 0 and max(values) < 1
+
+
+class Numbers(Source):
+    """A source as users write them: no dataclass, or one that adds options."""
+
+    provides = frozenset({"caption"})
+
+    def __init__(self, size=3):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise ValueError("broken")
+        return {"image_id": index // 2, "captions": [f"caption {check_index(index, len(self))}"]}
+
+
+@dataclass(eq=False)
+class Optioned(Numbers):
+    size: int = 5
+    step: float = 1.0
+
+
+def test_sources_of_users():
+    plain = Numbers(size=6)
+    assert plain.answers() == plain.region_classes() == plain.region_attributes() == ()
+    assert list(plain.texts()) == [] and plain.skipped == () and plain.attribution
+    with pytest.raises(TypeError, match="sizes"):
+        Numbers(sizes=3)
+    made = Optioned(size=6, step=2)
+    assert made.step == 2.0 and len(made) == 6
+    with pytest.raises(ValueError, match='Optioned "sizes".*Did you mean "size"'):
+        Optioned(sizes=3)
+    with pytest.raises(ValueError, match=r"source Optioned.size = '3' \(str\): expected int"):
+        Optioned(size="3")
+
+
+def test_records_by_image_where_some_are_broken():
+    source = Numbers(size=6)
+    assert source.image_ids().tolist() == [0, 0, 1, -4, 2, 2]
+    once = source.by_image()
+    assert [once[k]["captions"] for k in (0, 1, 3)] == [
+        ["caption 0", "caption 1"],
+        ["caption 2"],
+        ["caption 4", "caption 5"],
+    ]
+    with pytest.raises(ValueError, match="broken"):
+        once[2]
+    assert Numbers(size=1).by_image().image_ids().tolist() == [0]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_image_ids_are_those_of_the_records(name):
+    source = SOURCES[name](**SMALL[name])
+    rows = range(0, len(source), 1 + len(source) // 40)
+    assert source.image_ids()[list(rows)].tolist() == [source[k]["image_id"] for k in rows]

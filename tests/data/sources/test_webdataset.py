@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from tests.data.chains import chain
 from tests.data.sources.tars import sample, write_shards, write_tar
 from vlp_jax.data.images import decode
 from vlp_jax.data.pipeline import Pipeline
-from vlp_jax.data.processor import Processor
 from vlp_jax.data.sources import WebDataset
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 
 
 def captions(source):
@@ -77,8 +78,8 @@ def test_half_a_character_in_json_ends_nothing(tmp_path):
     source = WebDataset(path=path, holdout=0, captions="json:c")
     assert source[0]["captions"] == ["a dog \ufffd"]
     tokenizer = Tokenizer.fit(source.texts())
-    processor = Processor(tokenizer, source.provides, image_size=8, text_length=6)
-    pipeline = Pipeline(source, processor, 2)
+    options = dict(vocabulary=Vocabulary(tokenizer), image_size=8, text_length=6)
+    pipeline = Pipeline(source, chain(provides=source.provides, **options), 2)
     assert len(pipeline.batch(0)["image"]) == 2 and pipeline.skipped_total == 0
 
 
@@ -130,13 +131,12 @@ def test_training_replaces_and_lists_corrupt_samples_and_resumes(tmp_path):
     members += [("bad.jpg", b"\xff\xd8 no picture"), ("bad.txt", "a dog")]
     members += [("empty.jpg", members[0][1]), ("empty.txt", "  ")]
     path = write_tar(tmp_path / "s.tar", members)
-    processor = Processor(
-        Tokenizer.fit(["a dog"]), frozenset({"image", "caption"}), image_size=8, text_length=6
-    )
+    vocabulary = Vocabulary(Tokenizer.fit(["a dog"]))
+    made = chain(provides={"image", "caption"}, vocabulary=vocabulary, image_size=8, text_length=6)
 
     def pipeline(host=0, hosts=1):
         source = WebDataset(path=path, holdout=0)
-        return Pipeline(source, processor, 4, seed=7, host=host, hosts=hosts)
+        return Pipeline(source, made, 4, seed=7, host=host, hosts=hosts)
 
     whole = pipeline()
     batches = [whole.batch(step) for step in range(8)]
@@ -161,8 +161,8 @@ def test_mistakes_say_what_is_expected(tmp_path):
         ({"caption": "txt"}, '"caption".*Did you mean "captions"'),
         ({"captions": "json"}, 'as in "json:caption"'),
         ({"captions": "txt,"}, "expected names joined by commas"),
-        ({"images": 3}, "images is 3"),
-        ({"holdout": 1}, "holdout is 1; expected a share"),
+        ({"images": 3}, r"images = 3 \(int\): expected str"),
+        ({"holdout": 1}, "holdout is 1.0; expected a share"),
         ({"split": "test", "holdout": 0}, "split 'test' is empty"),
         ({"captions": "text"}, r"expected files .* and text, found jpg, json, txt.*first of 3"),
     ):
@@ -170,3 +170,11 @@ def test_mistakes_say_what_is_expected(tmp_path):
             WebDataset(**{"path": path, **options})
     with pytest.raises(FileNotFoundError, match="match no file, the first is"):
         WebDataset(path=f"{path}/{{00000..00001}}.tar")
+
+
+def test_names_with_dots_end_in_a_short_message(tmp_path):
+    members = [m for k in range(3000) for m in ((f"img.{k}.jpg", b"x"), (f"img.{k}.txt", "a"))]
+    path = write_tar(tmp_path / "dots.tar", members)
+    with pytest.raises(ValueError, match="and 5995 more.*name ends at its first dot") as caught:
+        WebDataset(path=path)
+    assert len(str(caught.value)) < 900

@@ -190,7 +190,7 @@ def test_tasks_are_found_by_name():
 
 def encode(model: VisionLanguageModel, batch: dict):
     text = model.encode_text(batch["text_ids"], batch["text_mask"])
-    fused = model.fuse(text, model.encode_image(batch))
+    fused = model.fuse(model.encode_image(batch), text)
     return fused, model.pool(fused)
 
 

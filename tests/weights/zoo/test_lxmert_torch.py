@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.weights.zoo.reading import read_head
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.model import build_model
 from vlp_jax.verify.forward import quick_jit
@@ -93,17 +94,17 @@ def run_theirs(model, batch: dict[str, np.ndarray]):
 
 def run_ours(model: Model, batch: dict) -> dict[str, jax.Array]:
     text = model.encode_text(batch["text_ids"], batch["text_mask"], batch["text_segments"])
-    fused = model.fuse(text, model.encode_image(batch))
+    fused = model.fuse(model.encode_image(batch), text)
     outputs = {
         "language_output": fused.text.states,
         "vision_output": fused.image.states,
         "pooled_output": model.pool(fused),
     }
     if "mlm" in model.heads:
-        outputs["prediction_logits"] = model.word_logits(fused.text.states)
-        outputs["cross_relationship_score"] = model.match_logits(fused)
+        outputs["prediction_logits"] = read_head(model, "mlm", fused)
+        outputs["cross_relationship_score"] = read_head(model, "itm", fused)
     if "vqa" in model.heads:
-        outputs["question_answering_score"] = model.answer_logits(fused)
+        outputs["question_answering_score"] = read_head(model, "vqa", fused)
     return outputs
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.weights.zoo.reading import read_head
 from vlp_jax.model import build_model
 from vlp_jax.verify.forward import quick_jit
 from vlp_jax.weights.conversion import published_shapes
@@ -200,7 +201,7 @@ def collate(rows, sizes):
 
 def fuse(model, batch):
     text = model.encode_text(batch["text_ids"], batch["text_mask"], batch["text_segments"])
-    return model.fuse(text, model.encode_image(batch))
+    return model.fuse(model.encode_image(batch), text)
 
 
 def run(model, params, batch, function):
@@ -222,8 +223,8 @@ def test_pretraining_heads():
     def heads(model, fused):
         states, table = fused.image.states, model.vision.feature_table()
         return (
-            model.word_logits(fused.text.states),
-            model.match_logits(fused),
+            read_head(model, "mlm", fused),
+            read_head(model, "itm", fused),
             model.head("region_feature")(states, table),
             model.head("region_classifier")(states),
         )
@@ -249,7 +250,7 @@ def test_pretraining_heads():
 @pytest.mark.parametrize("task, head", [("vqa", "vqa_output"), ("vcr", "vcr_output")])
 def test_classifiers(task, head):
     model, params, reference, rows, batch = draw_case(task)
-    logits = run(model, params, batch, lambda model, fused: model.class_logits(task, fused))
+    logits = run(model, params, batch, lambda model, fused: read_head(model, task, fused))
     for ours, row in zip(logits, rows, strict=True):
         activation = F.relu if task == "vcr" else F.gelu
         close(ours, reference.mlp(head, reference.pooled(row), activation)[0])
@@ -257,7 +258,7 @@ def test_classifiers(task, head):
 
 def test_ranking():
     model, params, reference, rows, batch = draw_case("itm")
-    scores = run(model, params, batch, lambda model, fused: model.class_logits("rank", fused))
+    scores = run(model, params, batch, lambda model, fused: read_head(model, "rank", fused))
     for ours, row in zip(scores, rows, strict=True):
         close(ours, reference.linear("rank_output", reference.pooled(row))[0])
 

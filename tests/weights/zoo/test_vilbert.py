@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from tests.weights.zoo.key_lists import read_keys
+from tests.weights.zoo.reading import read_head
 from tests.weights.zoo.vilbert_oracle import Oracle
 from vlp_jax.heads.weight_norm import WeightNormLinear
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.model import build_model
-from vlp_jax.verify.vilbert import consecutive_pairs
+from vlp_jax.verify.forward import consecutive
 from vlp_jax.weights.conversion import count_parameters, layers_apart, published_shapes
 from vlp_jax.weights.state_dict import read_state_dict
 from vlp_jax.weights.zoo import ZOO, find
@@ -157,10 +158,10 @@ def run_port(config, params, inputs):
         tasks = {"tasks": inputs["task_ids"]} if config.text_args["tasks"] else {}
         mask = inputs["attention_mask"].astype(bool)
         text = model.encode_text(inputs["input_ids"], mask, inputs["token_type_ids"], **tasks)
-        fused = model.fuse(text, image)
+        fused = model.fuse(image, text)
         (regions,) = model.head("regions")(fused.image.states).values()
-        words = model.word_logits(fused.text.states)
-        return fused, words, regions, model.match_logits(fused)
+        words = read_head(model, "mlm", fused)
+        return fused, words, regions, read_head(model, "itm", fused)
 
     return build_model(config).apply({"params": params}, method=forward)
 
@@ -240,11 +241,12 @@ def random_params(shapes):
 
 
 def test_pairs_are_consecutive_rows_and_an_odd_number_is_refused():
-    first, second = consecutive_pairs(jnp.arange(8.0).reshape(4, 2))
-    np.testing.assert_array_equal(first, [[0, 1], [4, 5]])
-    np.testing.assert_array_equal(second, [[2, 3], [6, 7]])
+    rows = lambda count: Tokens(jnp.arange(2.0 * count).reshape(count, 1, 2), jnp.ones((count, 1)))
+    first, second = consecutive(Fused(image=rows(4), text=rows(4)))
+    np.testing.assert_array_equal(first.text.states[:, 0], [[0, 1], [4, 5]])
+    np.testing.assert_array_equal(second.image.states[:, 0], [[2, 3], [6, 7]])
     with pytest.raises(ValueError, match="3 rows cannot be paired"):
-        consecutive_pairs(jnp.zeros((3, 2)))
+        consecutive(Fused(image=rows(3), text=rows(3)))
 
 
 def test_weight_norm_has_one_magnitude_for_the_whole_matrix():
@@ -285,7 +287,8 @@ def test_both_ways_to_join_the_pooled_vectors(method, expected):
     }
     mask = jnp.ones((1, 1), bool)
     fused = Fused(
-        Tokens(jnp.array([[[1.0, 4.0]]]), mask), Tokens(jnp.array([[[2.0, -5.0, 9.0]]]), mask)
+        text=Tokens(jnp.array([[[1.0, 4.0]]]), mask),
+        image=Tokens(jnp.array([[[2.0, -5.0, 9.0]]]), mask),
     )
     pooled = model.apply({"params": params}, fused, method=Model.pool)
     np.testing.assert_array_equal(pooled, [expected])

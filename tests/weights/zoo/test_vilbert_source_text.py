@@ -6,8 +6,8 @@ import numpy as np
 from flax.linen import meta
 from flax.traverse_util import flatten_dict
 
+from tests.weights.zoo.reading import read_head
 from vlp_jax.losses.cross_entropy import cross_entropy
-from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.model import build_model
 from vlp_jax.model.model import example_batch, init_params
 from vlp_jax.weights.conversion import count_parameters, layers_apart
@@ -52,11 +52,11 @@ def test_words_and_grid_read_each_other_and_gradients_reach_both():
     for path in ("vision/stem/convolution/kernel", "vision/positions", "text/word/table"):
         assert jnp.any(grads[path] != 0), path
 
-    fuse = lambda m, b: m.fuse(m.encode_text(b["text_ids"], b["text_mask"]), m.encode_image(b))
+    fuse = lambda m, b: m.fuse(m.encode_image(b), m.encode_text(b["text_ids"], b["text_mask"]))
     fused = model.apply({"params": params}, batch, method=fuse)
     assert fused.text.states.shape == (2, 8, 8) and fused.image.states.shape == (2, 16, 8)
     np.testing.assert_raises(
         AssertionError, np.testing.assert_allclose, *fused.text.states, atol=1e-6
     )
-    matched = model.apply({"params": params}, fused, method=Model.match_logits)
+    matched = model.apply({"params": params}, "itm", fused, method=read_head)
     assert matched.shape == (2, 2)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.weights.zoo.reading import read_head
 from vlp_jax.heads.phrase_grounding import states_at
 from vlp_jax.model import build_model
 from vlp_jax.verify.forward import quick_jit
@@ -104,7 +105,7 @@ def run_port(name, config, params, inputs):
     words = rows("input_ids", 1), rows("attention_mask", 1).astype(bool), rows("token_type_ids", 1)
 
     def outputs(model):
-        fused = model.fuse(model.encode_text(*words), model.encode_image(batch))
+        fused = model.fuse(model.encode_image(batch), model.encode_text(*words))
         joint = fused.text.concatenate(fused.image)
         return joint.mask, HEAD_OUTPUTS[name](model, fused, joint.states, inputs)
 
@@ -116,8 +117,8 @@ def run_port(name, config, params, inputs):
 
 def word_outputs(model, fused, states, inputs):
     return {
-        "prediction_logits": model.word_logits(states),
-        "seq_relationship_logits": model.match_logits(fused),
+        "prediction_logits": model.head("mlm")(states, model.text.word_table()),
+        "seq_relationship_logits": read_head(model, "itm", fused),
     }
 
 
@@ -127,7 +128,7 @@ def phrase_outputs(model, fused, states, inputs):
 
 
 def choice_outputs(model, fused, states, inputs):
-    return {"logits": model.class_logits("vcr", fused).reshape(-1, CHOICES)}
+    return {"logits": read_head(model, "vcr", fused).reshape(-1, CHOICES)}
 
 
 HEAD_OUTPUTS = {
@@ -137,10 +138,10 @@ HEAD_OUTPUTS = {
     },
     "VisualBertForPreTraining": word_outputs,
     "VisualBertForQuestionAnswering": lambda model, fused, *_: {
-        "logits": model.answer_logits(fused)
+        "logits": read_head(model, "vqa", fused)
     },
     "VisualBertForVisualReasoning": lambda model, fused, *_: {
-        "logits": model.class_logits("nlvr2", fused)
+        "logits": read_head(model, "nlvr2", fused)
     },
     "VisualBertForMultipleChoice": choice_outputs,
     "VisualBertForRegionToPhraseAlignment": phrase_outputs,

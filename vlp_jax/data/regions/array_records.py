@@ -1,11 +1,12 @@
 """Store "array_record": what `vlp-jax data convert` writes, all formats as one."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.json_text import parse_json
 from vlp_jax.data.regions.regions import PER_REGION, Regions
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 from vlp_jax.data.sources.base import optional_module
@@ -19,8 +20,8 @@ FORMAT = "vlp_jax regions 1"
 class ArrayRecords(RegionStore):
     """A folder of ArrayRecord files, with an index of all keys."""
 
-    def __init__(self, path: str | Path, **rules: Any):
-        super().__init__(path, rules)
+    def __init__(self, path: str | Path, /, **rules: Any):
+        super().__init__(path, **rules)
         shards = _read_index(self.path)
         self._keys = [key for shard in shards.values() for key in shard]
         self._records = _open_records([self.path / name for name in shards])
@@ -32,10 +33,8 @@ class ArrayRecords(RegionStore):
         self._probe()
 
     def _read(self, row: int) -> dict[str, Any]:
-        try:
+        with foreign_bytes("the ArrayRecord file is damaged"):
             record = self._records[row]
-        except (RuntimeError, IndexError) as error:
-            raise ValueError(f"the ArrayRecord file is damaged: {error}") from None
         key, fields = unpack(record)
         if key != self._keys[row]:
             raise ValueError(f'{INDEX} does not fit the files: the record is "{key}"')
@@ -44,11 +43,8 @@ class ArrayRecords(RegionStore):
 
 def _open_records(files: list[Path]) -> Any:
     module = optional_module("array_record.python.array_record_data_source", "regions")
-    try:
+    with foreign_bytes(f"{files[0].parent}: an ArrayRecord file is damaged"):
         return module.ArrayRecordDataSource([str(file) for file in files])
-    except RuntimeError as error:
-        folder = files[0].parent
-        raise ValueError(f"{folder}: an ArrayRecord file is damaged: {error}") from None
 
 
 def pack(key: str, regions: Regions, half: bool = False) -> bytes:
@@ -71,7 +67,11 @@ def unpack(data: bytes) -> tuple[str, dict[str, Any]]:
 
 def _halved(name: str, value: Any) -> bool:
     """Boxes stay: half precision moves a corner by up to half a pixel."""
-    return name != "boxes" and isinstance(value, np.ndarray) and value.dtype == np.float32
+    return (
+        name not in ("boxes", "box_sizes")
+        and isinstance(value, np.ndarray)
+        and value.dtype == np.float32
+    )
 
 
 def _half(key: str, name: str, values: np.ndarray) -> np.ndarray:
@@ -90,12 +90,11 @@ def _read_index(folder: Path) -> dict[str, list[str]]:
     file = folder / INDEX
     if not file.is_file():
         raise ValueError(f"{folder} holds no {INDEX}; `vlp-jax data convert` makes such folders")
-    try:
-        content = json.loads(file.read_bytes())
-        shards = {str(name): list(keys) for name, keys in content["shards"].items()}
-        kind = content["format"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged: {error!r}") from None
+    with foreign_bytes(f"{file} is damaged"):
+        content = parse_json(file.read_bytes(), "content")
+        kind, shards = content["format"], content["shards"]
+        if not all(isinstance(key, str) for keys in shards.values() for key in keys):
+            raise ValueError("shards are no lists of keys")
     if kind != FORMAT:
         raise ValueError(f'{file} has format "{kind}", expected "{FORMAT}"')
     missing = [name for name in shards if not (folder / name).is_file()]

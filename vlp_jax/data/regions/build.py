@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.config import nearest
-from vlp_jax.data.regions.checks import check_regions
+from vlp_jax.data.regions.checks import check_distributions, check_regions
 from vlp_jax.data.regions.regions import OPTIONAL, Regions, Rules
 from vlp_jax.data.regions.rows import choose_rows
 from vlp_jax.data.sources.nested_texts import valid_text
@@ -23,6 +23,7 @@ NAMES = {
     "confidence": ("confidence", "objects_conf", "conf"),
     "attributes": ("attributes", "attrs_id"),
     "attribute_confidence": ("attribute_confidence", "attrs_conf"),
+    "box_sizes": ("box_sizes",),
     "names": ("names",),
 }
 """Our name of a field → the names by which it is known in files, ours first."""
@@ -48,12 +49,16 @@ def build_regions(fields: Mapping[str, Any], rules: Rules, dimension: int | None
     if rules.boxes == "none":
         ours["unit_boxes"] = np.tile(_WHOLE_PICTURE, (len(features), 1))
         ours.pop("boxes", None)
-    boxes, width, height = _boxes(ours, fields)
+    boxes, width, height, sizes = _boxes(ours, fields)
+    if sizes is not None:
+        ours.setdefault("box_sizes", sizes)
     _check_count(ours.get("count"), len(features))
     optional = {name: _optional(name, ours[name]) for name in OPTIONAL if name in ours}
     regions = Regions(features, boxes, width, height, **optional)
     check_regions(regions, dimension)
-    return choose_rows(regions, rules)
+    regions = choose_rows(regions, rules)
+    check_distributions(regions.class_scores)
+    return regions
 
 
 def _rename(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,20 +86,27 @@ def _require(ours: Mapping[str, Any], name: str, fields: Mapping[str, Any]) -> A
     return ours[name]
 
 
-def _boxes(ours: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[np.ndarray, int, int]:
-    """Returns boxes in pixels, width and height; both are 1 where only shares are known."""
+def _boxes(
+    ours: Mapping[str, Any], fields: Mapping[str, Any]
+) -> tuple[np.ndarray, int, int, np.ndarray | None]:
+    """Returns boxes in pixels, width and height, and the sizes of boxes where the file has them.
+
+    Width and height are 1 where only shares are known.
+    """
     sized = "width" in ours and "height" in ours
     width, height = (integer(name, ours[name]) if sized else 1 for name in ("width", "height"))
     if "unit_boxes" in ours and "boxes" not in ours:
-        boxes = unit_corners(_matrix("unit boxes", ours["unit_boxes"], np.float32))
-        return boxes * np.array([width, height, width, height], np.float32), width, height
+        boxes = _matrix("unit boxes", ours["unit_boxes"], np.float32)
+        sizes = boxes[:, 4:6] if boxes.shape[1] >= 6 else None
+        pixels = unit_corners(boxes) * np.array([width, height, width, height], np.float32)
+        return pixels, width, height, sizes
     boxes = _matrix("boxes", _require(ours, "boxes", fields), np.float32)
     if not sized:
         raise ValueError(
             "boxes are in pixels but the picture's size is missing, expected "
             f"{' or '.join(NAMES['width'])}, and {' or '.join(NAMES['height'])}"
         )
-    return boxes, width, height
+    return boxes, width, height, None
 
 
 def unit_corners(boxes: np.ndarray) -> np.ndarray:
@@ -107,6 +119,11 @@ def unit_corners(boxes: np.ndarray) -> np.ndarray:
                 f"a box is {boxes[wrong][0, :6].tolist()}, expected x1, y1, x2, y2, width, height "
                 "as shares of the picture"
             )
+    if not np.abs(boxes[:, :4]).max(initial=0) <= 1 + _SIZE_TOLERANCE:
+        raise ValueError(
+            f"boxes as shares of the picture reach to {np.abs(boxes[:, :4]).max():.6g}, expected 0 "
+            "to 1"
+        )
     return boxes[:, :4]
 
 
@@ -120,8 +137,8 @@ def _optional(name: str, value: Any) -> Any:
         if not isinstance(value, list | tuple | np.ndarray):
             raise ValueError(f"names are {value!r:.60}, expected a list of texts")
         return tuple(valid_text(str(text)) for text in value)
-    if name == "class_scores":
-        return _matrix("class scores", value, np.float32)
+    if name in ("class_scores", "box_sizes"):
+        return _matrix(name.replace("_", " "), value, np.float32)
     whole = name in ("labels", "attributes")
     array = _numbers(name, value)
     if whole and array.dtype.kind not in "iu":

@@ -7,6 +7,7 @@ from vlp_jax.data.regions.regions import PER_REGION, Regions
 
 UNIT_SLACK = 0.01  # boxes as shares of the picture, kept as float16
 _SCORE_SLACK = 1e-2  # float16 probabilities
+_SUM_SLACK = 0.02  # of the sum of some 1,600 float16 probabilities
 
 
 def slack(regions: Regions) -> float:
@@ -26,10 +27,36 @@ def check_regions(regions: Regions, dimension: int | None) -> None:
     unit_boxes(regions.boxes, regions.width, regions.height, slack(regions))
     for name in ("class_scores", "confidence", "attribute_confidence"):
         _check_probabilities(name, getattr(regions, name))
+    _check_sizes(regions.box_sizes)
     for name in ("labels", "attributes"):
         value = getattr(regions, name)
         if value is not None and value.min(initial=0) < 0:
             raise ValueError(f"{name} hold {value.min()}, expected 0 or more")
+
+
+def check_distributions(scores: np.ndarray | None) -> None:
+    """Raises ValueError for class scores [N, C] of a region that do not sum to 1."""
+    if scores is None:
+        return
+    sums = scores.sum(axis=1, dtype=np.float64)
+    wrong = np.flatnonzero(np.abs(sums - 1) > _SUM_SLACK)
+    if len(wrong):
+        raise ValueError(
+            f"the class scores of region {wrong[0]} sum to {sums[wrong[0]]:.4g} ({len(wrong)} of "
+            f"{len(sums)} regions are wrong), expected a distribution over all classes, background "
+            "first: they are of several classes at once, or without the background"
+        )
+
+
+def _check_sizes(sizes: np.ndarray | None) -> None:
+    if sizes is None:
+        return
+    low, high = sizes.min(initial=0), sizes.max(initial=0)
+    if sizes.shape[1] != 2 or not (low >= 0 and high <= 1 + UNIT_SLACK):  # also refuses NaN
+        raise ValueError(
+            f"box sizes {list(sizes.shape)} reach from {low} to {high}, expected width and height "
+            "as shares of the picture"
+        )
 
 
 def _check_features(features: np.ndarray, dimension: int | None) -> None:

@@ -24,8 +24,8 @@ class DetectorTsv(RegionStore):
     columns: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[int] = 0
 
-    def __init__(self, path: str | Path, **rules: Any):
-        super().__init__(path, rules)
+    def __init__(self, path: str | Path, /, **rules: Any):
+        super().__init__(path, **rules)
         self._file = TsvFile(self.path)
         self._keys = self._file.keys
         self._probe()

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.foreign import foreign_bytes, shortened
 from vlp_jax.data.open_files import OpenFiles
 from vlp_jax.data.regions.build import MEANINGS, NAMES, integer
+from vlp_jax.data.regions.hdf5_heaps import check_dataset
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 from vlp_jax.data.sources.base import optional_module
 
@@ -23,13 +25,14 @@ class Hdf5(RegionStore):
     [M, R, F], boxes [M, R, 4], width and height [M], and num_boxes [M] where rows are padded.
     """
 
-    def __init__(self, path: str | Path, **rules: Any):
-        super().__init__(path, rules)
+    def __init__(self, path: str | Path, /, **rules: Any):
+        super().__init__(path, **rules)
         self._files = OpenFiles(_open, _files(self.path))
         self._places: list[tuple[int, int | str]] = []
         keys: list[str] = []
         for number, path in enumerate(self._files.paths):
-            found = _list_pictures(path, self._files.get(number))
+            with foreign_bytes(f"{path}: the file is damaged"):
+                found = _list_pictures(path, self._files.get(number))
             keys += [key for key, _ in found]
             self._places += [(number, place) for _, place in found]
         self._keys = keys
@@ -38,29 +41,32 @@ class Hdf5(RegionStore):
     def _read(self, row: int) -> dict[str, Any]:
         number, place = self._places[row]
         file = self._files.get(number)
-        try:
+        with foreign_bytes("the file is damaged"):
             if isinstance(place, str):
-                return self._fields_of_group(file[place])
-            return self._fields_of_row(file, place)
-        except (OSError, KeyError, IndexError, RuntimeError) as error:
-            raise ValueError(f"the file is damaged: {error}") from None
+                group = file[place]
+                fields = {name: self._value(number, group[name], ()) for name in self._names(group)}
+                return _with_texts(dict(group.attrs) | fields)
+            fields = {name: self._value(number, file[name], place) for name in self._names(file)}
+        return _with_texts(_cut(fields))
 
-    def _fields_of_group(self, group: Any) -> dict[str, Any]:
-        fields = dict(group.attrs)
-        fields |= {name: group[name][()] for name in group if self._wanted(name)}
-        return _with_texts(fields)
+    def _value(self, number: int, dataset: Any, place: int | tuple) -> Any:
+        check_dataset(self._files.paths[number], dataset)
+        return dataset[place]
 
-    def _fields_of_row(self, file: Any, row: int) -> dict[str, Any]:
-        fields = {name: file[name][row] for name in file if self._wanted(name)}
-        for name in NAMES["count"]:
-            if name in fields:
-                count = integer(name, fields[name])
-                fields = {n: v[:count] if np.size(v) > 1 else v for n, v in fields.items()}
-        return _with_texts(fields)
+    def _names(self, group: Any) -> list[str]:
+        """Returns the names of the fields of a group that are wanted."""
+        scores = self.rules.class_scores
+        known = [name for name in group if name in MEANINGS]
+        return [name for name in known if scores or MEANINGS[name] != "class_scores"]
 
-    def _wanted(self, name: str) -> bool:
-        meaning = MEANINGS.get(name)
-        return meaning is not None and (self.rules.class_scores or meaning != "class_scores")
+
+def _cut(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a row without what pads them, if there is a count."""
+    for name in NAMES["count"]:
+        if name in fields:
+            count = integer(name, fields[name])
+            fields = {n: v[:count] if np.size(v) > 1 else v for n, v in fields.items()}
+    return fields
 
 
 def _files(path: Path) -> list[Path]:
@@ -76,10 +82,10 @@ def _open(path: Path) -> Any:
     h5py = optional_module("h5py", "regions")
     try:
         return h5py.File(path, "r")
-    except OSError as error:
-        if error.errno == errno.EMFILE:  # says nothing about the file
+    except Exception as error:  # damage can raise anything
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:  # says nothing about it
             raise OSError(errno.EMFILE, "too many open files, see ulimit -n", str(path)) from None
-        raise ValueError(f"{path} is no readable HDF5 file: {error}") from None
+        raise ValueError(f"{path} is no readable HDF5 file: {shortened(str(error))}") from None
 
 
 def _list_pictures(path: Path, file: Any) -> list[tuple[str, int | str]]:
@@ -87,6 +93,7 @@ def _list_pictures(path: Path, file: Any) -> list[tuple[str, int | str]]:
     h5py = optional_module("h5py", "regions")
     listed = next((name for name in _KEYS if name in file), None)
     if listed is not None:
+        check_dataset(path, file[listed])
         return [(_text(key), row) for row, key in enumerate(file[listed][()])]
     groups = [(name, name) for name in file if isinstance(file[name], h5py.Group)]
     if not groups:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.kept_arrays import is_kept
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.regions.regions import Regions
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore, nearest_key
 
@@ -67,6 +68,7 @@ def open_regions(kind: str, paths: str, /, **options: Any) -> RegionStore | Join
     for name, given in _NO_OPTIONS.items():
         if name in options:
             raise ValueError(f'"{name}" is no option of a store: `{given}` says it already')
+    local_path(paths, "region features")
     parts = [part.strip() for part in str(paths).split(",") if part.strip()]
     found = [path for part in parts for path in _expand(part)]
     if not found:
@@ -76,7 +78,7 @@ def open_regions(kind: str, paths: str, /, **options: Any) -> RegionStore | Join
 
 
 def _expand(path: str) -> list[str]:
-    path = str(Path(path).expanduser())
+    path = str(local_path(path, "region features"))
     if "*" not in path:
         return [path]
     found = sorted(name for name in glob.glob(path) if not is_kept(Path(name)))

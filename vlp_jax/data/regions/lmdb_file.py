@@ -1,71 +1,42 @@
-"""A read-only LMDB: keys and values, shared by all readers of one process."""
+"""A read-only LMDB: keys and values by random access, without mapping the file."""
 
-import contextlib
-import os
-import threading
-import weakref
-from collections.abc import Iterator
+import bisect
 from pathlib import Path
-from typing import Any
 
+from vlp_jax.data.regions.lmdb_pages import HEAD, check_page, read_entries
 from vlp_jax.data.regions.reopened import Reopened
-from vlp_jax.data.sources.base import optional_module
-
-_LOCK = threading.Lock()
-# An LMDB can be open only once in a process, and several sources may read the same one.
-_OPEN: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+from vlp_jax.data.regions.tsv_file import open_unbuffered, read_exactly
 
 
 class LmdbFile:
     """The entries of an LMDB folder (with data.mdb in it) or file; thread-safe and picklable."""
 
     def __init__(self, path: Path):
+        file = path / "data.mdb" if path.is_dir() else path
+        self._entries = read_entries(file)
+        self._keys = self._entries.keys
+        self._stream = Reopened(open_unbuffered, file)
         self._path = path
-        self._environment = Reopened(_open, path)
-        self._environment.get()
 
     def keys(self, besides: bytes) -> list[str]:
         """Returns all keys as text, in order, without `besides`, which is no picture."""
-        with _readable(), self._environment.get().begin() as transaction:
-            found = [key for key in transaction.cursor().iternext(values=False) if key != besides]
         try:
-            return [key.decode("utf-8") for key in found]
+            return [key.decode("utf-8") for key in self._keys if key != besides]
         except UnicodeDecodeError as error:
             raise ValueError(f"{self._path}: keys are not UTF-8 text: {error}") from None
 
     def read(self, key: str) -> bytes:
         """Returns the value of a key that `keys` lists."""
-        with _readable(), self._environment.get().begin() as transaction:
-            value = transaction.get(key.encode("utf-8"))
-        if value is None:
-            raise ValueError("the LMDB holds no such key any more")
-        return value
-
-
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    """Turns the errors of the library into ours."""
-    lmdb = optional_module("lmdb", "regions")
-    try:
-        yield
-    except lmdb.Error as error:
-        raise ValueError(f"the LMDB can't be read: {error}") from None
-
-
-def _open(path: Path) -> Any:
-    lmdb = optional_module("lmdb", "regions")
-    name = os.path.realpath(path)
-    with _LOCK:
-        environment = _OPEN.get(name)
-        if environment is None:
-            with _readable():
-                environment = lmdb.open(
-                    name,
-                    subdir=path.is_dir(),
-                    readonly=True,
-                    create=False,
-                    lock=False,
-                    readahead=False,
-                )
-            _OPEN[name] = environment
-        return environment
+        wanted = key.encode("utf-8")
+        place = bisect.bisect_left(self._keys, wanted)
+        if place == len(self._keys) or self._keys[place] != wanted:
+            raise ValueError("the LMDB is damaged: its keys are not in order")
+        offset, size = int(self._entries.offsets[place]), int(self._entries.sizes[place])
+        page = int(self._entries.pages[place])
+        head = HEAD if page >= 0 else 0
+        data = read_exactly(self._stream.get().fileno(), size + head, offset - head)
+        if len(data) < size + head:
+            raise ValueError("the LMDB has become shorter since it was opened")
+        if head:
+            check_page(data[:head], page)
+        return data[head:]

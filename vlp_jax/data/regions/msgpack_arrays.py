@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.sources.base import optional_module
 
 _NUMBER_TYPE = re.compile(r"[<>|=]?([fiu][1248]|b1)")
@@ -13,10 +14,8 @@ _NUMBER_TYPE = re.compile(r"[<>|=]?([fiu][1248]|b1)")
 def read_msgpack(data: bytes) -> Any:
     """Returns what msgpack and msgpack-numpy have written; ValueError if it is anything else."""
     msgpack = optional_module("msgpack", "regions")
-    try:
+    with foreign_bytes("damaged msgpack"):
         return msgpack.unpackb(data, raw=False, strict_map_key=False, object_hook=_array)
-    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
-        raise ValueError(f"damaged msgpack: {str(error) or type(error).__name__}") from None
 
 
 def _array(content: dict[Any, Any]) -> Any:

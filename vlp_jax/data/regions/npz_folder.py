@@ -16,8 +16,8 @@ UNITER_SELECTION = {"min_confidence": 0.2, "min_boxes": 10, "max_boxes": 100}
 class NpzFolder(RegionStore):
     """A folder with an `.npz` or `.npy` a picture; the key is its path below it."""
 
-    def __init__(self, path: str | Path, **rules: Any):
-        super().__init__(path, rules)
+    def __init__(self, path: str | Path, /, **rules: Any):
+        super().__init__(path, **rules)
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file, expected a folder of .npz files")
         found = (file for file in self.path.rglob("*.np[yz]") if not is_kept(file))
@@ -25,12 +25,12 @@ class NpzFolder(RegionStore):
         self._probe()
 
     def _read(self, row: int) -> dict[str, Any]:
-        return read_npz(self.path / self._keys[row], self.rules.class_scores)
+        return read_npz((self.path / self._keys[row]).read_bytes(), self.rules.class_scores)
 
 
 @REGION_STORES.register("uniter_npz")
 class UniterNpz(NpzFolder):
     """The same, with UNITER's selection: confidence above 0.2, but 10 to 100 regions."""
 
-    def __init__(self, path: str | Path, **rules: Any):
+    def __init__(self, path: str | Path, /, **rules: Any):
         super().__init__(path, **{**UNITER_SELECTION, **rules})

@@ -1,18 +1,27 @@
 """Store "oscar_tsv": OSCAR's and VinVL's features, with tags from a second TSV file."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.json_text import parse_json
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.regions.base64_arrays import decode_array
 from vlp_jax.data.regions.build import unit_corners
+from vlp_jax.data.regions.regions import Rules
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore, nearest_key
 from vlp_jax.data.regions.tsv_file import TsvFile
-from vlp_jax.data.sources.base import existing_path
 
 _BOX_NUMBERS = 6  # a feature ends in x1, y1, x2, y2, width, height as shares of the picture
+
+
+@dataclass(frozen=True)
+class OscarRules(Rules):
+    """The rules of all stores, and where the tags of the regions are."""
+
+    labels: str | Path | None = None
 
 
 @REGION_STORES.register("oscar_tsv")
@@ -25,8 +34,11 @@ class OscarTsv(RegionStore):
     the picture's size. Source: Oscar `oscar/run_captioning.py`, `oscar/datasets/oscar_tsv.py`.
     """
 
-    def __init__(self, path: str | Path, *, labels: str | Path | None = None, **rules: Any):
-        super().__init__(path, rules)
+    options = OscarRules
+
+    def __init__(self, path: str | Path, /, **rules: Any):
+        super().__init__(path, **rules)
+        labels = self.rules.labels
         self._file = TsvFile(self.path)
         self._keys = self._file.keys
         self._labels = TsvFile(existing_path(labels, "labels")) if labels else None
@@ -39,7 +51,7 @@ class OscarTsv(RegionStore):
         if rows.ndim != 2 or rows.shape[1] <= _BOX_NUMBERS:
             raise ValueError(f"features have shape {list(rows.shape)}, expected 2,048 + 6 numbers")
         try:
-            boxes = unit_corners(rows[:, -_BOX_NUMBERS:])
+            unit_corners(boxes := rows[:, -_BOX_NUMBERS:])
         except ValueError as error:
             raise ValueError(f"the last six numbers of the features: {error}") from None
         fields = {"features": rows[:, :-_BOX_NUMBERS], "unit_boxes": boxes, "num_boxes": count}
@@ -84,7 +96,4 @@ def _count_and_text(columns: list[memoryview]) -> tuple[int, memoryview | str]:
 
 
 def _parse(what: str, text: memoryview) -> Any:
-    try:
-        return json.loads(bytes(text))
-    except ValueError as error:
-        raise ValueError(f"{what}: not JSON: {error}") from None
+    return parse_json(text, what)

@@ -14,6 +14,7 @@ PER_REGION = (
     "confidence",
     "attributes",
     "attribute_confidence",
+    "box_sizes",
     "names",
 )
 """The fields of `Regions` with one row for each region."""
@@ -31,6 +32,7 @@ _RECORD_KEYS = {
     "confidence": "region_confidence",
     "attributes": "region_attributes",
     "attribute_confidence": "region_attribute_confidence",
+    "box_sizes": "box_sizes",
 }
 
 _MAY_BE_NONE = ("dimension", "min_confidence", "max_boxes")
@@ -44,6 +46,8 @@ class Regions:
     x `height`; where the source gives shares of the picture only, both are 1.
     class_scores: float32 [N, C] distribution over classes, background first. labels, attributes:
     int64 [N] detector classes, with confidence, attribute_confidence: float32 [N] from 0 to 1.
+    box_sizes: float32 [N, 2] width and height of each box as shares of the picture, where the file
+    holds them: rounded on their own (UNITER's half precision), they aren't the corners' distances.
     names: N texts. No row stands for the whole picture (ViLBERT's global region).
     """
 
@@ -56,16 +60,19 @@ class Regions:
     confidence: np.ndarray | None = None
     attributes: np.ndarray | None = None
     attribute_confidence: np.ndarray | None = None
+    box_sizes: np.ndarray | None = None
     names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
 
-    def rows(self, rows: slice) -> "Regions":
-        """Returns the regions of a slice."""
+    def rows(self, rows: slice | np.ndarray) -> "Regions":
+        """Returns the regions of a slice or of row numbers, int [M]."""
         kept = {name: getattr(self, name) for name in PER_REGION}
-        kept = {name: value[rows] for name, value in kept.items() if value is not None}
-        return dataclasses.replace(self, **kept)
+        chosen = np.arange(len(self))[rows]
+        return dataclasses.replace(
+            self, **{name: _take(value, chosen) for name, value in kept.items()}
+        )
 
     def contents(self) -> frozenset[str]:
         """Returns the names of the optional fields that are there."""
@@ -78,6 +85,12 @@ class Regions:
         return {key: value for key, value in record.items() if value is not None}
 
 
+def _take(value: Any, rows: np.ndarray) -> Any:
+    if isinstance(value, tuple):
+        return tuple(value[row] for row in rows)
+    return value if value is None else value[rows]
+
+
 @dataclass(frozen=True)
 class Rules:
     """What a store expects of its pictures, and which of their regions it gives out.
@@ -85,9 +98,11 @@ class Rules:
     dimension: width of the features; None takes that of the first picture.
     global_token: "absent" refuses pictures whose row 0 stands for the whole picture; "first"
         expects such a row and leaves it out (ViLBERT's model makes its own).
-    min_confidence, min_boxes, max_boxes: of the regions, as the file orders them, the first n stay;
-        n counts confidences above `min_confidence` (None: all), but at least `min_boxes` and at
-        most `max_boxes` (None: no limit). Source: UNITER `data/data.py`, compute_num_bb.
+    min_confidence, min_boxes, max_boxes: n regions stay, where n counts confidences above
+        `min_confidence` (None: all), but is at least `min_boxes` and at most `max_boxes` (None: no
+        limit). They are the surest, the surest first; of regions without confidence the first n.
+        Files of UNITER's extractor are in that order where n is less than what they hold. Source:
+        UNITER `data/data.py`, compute_num_bb.
     boxes: "none" gives every region the whole picture as its box, for files without boxes, which
         VisualBERT does not look at.
     class_scores: False leaves the class distributions out, most of the size of a UNITER picture.

@@ -12,7 +12,11 @@ def choose_rows(regions: Regions, rules: Rules) -> Regions:
     """Returns the regions that the rules keep; ValueError if row 0 is not what they expect."""
     regions = _without_global(regions, rules.global_token)
     count = _count(regions.confidence, len(regions), rules)
-    return regions if count == len(regions) else regions.rows(slice(count))
+    if count == len(regions):
+        return regions
+    if regions.confidence is None:
+        return regions.rows(slice(count))
+    return regions.rows(np.argsort(-regions.confidence, kind="stable")[:count])
 
 
 def _without_global(regions: Regions, expected: str) -> Regions:

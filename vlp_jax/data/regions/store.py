@@ -3,16 +3,17 @@
 import abc
 import bisect
 import dataclasses
-import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vlp_jax.config import Registry, nearest
+from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.regions.build import build_regions
 from vlp_jax.data.regions.regions import Regions, Rules
-from vlp_jax.data.sources.base import check_choice, existing_path
+from vlp_jax.data.sources.base import check_choice
 
 REGION_STORES = Registry("region store")
 """Maps a name to a `RegionStore` class."""
@@ -25,13 +26,16 @@ _SEARCHED = 2_000  # more keys than this are not all compared for a hint
 class RegionStore(abc.ABC):
     """Pictures' regions by key, from one file or folder; thread-safe and picklable.
 
-    Subclasses set `_keys` before they call `_probe`, and implement `_read`.
+    Subclasses set `_keys` before they call `_probe`, and implement `_read`. One with options of its
+    own adds them to `Rules` in a dataclass that is its `options`.
     Attributes: path; rules; dimension, the width of all features; class_count, that of all class
     scores; contents, the names of the optional fields that every picture has. The first readable
     picture says what they are; what others have besides is left out.
     """
 
-    def __init__(self, path: str | Path, rules: Mapping[str, Any]):
+    options: ClassVar[type[Rules]] = Rules
+
+    def __init__(self, path: str | Path, /, **rules: Any):
         """Raises FileNotFoundError, or ValueError for a rule that does not exist."""
         self.path = existing_path(path, "region features")
         self.rules = self._make_rules(rules)
@@ -61,14 +65,9 @@ class RegionStore(abc.ABC):
             raise ValueError(
                 f'{self.path}: no regions of the picture "{key}".{nearest_key(key, self._keys)}'
             )
-        try:
+        with foreign_bytes(f'{self.path}, picture "{key}"'):
             fields = self._read(self._rows[key])
             return self._fitted(build_regions(fields, self.rules, self.dimension))
-        except OSError:
-            raise
-        except Exception as error:  # parsing hostile bytes can raise anything
-            reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            raise ValueError(f'{self.path}, picture "{key}": {reason}') from None
 
     def _fitted(self, regions: Regions) -> Regions:
         """Returns the regions with the fields that all pictures have, so that batches stack."""
@@ -112,16 +111,10 @@ class RegionStore(abc.ABC):
 
     @classmethod
     def _make_rules(cls, rules: Mapping[str, Any]) -> Rules:
-        fields = [field.name for field in dataclasses.fields(Rules)]
-        own = [
-            parameter.name
-            for parameter in inspect.signature(cls.__init__).parameters.values()
-            if parameter.kind == parameter.KEYWORD_ONLY
-        ]
+        known = [field.name for field in dataclasses.fields(cls.options)]
         for name in rules:
-            if name not in fields:
-                check_choice(f"option of {cls.__name__}", name, [*own, *fields])
-        return Rules(**rules)
+            check_choice(f"option of {cls.__name__}", name, known)
+        return cls.options(**rules)
 
 
 def nearest_key(key: str, keys: Sequence[str]) -> str:

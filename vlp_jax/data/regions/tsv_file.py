@@ -1,6 +1,7 @@
 """A TSV file with random access to its lines by number, whose first column is a key."""
 
 import os
+from io import FileIO
 from pathlib import Path
 
 from vlp_jax.data.kept_arrays import keep_arrays
@@ -18,7 +19,7 @@ class TsvFile:
         self.path = path
         self.keys = _decoded(path, index["keys"].tobytes())
         self._offsets = index["offsets"]
-        self._stream = Reopened(_open_unbuffered, path)
+        self._stream = Reopened(open_unbuffered, path)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -29,7 +30,7 @@ class TsvFile:
         They are views of the line, because a column of features is some 400 kB long.
         """
         start, end = int(self._offsets[row]), int(self._offsets[row + 1])
-        line = _read_exactly(self._stream.get().fileno(), end - start, start)
+        line = read_exactly(self._stream.get().fileno(), end - start, start)
         if len(line) < end - start:
             raise ValueError("the file has become shorter since its lines were found")
         return _split(line)
@@ -54,11 +55,13 @@ def _decoded(path: Path, keys: bytes) -> list[str]:
         raise ValueError(f"{path}: keys are not UTF-8 text: {error}") from None
 
 
-def _open_unbuffered(path: Path):
+def open_unbuffered(path: Path) -> FileIO:
+    """Returns a file whose descriptor `read_exactly` takes; it closes with its last user."""
     return path.open("rb", buffering=0)
 
 
-def _read_exactly(descriptor: int, size: int, offset: int) -> bytes:
+def read_exactly(descriptor: int, size: int, offset: int) -> bytes:
+    """Returns `size` bytes from `offset`, fewer only at the end of the file."""
     data = os.pread(descriptor, size, offset)
     while 0 < len(data) < size:
         more = os.pread(descriptor, size - len(data), offset + len(data))

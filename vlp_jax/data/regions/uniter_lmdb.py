@@ -1,10 +1,11 @@
 """Store "uniter_lmdb": UNITER's features, packed from what its extractor writes."""
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vlp_jax.data.json_text import read_json
 from vlp_jax.data.regions.lmdb_file import LmdbFile
 from vlp_jax.data.regions.msgpack_arrays import read_msgpack
 from vlp_jax.data.regions.npz import read_npz
@@ -23,8 +24,8 @@ class UniterLmdb(RegionStore):
     Source: UNITER `data/data.py`, DetectFeatLmdb.
     """
 
-    def __init__(self, path: str | Path, **rules: Any):
-        super().__init__(path, rules)
+    def __init__(self, path: str | Path, /, **rules: Any):
+        super().__init__(path, **rules)
         database = _find_database(self.path)
         if database.name.startswith("all"):
             self.rules = self._make_rules({**UNITER_SELECTION, **rules})
@@ -37,7 +38,7 @@ class UniterLmdb(RegionStore):
         key = self._keys[row]
         value = self._database.read(key)
         if value.startswith(_ZIP):
-            fields = read_npz(io.BytesIO(value), self.rules.class_scores)
+            fields = read_npz(value, self.rules.class_scores)
         else:
             fields = read_msgpack(value)
         if not isinstance(fields, dict):
@@ -52,7 +53,7 @@ class UniterLmdb(RegionStore):
 
 
 def _first(name: str, rows: Any, count: int) -> Any:
-    if getattr(rows, "ndim", 0) == 0:
+    if not isinstance(rows, np.ndarray) or not rows.ndim:
         return rows
     if len(rows) < count:
         raise ValueError(f"nbb_*.json says {count} regions, but there are {len(rows)} {name}")
@@ -76,10 +77,7 @@ def _read_counts(database: Path) -> dict[str, int] | None:
     file = database.with_name(f"{name}.json")
     if not file.is_file() or not name.startswith("nbb_"):
         return None
-    try:
-        counts = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from None
-    if not isinstance(counts, dict) or not all(type(n) is int for n in counts.values()):
+    counts = read_json(file)
+    if not isinstance(counts, dict) or not all(type(n) is int and n > 0 for n in counts.values()):
         raise ValueError(f"{file}: expected an object of picture → number of regions")
     return counts

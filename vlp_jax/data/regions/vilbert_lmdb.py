@@ -33,8 +33,8 @@ class VilbertLmdb(RegionStore):
     `script/conceptual_caption_preprocess_sequential_train.py`).
     """
 
-    def __init__(self, path: str | Path, **rules: Any):
-        super().__init__(path, rules)
+    def __init__(self, path: str | Path, /, **rules: Any):
+        super().__init__(path, **rules)
         self._database = LmdbFile(self.path)
         listed = self._database.keys(besides=b"keys")
         self._keys = [key for key in listed if key != "__keys__"]

@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.sources.base import Source, check_choice, check_integer, optional_module
 from vlp_jax.data.sources.record_bytes import encode_record
 from vlp_jax.data.sources.splits import SPLITS
@@ -13,7 +14,7 @@ from vlp_jax.data.sources.splits import SPLITS
 FORMAT = {"format": "vlp_jax records", "version": 1}
 _LISTED = 1000  # reasons kept; the count goes on
 LISTS = ("answers", "region_classes", "region_attributes")
-"""What sources may list beside their records; each is a method without arguments."""
+"""What a source lists beside its records."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,22 +31,22 @@ def write_array_records(
     """
     check_choice("split", split, SPLITS)
     check_integer("records_per_file", records_per_file, 1, 2**31)
-    folder = Path(folder).expanduser()
+    folder = local_path(folder, "folder of records")
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / f"{split}.json").exists():
         raise ValueError(f"{folder} holds a split {split} already; delete it or choose another")
-    lists = {name: list(getattr(source, name)()) for name in LISTS if hasattr(source, name)}
+    lists = (source.answers(), source.region_classes(), source.region_attributes())
     files, skipped = _write_files(source, folder, split, records_per_file)
     if not files:
         raise ValueError(f"no record could be written; the first reason: {next(iter(skipped), '')}")
     description = {
         **FORMAT,
-        "attribution": getattr(source, "attribution", ""),
+        "attribution": source.attribution,
         "provides": sorted(source.provides),
         "files": files,
         "skipped_total": len(skipped),
         "skipped": skipped[:_LISTED],
-        **lists,
+        **dict(zip(LISTS, map(list, lists))),
     }
     _write_whole(folder / f"{split}.json", json.dumps(description, indent=1, ensure_ascii=False))
     return description
@@ -67,7 +68,7 @@ def _write_files(
     """Returns the number of records by file name, and why records were left out."""
     module = optional_module("array_record.python.array_record_module", "array_record")
     files: dict[str, int] = {}
-    skipped: list[str] = list(getattr(source, "skipped", ()))
+    skipped: list[str] = list(source.skipped)
     writer = None
     for index in range(len(source)):
         try:

@@ -1,17 +1,19 @@
 """Source "array_records": records of any source, as `write_array_records` stores them."""
 
-import functools
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.json_text import read_json
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.sources.array_record_writer import FORMAT, LISTS
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
+    Source,
     check_index,
-    existing_path,
     optional_module,
     usable_texts,
 )
@@ -20,27 +22,27 @@ from vlp_jax.data.sources.splits import SPLITS, check_request
 
 
 @SOURCES.register("array_records")
-class ArrayRecords:
+@dataclass(eq=False)
+class ArrayRecords(Source):
     """One record a stored record; pictures are encoded files in memory, whatever they were.
 
     path: the folder with `train.json` and its files. `provides` and the answers are those of the
-    source that was stored. seed: taken because every source takes one.
+    source that was stored.
     """
 
-    def __init__(self, split: str = "train", path: str | None = None, seed: int = 0, **unknown):
+    def __post_init__(self):
+        super().__post_init__()
         expected = "a folder of write_array_records"
-        check_request(self, "array_records", split, path, expected, unknown)
-        self._folder = existing_path(path, "folder of records")
-        about = _description(self._folder, split)
+        check_request("array_records", self.split, self.path, expected)
+        self._folder = existing_path(self.path, "folder of records")
+        about = _description(self._folder, self.split)
         self.provides = frozenset(about["provides"])
-        self.attribution = str(about["attribution"])
-        self.skipped = list(about["skipped"])
+        self.attribution = about["attribution"]
+        self.skipped = about["skipped"]
         self._records = _open(self._folder, about["files"])
         train = self._folder / "train.json"
         self._train_files = _description(self._folder, "train")["files"] if train.exists() else None
-        for name in LISTS:  # only those that the stored source had
-            if name in about:
-                setattr(self, name, functools.partial(tuple, about[name]))
+        self._lists = {name: tuple(about.get(name, ())) for name in LISTS}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -58,11 +60,21 @@ class ArrayRecords:
 
         return usable_texts(texts_of, range(len(records)))
 
+    def answers(self) -> tuple[str, ...]:
+        """Returns the answers of the stored source."""
+        return self._lists["answers"]
+
+    def region_classes(self) -> tuple[str, ...]:
+        """Returns the region classes of the stored source."""
+        return self._lists["region_classes"]
+
+    def region_attributes(self) -> tuple[str, ...]:
+        """Returns the region attributes of the stored source."""
+        return self._lists["region_attributes"]
+
     def _read(self, records: Any, index: int) -> Record:
-        try:
+        with foreign_bytes(f"{self._folder} record {index}"):
             return decode_record(records[index])
-        except (ValueError, RuntimeError, IndexError) as error:
-            raise ValueError(f"{self._folder} record {index}: {error}") from None
 
 
 def _description(folder: Path, split: str) -> dict[str, Any]:
@@ -72,14 +84,33 @@ def _description(folder: Path, split: str) -> dict[str, Any]:
         known = sorted(path.stem for path in folder.glob("*.json") if path.stem in SPLITS)
         has = f"it has {', '.join(known)}" if known else "write_array_records has not written it"
         raise FileNotFoundError(f"{folder} has no split {split} ({file.name}): {has}")
-    try:
-        about = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not valid JSON: {error}") from None
+    about = read_json(file)
     kind = {key: about.get(key) for key in FORMAT} if isinstance(about, dict) else about
     if kind != FORMAT:
         raise ValueError(f"{file} describes {kind!r:.80}; expected {FORMAT}")
+    for key, fits in _KEYS.items():
+        if key in about or key not in LISTS:
+            if not fits(about.get(key)):
+                raise ValueError(f'{file} is damaged: "{key}" is {about.get(key)!r:.80}')
     return about
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(n) is int and n > 0 for n in value.values())
+
+
+_KEYS = {
+    "provides": _are_texts,
+    "attribution": lambda value: isinstance(value, str),
+    "skipped": _are_texts,
+    "files": _are_counts,
+    **dict.fromkeys(LISTS, _are_texts),
+}
+"""Key of a description → whether its value is of the right form."""
 
 
 def _open(folder: Path, files: dict[str, int]) -> Any:
@@ -87,6 +118,7 @@ def _open(folder: Path, files: dict[str, int]) -> Any:
     module = optional_module("array_record.python.array_record_data_source", "array_record")
     paths = [existing_path(folder / name, "record file") for name in files]
     # With the counts in the names no file is opened before it is needed.
-    return module.ArrayRecordDataSource(
-        [f"{path}[0:{count}]" for path, count in zip(paths, files.values())]
-    )
+    with foreign_bytes(str(folder)):
+        return module.ArrayRecordDataSource(
+            [f"{path}[0:{count}]" for path, count in zip(paths, files.values())]
+        )

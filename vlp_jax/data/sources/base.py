@@ -1,41 +1,114 @@
-"""What every data source offers, the registry of sources and the checks that sources share."""
+"""What every data source is, the registry of sources and the checks that sources share."""
 
+import abc
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
-import inspect
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
+
+import numpy as np
 
 from vlp_jax.config import Registry, nearest
+from vlp_jax.config.build import checked_fields
 
 SOURCES = Registry("source")
 
 Record = dict[str, Any]
 
 
-class Source(Protocol):
+@dataclass(eq=False)
+class Source(abc.ABC):
     """A random-access, deterministic, picklable and thread-safe list of records of one split.
 
-    A source is built as `SOURCES[name](split=..., path=..., seed=..., **options)`. `seed` matters
-    to sources that draw their records; sources that read published data take it and ignore it.
-    `provides` names what each record holds: "image", "caption", "question", "regions", and others
-    that docs/data.md lists.
-    A source that provides questions also has `answers()`, its sorted closed answer vocabulary; one
-    that knows the names of its region classes has `region_classes()` and `region_attributes()`.
+    A source is a dataclass whose fields are its options: `SOURCES[name](split=..., path=...,
+    seed=..., **options)`. Unknown names and values of a wrong type are a ValueError, the latter
+    from `super().__post_init__()`. A subclass that is no dataclass checks its options itself.
+
+    split: "train", "validation", "test" or what else the source names. path: its data. seed: what
+    sources draw their records from; those that read published data ignore it.
+
+    provides: what each record holds: "image", "caption", "question", "regions", and others that
+    docs/data.md lists. attribution: whom to credit. skipped: why entries have been left out.
     """
 
-    provides: frozenset[str]
-    attribution: str
+    split: str = "train"
+    path: str | None = None
+    seed: int = 0
 
+    provides: ClassVar[frozenset[str]] = frozenset()
+    attribution: ClassVar[str] = "User-supplied data."
+    skipped: ClassVar[Sequence[str]] = ()
+
+    def __new__(cls, /, *arguments: Any, **options: Any):
+        owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+        if "__dataclass_fields__" in vars(owner):  # its fields are the options
+            known = [field.name for field in dataclasses.fields(owner) if field.init]
+            for name in options:
+                check_choice(f"option of source {cls.__name__}", name, known)
+        return super().__new__(cls)
+
+    def __post_init__(self):
+        """Raises ValueError for an option of a wrong type; paths become text."""
+        names = [field.name for field in dataclasses.fields(self) if field.init]
+        given = {name: _as_text(vars(self)[name]) for name in names}
+        vars(self).update(checked_fields(type(self), given, f"source {type(self).__name__}"))
+
+    @abc.abstractmethod
     def __len__(self) -> int: ...
 
+    @abc.abstractmethod
     def __getitem__(self, index: int) -> Record: ...
 
     def texts(self) -> Iterator[str]:
         """Yields texts of the training split, enough to fit a vocabulary."""
-        ...
+        yield from ()
+
+    def answers(self) -> tuple[str, ...]:
+        """Returns the closed answer vocabulary, sorted; () where there are no questions."""
+        return ()
+
+    def region_classes(self) -> tuple[str, ...]:
+        """Returns the names of the region classes by number; () where they are not known."""
+        return ()
+
+    def region_attributes(self) -> tuple[str, ...]:
+        """Returns the names of the region attributes by number; () where they are not known."""
+        return ()
+
+    def image_ids(self) -> np.ndarray:
+        """Returns the "image_id" of every record, int64 [N].
+
+        Reads all records where a source does not know better. One that can't be read gets a
+        negative number of its own.
+        """
+        return np.array([_image_id(self, index) for index in range(len(self))], np.int64)
+
+    def by_image(self) -> "Source":
+        """Returns the records with each image once and all of its captions, as retrieval counts.
+
+        The source itself if no two of its records show one image; otherwise images stand in the
+        order of their first record, which gives all but the captions.
+        """
+        from vlp_jax.data.sources.by_image import ByImage  # noqa: PLC0415 (it is a source itself)
+
+        ids = self.image_ids()
+        return self if len(np.unique(ids)) == len(ids) else ByImage(self, ids)
+
+
+def _as_text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _image_id(source: Source, index: int) -> int:
+    try:
+        return int(source[index].get("image_id", -1 - index))
+    except (ValueError, OSError):
+        return -1 - index
 
 
 def check_choice(kind: str, value: Any, known: Iterable[Any]) -> None:
@@ -44,14 +117,6 @@ def check_choice(kind: str, value: Any, known: Iterable[Any]) -> None:
     if value not in known:
         listed = ", ".join(map(str, known))
         raise ValueError(f'unknown {kind} "{value}".{nearest(str(value), known)} Known: {listed}')
-
-
-def check_options(source: Any, unknown: dict[str, Any]) -> None:
-    """Raises ValueError for the options that the constructor of `source` does not name."""
-    if unknown:
-        parameters = inspect.signature(type(source).__init__).parameters.values()
-        known = [p.name for p in parameters if p.name != "self" and p.kind != p.VAR_KEYWORD]
-        check_choice(f"option of source {type(source).__name__}", next(iter(unknown)), known)
 
 
 def check_integer(name: str, value: Any, low: int, high: int) -> int:
@@ -115,19 +180,11 @@ def optional_module(name: str, extra: str) -> Any:
         raise ValueError(f"{missing_package(package, extra)} ({error})") from None
 
 
-def existing_path(path: str | Path, what: str) -> Path:
-    """Returns `path` if it exists, else raises FileNotFoundError naming its nearest sibling."""
-    path = Path(path).expanduser()
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, siblings)
-        if not path.parent.is_dir():
-            hint = f" The folder {path.parent} does not exist either."
-        raise FileNotFoundError(f"{what} {path} does not exist.{hint}")
-    return path
+def stable_digest(key: str) -> int:
+    """Returns 64 bits that depend on `key` only, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
 def stable_fraction(key: str) -> float:
     """Returns a number in [0, 1) that depends on `key` only, the same in every process."""
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return stable_digest(key) / 2**64

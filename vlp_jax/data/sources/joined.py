@@ -1,7 +1,8 @@
 """Source "joined": several data sets as one list, so that a batch holds records of all of them."""
 
-import functools
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,14 @@ from vlp_jax.data.sources.base import (
     check_choice,
     check_index,
     check_integer,
-    check_options,
 )
 
 _MOST_IMAGE_ID = 2**31 - 1
-_CLASS_NAMES = ("region_classes", "region_attributes")
 
 
 @SOURCES.register("joined")
-class Joined:
+@dataclass(eq=False)
+class Joined(Source):
     """The records of all parts one after another; shuffling mixes them within batches.
 
     parts: name → options with a `kind`, as in {"coco": {"kind": "json", "path": ...}, ...}.
@@ -31,46 +31,42 @@ class Joined:
     so different images keep different ids.
     """
 
-    def __init__(
-        self,
-        split: str = "train",
-        path: str | None = None,
-        seed: int = 0,
-        parts: Mapping[str, Mapping[str, Any]] | None = None,
-        repeats: Mapping[str, int] | None = None,
-        **unknown,
-    ):
-        check_options(self, unknown)
-        if path is not None:
-            raise ValueError(f"source joined takes no path ({path}); each of its `parts` has one")
-        if not parts:
+    parts: dict[str, dict] | None = None
+    repeats: dict | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.path is not None:
+            raise ValueError(
+                f"source joined takes no path ({self.path}); each of its `parts` has one"
+            )
+        if not self.parts:
             raise ValueError('source joined needs `parts`, as in {"cc3m": {"kind": "webdataset"}}')
-        for name, count in (repeats or {}).items():
-            check_choice("part in `repeats`", name, parts)
+        repeats = self.repeats or {}
+        for name, count in repeats.items():
+            check_choice("part in `repeats`", name, self.parts)
             check_integer(f"repeats.{name}", count, 1, 10**6)
-        self._names = list(parts)
-        self._parts = [_open(name, dict(parts[name]), split, seed) for name in parts]
-        counts = [(repeats or {}).get(name, 1) for name in parts]
-        sizes = [len(part) * count for part, count in zip(self._parts, counts)]
+        self._counts = [repeats.get(name, 1) for name in self.parts]
+        self._set_parts(
+            {
+                name: _open(name, dict(options), self.split, self.seed)
+                for name, options in self.parts.items()
+            }
+        )
+
+    def _set_parts(self, opened: dict[str, Source]) -> None:
+        """Takes the opened parts by name; ValueError if they have nothing in common."""
+        self._names, self._parts = list(opened), list(opened.values())
+        sizes = [len(part) * count for part, count in zip(self._parts, self._counts)]
         self._ends = np.cumsum(sizes)
         self.provides = frozenset.intersection(*(part.provides for part in self._parts))
         if not self.provides:
-            listed = ", ".join(f"{n}: {sorted(p.provides)}" for n, p in zip(parts, self._parts))
+            listed = ", ".join(f"{name}: {sorted(part.provides)}" for name, part in opened.items())
             raise ValueError(f"the parts of source joined have nothing in common: {listed}")
         self.skipped = [
-            f"{name}: {reason}"
-            for name, part in zip(parts, self._parts)
-            for reason in getattr(part, "skipped", ())
+            f"{name}: {reason}" for name, part in opened.items() for reason in part.skipped
         ]
-        for kind in _CLASS_NAMES:  # a source has these methods only where it names its classes
-            named = {getattr(part, kind, tuple)() for part in self._parts}
-            if len(named) == 1 and (names := named.pop()):
-                setattr(self, kind, functools.partial(tuple, names))
-
-    @property
-    def attribution(self) -> str:
-        """The attributions of the parts, each once."""
-        return " ".join(dict.fromkeys(part.attribution for part in self._parts))
+        self.attribution = " ".join(dict.fromkeys(part.attribution for part in self._parts))
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -89,15 +85,40 @@ class Joined:
             )
         return record | {"image_id": identity}
 
+    def image_ids(self) -> np.ndarray:
+        """Returns the "image_id" of every record, int64 [N]; equal in repeats of a record."""
+        several = len(self._parts)
+        ids = [part.image_ids() * several + number for number, part in enumerate(self._parts)]
+        return np.concatenate([np.tile(i, count) for i, count in zip(ids, self._counts)])
+
+    def by_image(self) -> Source:
+        """Returns each image of each part once; a record that is repeated counts once."""
+        once = copy.copy(self)
+        once._counts = [1] * len(self._parts)
+        once._set_parts({name: part.by_image() for name, part in zip(self._names, self._parts)})
+        return once
+
     def answers(self) -> tuple[str, ...]:
         """Returns the answers of all parts, sorted."""
-        answering = [part for part in self._parts if hasattr(part, "answers")]
-        return tuple(sorted({answer for part in answering for answer in part.answers()}))
+        return tuple(sorted({answer for part in self._parts for answer in part.answers()}))
+
+    def region_classes(self) -> tuple[str, ...]:
+        """Returns the region classes that all parts name alike, else ()."""
+        return _shared(part.region_classes() for part in self._parts)
+
+    def region_attributes(self) -> tuple[str, ...]:
+        """Returns the region attributes that all parts name alike, else ()."""
+        return _shared(part.region_attributes() for part in self._parts)
 
     def texts(self) -> Iterator[str]:
         """Yields the training texts of all parts."""
         for part in self._parts:
             yield from part.texts()
+
+
+def _shared(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    different = set(names)
+    return different.pop() if len(different) == 1 else ()
 
 
 def _open(name: str, options: dict[str, Any], split: str, seed: int) -> Source:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.config import nearest
+from vlp_jax.data.foreign import listed
 
 
 def valid_text(text: str) -> str:
@@ -42,6 +43,6 @@ def _entry(value: Any, key: str, path: str) -> Any:
         kind = type(value).__name__
         raise ValueError(f'"{path}": expected something with the key "{key}", found {kind}')
     if key not in value:
-        known = ", ".join(map(str, value))
+        known = listed([str(name) for name in value], 20)
         raise ValueError(f'"{path}": there is no "{key}".{nearest(key, value)} Known: {known}')
     return value[key]

@@ -10,6 +10,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.json_text import parse_json
 from vlp_jax.data.sources.base import Record
 
 _IMAGE = "image"
@@ -36,12 +38,11 @@ def encode_record(record: Record) -> bytes:
 
 def decode_record(data: bytes) -> Record:
     """Returns the record that `encode_record` stored; ValueError for other or damaged bytes."""
-    try:
+    with foreign_bytes(f"damaged record of {len(data)} bytes"):
         arrays = load(data)
-        header = json.loads(data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")])
-        record = json.loads(header["__metadata__"]["values"]) | arrays
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"damaged record of {len(data)} bytes: {error}") from None
+        header = data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")]
+        values = parse_json(header, "header")["__metadata__"]["values"]
+        record = parse_json(values, "values") | arrays
     if _IMAGE in arrays:
         record[_IMAGE] = arrays[_IMAGE].tobytes()
     return record

@@ -30,7 +30,7 @@ class _OpenFile:
 
     def __init__(self, path: Path):
         self._descriptor = -1
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._descriptor = os.open(path, os.O_RDONLY)
 
     def read(self, offset: int, size: int) -> bytes:
         """Returns at most `size` bytes, fewer only at the end of the file."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vlp_jax.config import nearest
 from vlp_jax.data.kept_arrays import is_kept
+from vlp_jax.data.local_paths import is_address
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -34,7 +35,7 @@ def expand_shards(patterns: str, suffix: str = ".tar") -> list[Path]:
 
 
 def _expand(pattern: str, suffix: str) -> list[Path]:
-    if re.match(r"(\w+://|pipe:)", pattern):
+    if is_address(pattern):
         raise ValueError(
             f'shards "{pattern}": only files are read, because every sample is read directly; '
             "mount the bucket (gcsfuse, mountpoint-s3) or copy the shards"

@@ -1,11 +1,12 @@
 """Joins the indices of many WebDataset shards into one table of the samples that can be used."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vlp_jax.data.foreign import foreign_bytes, listed, shortened
+from vlp_jax.data.json_text import parse_json
 from vlp_jax.data.sources.nested_texts import texts_at
 from vlp_jax.data.sources.tar_index import TarIndex, open_indices
 
@@ -36,12 +37,10 @@ class CaptionMember:
 
     def read(self, data: bytes) -> list[str]:
         """Returns the non-empty captions in a file's content; ValueError if it has no such key."""
-        try:
-            text = data.decode("utf-8-sig")
+        with foreign_bytes(f"{self.extension} cannot be read"):
             if self.keys is not None:
-                return texts_at(json.loads(text), self.keys)
-        except (ValueError, RecursionError) as error:  # both decoders raise kinds of ValueError
-            raise ValueError(f"{self.extension} cannot be read: {error}") from None
+                return texts_at(parse_json(data, "the file"), self.keys)
+            text = data.decode("utf-8-sig")
         captions = text.splitlines() if self.lines else [text]
         return [caption.strip() for caption in captions if caption.strip()]
 
@@ -139,8 +138,20 @@ def _nothing_usable(
 ) -> str:
     found = sorted({str(name) for index in indices for name in index.extensions})
     wanted = f"{' or '.join(images)} and {' or '.join(captions)}"
-    first = f" The first of {len(skipped)} reasons: {skipped[0]}" if skipped else ""
+    first = f" The first of {len(skipped)} reasons: {shortened(skipped[0])}" if skipped else ""
     return (
         f"none of the samples in {shards[0]} and {len(shards) - 1} more shards can be used: "
-        f"expected files {wanted}, found {', '.join(found) or 'none'}.{first}"
+        f"expected files {wanted}, found {listed(found) or 'none'}.{_dots(found, images)}{first}"
+    )
+
+
+def _dots(found: list[str], images: list[str]) -> str:
+    """Returns a hint if names of pictures have dots before the one of their extension."""
+    endings = tuple(f".{name.lower()}" for name in images)
+    dotted = [name for name in found if name.endswith(endings)]
+    if not dotted:
+        return ""
+    return (
+        f' A sample\'s name ends at its first dot, so that "{shortened(dotted[0], 60)}" is taken '
+        "for an extension; write names without further dots."
     )

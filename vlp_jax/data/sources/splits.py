@@ -1,23 +1,19 @@
 """Which records belong to a split: by a hash of what identifies them, or by the split's name."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 
-from vlp_jax.data.sources.base import check_choice, check_options
+from vlp_jax.data.sources.base import check_choice
 
 SPLITS = ("train", "validation", "test")
 
 
-def check_request(
-    source: Any, name: str, split: str, path: str | None, expected: str, unknown: dict[str, Any]
-) -> None:
-    """Raises ValueError for an unknown option or split, or without a `path`.
+def check_request(name: str, split: str, path: str | None, expected: str) -> None:
+    """Raises ValueError for an unknown split or without a `path`.
 
     `name` is that of the source in the registry, `expected` says what the path leads to.
     """
-    check_options(source, unknown)
     check_choice(f"split of source {name}", split, SPLITS)
     if not path:
         raise ValueError(f"source {name} needs `path`: {expected}")

@@ -1,15 +1,18 @@
 """Source "tfds": a prepared TensorFlow Datasets directory in ArrayRecord, without TensorFlow."""
 
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.json_text import parse_json, read_json
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
+    Source,
     check_index,
-    existing_path,
     optional_module,
     usable_texts,
 )
@@ -22,39 +25,34 @@ _CLASS_KEYS = ("pythonClassName", "python_class_name")  # protobuf reads both sp
 
 
 @SOURCES.register("tfds")
-class Tfds:
+@dataclass(eq=False)
+class Tfds(Source):
     """One record an example of a TFDS data set that was prepared with `file_format=array_record`.
 
     path: the directory with `dataset_info.json`, such as `coco_captions/2014/1.1.0`.
     image, captions, image_id: see `Columns`; the defaults fit `coco_captions`. splits: what the
     data set calls "train", "validation" and "test" where it differs; the slices and sums of TFDS
     work: {"train": "train+restval", "test": "test[:1000]"}.
-    seed: taken because every source takes one.
     """
 
-    attribution = "User-supplied data."
     provides = frozenset({"image", "caption"})
 
-    def __init__(
-        self,
-        split: str = "train",
-        path: str | None = None,
-        seed: int = 0,
-        image: str = "image",
-        captions: str = "captions.text",
-        image_id: str | None = "image/id",
-        splits: dict[str, str] | None = None,
-        **unknown,
-    ):
-        check_request(self, "tfds", split, path, "the directory with dataset_info.json", unknown)
-        self._path = existing_path(path, "TFDS directory")
-        self._columns = Columns(image, captions, image_id)
+    image: str = "image"
+    captions: str = "captions.text"
+    image_id: str | None = "image/id"
+    splits: dict[str, str] | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_request("tfds", self.split, self.path, "the directory with dataset_info.json")
+        self._path = existing_path(self.path, "TFDS directory")
+        self._columns = Columns(self.image, self.captions, self.image_id)
         builder = _builder(self._path)
         self._columns.check(list(builder.info.features), str(self._path))
-        name = split_name(split, splits, list(builder.info.splits))
-        self._examples = _examples(builder, name, image)
+        name = split_name(self.split, self.splits, list(builder.info.splits))
+        self._examples = _examples(builder, name, self.image)
         self._name = f"{self._path} {name}"
-        self._train_split = split_name("train", splits, list(builder.info.splits))
+        self._train_split = split_name("train", self.splits, list(builder.info.splits))
         if not len(self._examples):
             raise ValueError(f"{self._name}: the split is empty")
 
@@ -85,7 +83,8 @@ def _builder(path: Path) -> Any:
         raise ValueError(f"{path} has no dataset_info.json, so TFDS did not prepare it.{hint}")
     _check_features(path)
     tfds = optional_module("tensorflow_datasets", "tfds")
-    builder = tfds.builder_from_directory(str(path))
+    with foreign_bytes(str(path)):
+        builder = tfds.builder_from_directory(str(path))
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise ValueError(
             f"{path} is stored as {builder.info.file_format.value}, which only TensorFlow reads; "
@@ -106,13 +105,10 @@ def _check_features(path: Path) -> None:
             elif key == "type" and isinstance(value, str):  # a column of that name is an object
                 old.append(value)
             elif key == "json" and isinstance(value, str):  # TFDS looks for features in it, too
-                json.loads(value, object_pairs_hook=collect)
+                parse_json(value, "features", collect)
 
     file = existing_path(path / "features.json", "TFDS feature description")
-    try:
-        json.loads(file.read_text("utf-8"), object_pairs_hook=collect)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not valid JSON: {error}") from None
+    read_json(file, collect)
     if old:
         raise ValueError(
             f"{file} is in the form of an old TFDS, with the type {old[0]!r:.80}, which is not "
@@ -128,12 +124,8 @@ def _check_features(path: Path) -> None:
 
 def _read(examples: Any, index: int, name: str) -> Any:
     """Returns an example; ValueError if it is damaged."""
-    try:
+    with foreign_bytes(f"{name}: damaged example"):
         return examples[index]
-    except OSError:
-        raise
-    except Exception as error:  # parsing hostile bytes can raise anything
-        raise ValueError(f"{name}: damaged example: {type(error).__name__}: {error}") from None
 
 
 def _examples(builder: Any, split: str, image: str) -> Any:
@@ -143,7 +135,5 @@ def _examples(builder: Any, split: str, image: str) -> Any:
     decoders = {image: tfds.decode.SkipDecoding()}
     if not isinstance(builder.info.features[image], tfds.features.Image):
         raise ValueError(f'column "{image}" of {builder.data_path} is not an image')
-    try:
+    with foreign_bytes(f'{builder.data_path}: split "{split}"'):
         return builder.as_data_source(split=split, decoders=decoders)
-    except ValueError as error:
-        raise ValueError(f'{builder.data_path}: split "{split}": {error}') from None

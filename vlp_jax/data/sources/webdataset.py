@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_jax.data.sources.base import SOURCES, Record, check_index, usable_texts
+from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index, usable_texts
 from vlp_jax.data.sources.shard_files import ShardFiles
 from vlp_jax.data.sources.shard_paths import expand_shards
 from vlp_jax.data.sources.shard_table import CaptionMember, join_shards
@@ -15,7 +16,8 @@ _LOG = logging.getLogger(__name__)
 
 
 @SOURCES.register("webdataset")
-class WebDataset:
+@dataclass(eq=False)
+class WebDataset(Source):
     """One record a sample: the files of a tar shard that share a name up to the first dot.
 
     Samples are read directly, in any order, by an index of each shard that is built when the
@@ -30,50 +32,45 @@ class WebDataset:
     is a caption of its own. holdout: share of samples kept for "validation" and "test", which
     are one set, chosen by a hash of the sample's name; 0 trains on all. validation_path: shards
     to use as that set instead.
-    seed: taken because every source takes one.
     """
 
-    attribution = "User-supplied data."
     provides = frozenset({"image", "caption"})
 
-    def __init__(
-        self,
-        split: str = "train",
-        path: str | None = None,
-        seed: int = 0,
-        images: str = "jpg,jpeg,png,webp",
-        captions: str = "txt",
-        caption_lines: bool = False,
-        holdout: float = 0.01,
-        validation_path: str | None = None,
-        **unknown,
-    ):
+    images: str = "jpg,jpeg,png,webp"
+    captions: str = "txt"
+    caption_lines: bool = False
+    holdout: float = 0.01
+    validation_path: str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
         expected = 'shards, such as "shards/{00000..00331}.tar"'
-        check_request(self, "webdataset", split, path, expected, unknown)
+        check_request("webdataset", self.split, self.path, expected)
         self._caption_members = [
-            CaptionMember.parse(text, caption_lines) for text in _listed("captions", captions)
+            CaptionMember.parse(text, self.caption_lines)
+            for text in _listed("captions", self.captions)
         ]
-        shards = expand_shards(path)
-        held_out_shards = expand_shards(validation_path) if validation_path else []
+        shards = expand_shards(self.path)
+        held_out_shards = expand_shards(self.validation_path) if self.validation_path else []
         self._table, self.skipped = join_shards(
             [*shards, *held_out_shards],
-            _listed("images", images),
+            _listed("images", self.images),
             [member.extension for member in self._caption_members],
         )
         self._files = ShardFiles(self._table.paths)
-        if validation_path:
+        if self.validation_path:
             held_out = self._table.shard_numbers() >= len(shards)
         else:
-            held_out = held_out_mask(self._table.places, check_holdout(holdout))
+            held_out = held_out_mask(self._table.places, check_holdout(self.holdout))
         self._train_rows = np.flatnonzero(~held_out)
-        self._rows = self._train_rows if split == "train" else np.flatnonzero(held_out)
+        self._rows = self._train_rows if self.split == "train" else np.flatnonzero(held_out)
         if not len(self._rows):
             raise ValueError(
-                f"{path}: split {split!r} is empty (of {len(held_out)} samples). "
+                f"{self.path}: split {self.split!r} is empty (of {len(held_out)} samples). "
                 "Give more samples, `holdout` or `validation_path`"
             )
         if self.skipped:
-            _LOG.warning("%s: %d left out, first %s", path, len(self.skipped), self.skipped[0])
+            _LOG.warning("%s: %d left out, first %s", self.path, len(self.skipped), self.skipped[0])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -87,6 +84,10 @@ class WebDataset:
             "captions": self._captions(row),
             "name": self._table.name(row),
         }
+
+    def image_ids(self) -> np.ndarray:
+        """Returns the "image_id" of every record, int64 [N]."""
+        return self._rows
 
     def texts(self) -> Iterator[str]:
         """Yields the captions of the training samples; samples without any are passed over."""

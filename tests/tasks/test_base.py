@@ -1,0 +1,36 @@
+"""Tests of what a task is without anything of its own."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.data.chains import feed_of
+from tests.tasks.fakes import FakeViews, loss_of
+from vlp_jax.config import ExperimentConfig
+from vlp_jax.tasks import Result, Task
+from vlp_jax.tasks.naming import flat_name, metric_titles
+
+
+def test_a_task_asks_for_nothing():
+    task = Task()
+    task.check("config.tasks.mine", ExperimentConfig(), {"mine": task})
+    assert task.transforms(feed_of()) == () and task.heads(None) == {}
+    assert task.words(["yes"]) == () and task.reads == frozenset()
+    assert task.state(None, jax.random.key(0)) is None
+    assert task.constrain({"a": 1}) == {"a": 1}
+    with pytest.raises(NotImplementedError, match="Task has no loss"):
+        loss_of(task, FakeViews({"image_id": [0]}))
+
+
+def test_a_result_is_a_tree():
+    doubled = jax.tree.map(lambda x: 2 * x, Result(jnp.ones(()), {"accuracy": 0.25}, (3,)))
+    assert (doubled.loss, doubled.metrics, doubled.state) == (2, {"accuracy": 0.5}, (6,))
+
+
+def test_a_plugins_task_has_its_own_names():
+    class Mine(Task):
+        metrics = {"speed": "Speed"}
+
+    titles = metric_titles({"mine": Mine()})
+    assert titles == {"mine_loss": "mine loss", "mine_speed": "Speed"}
+    assert flat_name("mine", Mine(), "speed") == "mine_speed"

@@ -1,0 +1,97 @@
+"""Tests that the code of the documentation does what it says, as it stands there."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.training.tiny import ROOT, command, environment
+
+DOCS = ROOT / "docs"
+TINY = ROOT / "tests/training/tiny_config.py"
+
+
+def blocks(page: str) -> list[str]:
+    """Returns the Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def files_of(page: str) -> dict[str, str]:
+    """Returns name → text of the blocks that begin with the name of a file."""
+    named = (block.split("\n", 1) for block in blocks(page))
+    return {first.removeprefix("# "): text for first, text in named if first.endswith(".py")}
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    for name, text in files_of("extending.md").items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def train(folder: Path, *overrides: str) -> dict:
+    """Trains the tiny config two steps and returns the last figures."""
+    arguments = command("train", "--config", TINY, "--workdir", folder / "run", *overrides)
+    done = subprocess.run(
+        [*arguments, "--config.training.steps=2"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = (folder / "run/metrics.jsonl").read_text().splitlines()
+    return {name: value for line in lines for name, value in json.loads(line).items()}
+
+
+def test_the_first_batch_of_the_data_page():
+    made: dict = {}
+    exec(blocks("data.md")[0], made)
+    assert made["batch"]["image"].shape == (128, 64, 64, 3)
+    assert made["batch"]["mlm_ids"].shape == made["batch"]["mlm_labels"].shape
+    assert (made["batch"]["mlm_labels"] >= 0).any()
+
+
+@pytest.mark.slow
+def test_a_task_of_a_plugin_trains_and_is_measured(plugins):
+    figures = train(
+        plugins,
+        "--config.plugins=word_order.py",
+        "--config.tasks.word_order={'evaluate': {'word_order': {'limit': 8}}}",
+    )
+    assert 0 <= figures["word_order_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_parts_of_a_plugin_replace_those_of_a_config(plugins):
+    figures = train(
+        plugins,
+        "--config.plugins=parts.py",
+        "--config.model.vision=patches",
+        "--config.model.vision_args.image_size=32",
+        "--config.model.fusion=sum",
+        "--config.tasks.itc=none",
+    )
+    assert np.isfinite(figures["loss"])
+
+
+@pytest.mark.slow
+def test_a_source_of_a_plugin_is_read(plugins):
+    pictures = plugins / "pictures"
+    pictures.mkdir()
+    for i in range(16):
+        cv2.imwrite(str(pictures / f"{i}.png"), np.full((40, 40, 3), i * 10, np.uint8))
+        (pictures / f"{i}.txt").write_text(f"a grey square of brightness {i}")
+    figures = train(
+        plugins,
+        "--config.plugins=folder.py",
+        "--config.data.source=folder",
+        "--config.data.path=pictures",
+        "--config.tasks.vqa=none",
+    )
+    assert np.isfinite(figures["loss"])

@@ -1,0 +1,53 @@
+"""From a text as people write it to token ids: cleaning, cutting, word pieces."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlp_jax.data.text import TEXT_STYLES, usable_text
+from vlp_jax.data.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """How one model reads texts.
+
+    style: a name in TEXT_STYLES, which cleans a text and cuts it at `max_words` words.
+    add_sep: ends a single text with [SEP].
+    """
+
+    tokenizer: Tokenizer
+    style: str = "albef"
+    max_words: int = 30
+    add_sep: bool = False
+
+    def __post_init__(self) -> None:
+        TEXT_STYLES.get_known(self.style, "config.data.text_style")
+
+    def caption(self, text: str) -> str:
+        """Returns a caption, cleaned; empty if it has no words."""
+        return TEXT_STYLES[self.style][0](text, self.max_words)
+
+    def question(self, text: str) -> str:
+        """Returns a question, cleaned; empty if it has no words."""
+        return TEXT_STYLES[self.style][1](text, self.max_words)
+
+    def usable_caption(self, captions: Sequence[str]) -> tuple[str, int]:
+        """Returns the first caption with words in it, cleaned, and its place, or ValueError."""
+        clean = TEXT_STYLES[self.style][0]
+        return usable_text(self.tokenizer, captions, clean, self.max_words)
+
+    def usable_question(self, question: str) -> str:
+        """Returns a question, cleaned; one without words is a ValueError."""
+        clean = TEXT_STYLES[self.style][1]
+        return usable_text(self.tokenizer, [question], clean, self.max_words, "question")[0]
+
+    def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns ids int32 and mask bool [length] of a cleaned text."""
+        return self.tokenizer.encode(text, length, self.add_sep)
+
+    def encode_all(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns ids and masks [N, length] of cleaned texts."""
+        ids, masks = zip(*(self.encode(text, length) for text in texts))
+        return np.stack(ids), np.stack(masks)

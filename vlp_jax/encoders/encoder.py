@@ -1,0 +1,29 @@
+"""What encoders have in common: the batch fields they read, and the sizes that data give."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.linen as nn
+
+
+class VisionEncoder(nn.Module):
+    """A vision encoder; subclasses compute `(batch) -> Tokens`.
+
+    Attributes:
+      reads, may_read: the batch fields it needs, and those it reads where they are there.
+      rank: of the first field, [B, …], where an example has one picture.
+      from_data: argument → the size of `vlp_jax.data.sizes.Sizes` that fills it in.
+      shares_text_tables: whether the text encoder takes part (`text_encoder=` in the call).
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("image",)
+    may_read: ClassVar[tuple[str, ...]] = ()
+    rank: ClassVar[int] = 4
+    from_data: ClassVar[Mapping[str, str]] = {"image_size": "image_size"}
+    shares_text_tables: ClassVar[bool] = False
+
+
+class TextEncoder(nn.Module):
+    """A text encoder; subclasses compute `(ids, mask, segments) -> Tokens`."""
+
+    from_data: ClassVar[Mapping[str, str]] = {"vocab_size": "words"}

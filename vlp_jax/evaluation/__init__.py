@@ -1,1 +1,0 @@
-"""Evaluation: official metrics, chance and blind baselines, the summary and the report of a run."""

@@ -1,0 +1,176 @@
+"""Views of a batch: each forward pass that a task asks for, made once."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.model.model import VisionLanguageModel
+
+
+@dataclass(frozen=True)
+class TextFields:
+    """The batch fields that hold a text: ids, mask and, where it has two parts, segments."""
+
+    ids: str
+    mask: str
+    segments: str = ""
+
+
+CAPTION = TextFields("text_ids", "text_mask", "text_segments")
+"""The text that every model reads; tasks name the fields of others."""
+
+
+class Views:
+    """Lazily computed, remembered forward passes of one model on one batch.
+
+    Make one inside the traced function, so that it lives for a single trace; training, evaluation
+    and inference all read a model through it. With a `key` dropout is on. `made` holds passes that
+    are there already, by name: {"image": Tokens, CAPTION.ids: Tokens}.
+
+    With `chunks` = k every pass runs as a scan over k micro-batches and recomputes itself in the
+    backward pass: activation memory is that of a micro-batch, while losses still see the whole
+    batch. That is gradient accumulation which leaves contrastive losses as they are
+    (Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup").
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        params: Any,
+        batch: Mapping[str, Array],
+        *,
+        key: Array | None = None,
+        chunks: int = 1,
+        made: Mapping[str, Any] | None = None,
+    ):
+        self.model = model
+        self.params = params
+        self.batch = batch
+        self.key = key
+        self._chunks = chunks
+        self._made: dict[str, Any] = dict(made or {})
+
+    @property
+    def size(self) -> int:
+        """Number of examples in the batch."""
+        return jax.tree.leaves((self.batch, self._made))[0].shape[0]
+
+    def image(self) -> Tokens:
+        """Image tokens [B, T, D]."""
+        given = {name: self.batch[name] for name in self.model.vision.reads if name in self.batch}
+        return self.once("image", encode_image, given | self._optional_fields())
+
+    def text(self, fields: TextFields = CAPTION) -> Tokens:
+        """Text tokens [B, L, D]."""
+        given = (self.batch.get(name) for name in (fields.ids, fields.mask, fields.segments))
+        return self.once(fields.ids, encode_text, *given)
+
+    def fused(self, fields: TextFields = CAPTION) -> Fused:
+        """Tokens of both streams after fusion of each text with its own image."""
+        return self.once(f"fused {fields.ids}", fuse, self.image(), self.text(fields))
+
+    def fused_pairs(
+        self,
+        images: Int[Array, "n"],
+        texts: Int[Array, "n"],
+        fields: tuple[TextFields, ...] = (CAPTION,),
+        once: str = "",
+    ) -> Fused:
+        """Fusion of image i with text j for index pairs (i, j), each [N].
+
+        Texts are those of all `fields`, one after the other: text j < B is that of example j in the
+        first. Tasks that mean the same pairs give the same name as `once` and share the pass.
+        """
+        pick = lambda tokens, index: jax.tree.map(lambda x: jnp.take(x, index, axis=0), tokens)
+        known = jax.tree.map(lambda *x: jnp.concatenate(x), *(self.text(f) for f in fields))
+        pairs = pick(self.image(), images), pick(known, texts)
+        if once:
+            return self.once(f"pairs {once}", fuse, *pairs)
+        return self.run(fuse, *pairs, name="pairs")
+
+    def head(self, name: str, fields: TextFields = CAPTION) -> Any:
+        """What a head gives for each text with its own image."""
+        reading = Reading((self.image(),), (self.text(fields),), (self.fused(fields),))
+        return self.once(f"head {name} {fields.ids}", partial(read, head=name), reading)
+
+    def head_of(self, name: str, fused: Fused, label: str) -> Any:
+        """What a head gives for fused pairs; `label` names the pass."""
+        return self.run(partial(read, head=name), Reading((), (), (fused,)), name=label)
+
+    def once(self, name: str, function: Callable, *inputs: Any) -> Any:
+        """Returns `run(function, *inputs)`, computed the first time that `name` is asked for."""
+        if name not in self._made:
+            self._made[name] = self.run(function, *inputs, name=name)
+        return self._made[name]
+
+    def run(self, function: Callable, *inputs: Any, name: str) -> Any:
+        """Applies function(model, *inputs, deterministic=…) to batch-leading inputs.
+
+        `name` sets the dropout stream.
+        """
+        key = None if self.key is None else self.draw_key(name)
+        if self._chunks == 1:
+            return self._apply(self.params, key, function, inputs)
+        return self._run_in_chunks(key, function, inputs)
+
+    def draw_key(self, name: str) -> Array:
+        """Returns the PRNG key of a named random draw of this step."""
+        return jax.random.fold_in(self.key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+    def _run_in_chunks(self, key: Array | None, function: Callable, inputs: tuple) -> Any:
+        def one(item: tuple[Array, tuple]) -> Any:
+            index, chunk = item
+            chunk_key = None if key is None else jax.random.fold_in(key, index)
+            remade = jax.checkpoint(lambda p, chunk: self._apply(p, chunk_key, function, chunk))
+            return remade(self.params, chunk)
+
+        chunks = jax.tree.map(partial(_to_chunks, self._chunks), inputs)
+        outputs = jax.lax.map(one, (jnp.arange(self._chunks), chunks))
+        return jax.tree.map(_from_chunks, outputs)
+
+    def _apply(self, params: Any, key: Array | None, function: Callable, inputs: tuple) -> Any:
+        rngs = {} if key is None else {"dropout": key}
+        return self.model.apply(
+            {"params": params}, *inputs, method=function, rngs=rngs, deterministic=key is None
+        )
+
+    def _optional_fields(self) -> dict[str, Array]:
+        return {name: self.batch[name] for name in self.model.vision.may_read if name in self.batch}
+
+
+def encode_image(model: VisionLanguageModel, batch: dict, *, deterministic: bool) -> Tokens:
+    """Encodes the vision fields of a batch."""
+    return model.encode_image(batch, deterministic=deterministic)
+
+
+def encode_text(model: VisionLanguageModel, ids, mask, segments, *, deterministic: bool) -> Tokens:
+    """Encodes one text of a batch."""
+    return model.encode_text(ids, mask, segments, deterministic=deterministic)
+
+
+def fuse(model: VisionLanguageModel, image: Tokens, text: Tokens, *, deterministic: bool) -> Fused:
+    """Lets image and text read each other."""
+    return model.fuse(image, text, deterministic=deterministic)
+
+
+def read(model: VisionLanguageModel, reading: Reading, *, head: str, deterministic: bool) -> Any:
+    """Applies a head to a pass."""
+    return model.read(head, reading, deterministic=deterministic)
+
+
+def _to_chunks(chunks: int, x: Array) -> Array:
+    """[B, ...] -> [k, B/k, ...] with stride k, so that a sharded batch axis stays in place."""
+    return x.reshape(x.shape[0] // chunks, chunks, *x.shape[1:]).swapaxes(0, 1)
+
+
+def _from_chunks(x: Array) -> Array:
+    x = x.swapaxes(0, 1)
+    return x.reshape(-1, *x.shape[2:])

@@ -1,0 +1,232 @@
+"""Visual question answering as classification over a closed list of answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from vlp_jax.config.ranges import Count, Natural, Range
+from vlp_jax.data.assemble import Feed
+from vlp_jax.data.images import decode
+from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.sources.base import Source
+from vlp_jax.data.transforms import Transform
+from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.data.vqa_targets import given_answers
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Tokens
+from vlp_jax.losses.answers import answer_loss
+from vlp_jax.metrics.blind_answers import best_blind_vqa
+from vlp_jax.metrics.figures import figure
+from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores, vqa_accuracies
+from vlp_jax.model import Views, VisionLanguageModel
+from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.evaluation import Evaluation, Run
+from vlp_jax.tasks.outcome import AnswerExample, Failure, Outcome, TableRow
+from vlp_jax.tasks.questions import QUESTION, QuestionFields
+from vlp_jax.tasks.texts import needed
+
+HEAD = "vqa"
+Length = Annotated[int, Range(2)]
+
+
+def answer_logits(views: Views, head: str = HEAD) -> Float[Array, "b a"]:
+    """Returns a score for every known answer to the question of each image."""
+    return views.head(head, QUESTION)
+
+
+def answer_several(
+    model: VisionLanguageModel,
+    image: Tokens,
+    ids: Int[Array, "b k q"],
+    mask: Bool[Array, "b k q"],
+    *,
+    head: str,
+    deterministic: bool = True,
+) -> Float[Array, "b k a"]:
+    """Returns the answer logits of K questions about each image."""
+    batch, count = ids.shape[:2]
+    joined = lambda x: x.reshape(batch * count, *x.shape[2:])
+    text = model.encode_text(joined(ids), joined(mask), deterministic=deterministic)
+    images = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), image)
+    fused = model.fuse(images, text, deterministic=deterministic)
+    reading = Reading((images,), (text,), (fused,))
+    return model.read(head, reading, deterministic=deterministic).reshape(batch, count, -1)
+
+
+@dataclass(frozen=True)
+class AnswerEvaluation(Evaluation):
+    """Accuracy of answers, by question type, beside the best guess from the question alone.
+
+    Guesses are fitted on `baseline_records` training records; `examples` go into the report.
+    """
+
+    limit: Count | None = 1024
+    baseline_records: Count = 8000
+    examples: Natural = 6
+
+    needs = ("image|region_features", "question")
+
+    def __call__(self, run: Run, name: str) -> Outcome:
+        source = run.source(self)
+        logits, scores, keep = self._answers(run, source)
+        records = list(run.records(source, np.nonzero(keep)[0]).values())
+        predicted = [run.vocabulary.answers[i] for i in logits[keep].argmax(-1)]
+        right = _scores(records, predicted, soft_scores(logits[keep], scores[keep]))
+        blind, which = self._blind(run, records)
+        types = [record.get("question_type", "question") for record in records]
+        accuracy, chance = float(right.mean()), 1.0 / len(run.vocabulary.answers)
+        what = type(source).__name__
+        return Outcome(
+            figure(f"{name.removesuffix('_accuracy')}_accuracy", accuracy, chance, blind, which),
+            rows=[
+                TableRow(
+                    f"Answers: {what}",
+                    accuracy,
+                    chance,
+                    blind,
+                    note=f"blind: {which}; {len(records)} questions",
+                    group="Question answering",
+                    headline=True,
+                )
+            ],
+            answers=self._examples(records, predicted, right),
+            failures=[
+                Failure(
+                    f"Questions about {what}",
+                    "Accuracy by type of question.",
+                    accuracy_by_type(right, types),
+                )
+            ],
+            attribution=[source.attribution] if source.attribution else [],
+        )
+
+    def _answers(
+        self, run: Run, source: Source
+    ) -> tuple[Float[np.ndarray, "n a"], Float[np.ndarray, "n a"], Bool[np.ndarray, "n"]]:
+        """Returns logits and true scores of all answers, and which rows are records."""
+        logits, scores, keep = [], [], []
+        score = run.task.scores_of(run.vocabulary)
+        for batch in run.batches(source, self.limit):
+            logits.append(np.asarray(run.forward(score, batch)))
+            scores.append(batch["answer_scores"])
+            keep.append(batch["example_mask"])
+        return tuple(np.concatenate(x) for x in (logits, scores, keep))
+
+    def _blind(self, run: Run, records: Sequence[Mapping]) -> tuple[float, str]:
+        train = run.training_source(self)
+        count = min(self.baseline_records, len(train))
+        # Spread over the split, because a source may keep questions of one image together.
+        rows = np.linspace(0, len(train) - 1, count).astype(int)
+        taken = run.records(train, rows).values()
+        split = lambda rs: ([r["question"] for r in rs], [r["answers"] for r in rs])
+        return best_blind_vqa(*split(taken), *split(records))
+
+    def _examples(
+        self, records: Sequence[Mapping], predicted: Sequence[str], right: np.ndarray
+    ) -> list[AnswerExample]:
+        order = np.argsort(right, kind="stable")
+        half = self.examples // 2
+        chosen = [*order[:half], *order[-half:]] if len(order) > half else order
+        return [
+            AnswerExample(
+                decode(records[i]["image"]),
+                records[i]["question"],
+                max(records[i]["answers"], key=records[i]["answers"].get),
+                predicted[i],
+                float(right[i]),
+            )
+            for i in chosen
+            if "image" in records[i]
+        ]
+
+
+def _scores(records: Sequence[Mapping], predicted: Sequence[str], soft: np.ndarray) -> np.ndarray:
+    """Returns the score of each prediction: the official VQA accuracy where annotators answered."""
+    if any(record.get("annotators", 0) < 4 for record in records):
+        return soft
+    given = [given_answers(record["answers"], record["annotators"]) for record in records]
+    return vqa_accuracies(predicted, given)
+
+
+@dataclass(frozen=True)
+class QuestionTask(Task):
+    """What tasks on questions have in common: `question_length` tokens of a question.
+
+    Subclasses have a `head`, the one that answers.
+    """
+
+    evaluate: dict[str, AnswerEvaluation] = field(default_factory=dict)
+    question_length: Length = 25
+
+    def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
+        """Returns what gives a score for every known answer to each question.
+
+        The highest is the answer, and the softmax their probability.
+        """
+        raise NotImplementedError
+
+
+@TASKS.register("vqa")
+@dataclass(frozen=True)
+class AnswerTask(QuestionTask):
+    """Answer the question of each image, or several; `form` is the loss, see `answer_loss`.
+
+    `targets` says what annotators' answers are worth: min(1, 0.3·n) for n of ten, the rule of
+    UNITER, ViLBERT, LXMERT, VisualBERT and OSCAR, or their share.
+    In training `questions` = k answers k of an image's questions in one pass of the vision encoder,
+    where a source has several. `head` is the one that answers.
+    """
+
+    form: Literal["bce", "ce", "kl", "kl_unnormalised"] = "bce"
+    targets: Literal["capped", "share"] = "capped"
+    questions: Count = 1
+    head: str = HEAD
+
+    title = "Answers (VQA)"
+    metrics = {"vqa_accuracy": "Answer accuracy"}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The question and its answers' scores."""
+        return needed(QUESTION) | {"answer_scores"}
+
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """Questions, several in training."""
+        if "question" not in feed.provides:
+            return ()
+        if self.questions > 1 and feed.train and "more_questions" not in feed.provides:
+            raise ValueError(
+                f"questions = {self.questions} of the task that answers questions, but the source "
+                "gives one question an image: set questions = 1"
+            )
+        count = self.questions if feed.train else 1
+        answers = feed.vocabulary.answers
+        length, targets = self.question_length, self.targets
+        return (QuestionFields(feed.texts, length, answers, targets, count),)
+
+    def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
+        """A classifier over the known answers."""
+        return {self.head: HeadNeed("vqa", {"class": len(sizes.vocabulary.answers)})}
+
+    def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
+        """The logits."""
+        return partial(answer_logits, head=self.head)
+
+    def loss(self, step: Step) -> Result:
+        """The mean over all questions."""
+        views, scores = step.views, step.views.batch["answer_scores"]
+        if scores.ndim == 3:
+            asked = (views.batch[name] for name in (QUESTION.ids, QUESTION.mask))
+            several = partial(answer_several, head=self.head)
+            logits = views.run(several, views.image(), *asked, name="answers")
+            logits, scores = (x.reshape(-1, x.shape[-1]) for x in (logits, scores))
+        else:
+            logits = answer_logits(views, self.head)
+        chosen = jnp.take_along_axis(scores, jnp.argmax(logits, -1)[:, None], axis=-1)
+        return Result(answer_loss(logits, scores, self.form), {"vqa_accuracy": chosen.mean()})

@@ -1,0 +1,108 @@
+"""What a task is: all facts about one thing that a model is asked to do or to learn."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import flax
+from jaxtyping import Array
+
+from vlp_jax.config import ExperimentConfig, Registry
+from vlp_jax.config.ranges import NonNegative
+from vlp_jax.data.assemble import Feed
+from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.transforms import Transform
+from vlp_jax.model import Views, VisionLanguageModel
+
+TASKS = Registry("task")
+
+
+@flax.struct.dataclass
+class Result:
+    """What a task makes of a step: a scalar loss, scalar metrics by name, and its new state."""
+
+    loss: Array
+    metrics: Mapping[str, Array] = field(default_factory=dict)
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a task sees of a training step.
+
+    Attributes:
+      views: forward passes of the model on the batch; `views.batch` holds its fields.
+      teacher: those of the momentum copy, or None.
+      state: what the task remembers from the step before.
+      ramp: rises from 0 to 1 over `config.training.distillation_warmup`; it scales what the
+        teacher has to say.
+    """
+
+    views: Views
+    teacher: Views | None
+    state: Any
+    ramp: Array
+
+
+@dataclass(frozen=True)
+class HeadNeed:
+    """A head that a task reads: its kind where the model does not say, and sizes by part."""
+
+    kind: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task; subclasses are frozen dataclasses whose fields are its settings.
+
+    They stand in `config.tasks.<name>`; `evaluate` holds what is measured, by the name of its
+    figures, with the fields of the task's `Evaluation`. A task writes only the methods it needs.
+
+    Attributes:
+      weight: of its loss in the sum of all.
+      title: what it is called in a report.
+      metrics: what `loss` gives beside the loss: name → title of its curve.
+      trains: whether it has a loss; tasks without one are only evaluated.
+      hides_regions: whether regions stay hidden in its steps; others see the whole picture.
+    """
+
+    weight: NonNegative = 1.0
+    evaluate: dict[str, Any] = field(default_factory=dict)
+
+    title: ClassVar[str] = ""
+    metrics: ClassVar[Mapping[str, str]] = {}
+    trains: ClassVar[bool] = True
+    hides_regions: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The batch fields that `loss` needs beside those of the vision encoder."""
+        return frozenset()
+
+    def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, "Task"]) -> None:
+        """Raises ValueError if the task does not fit the experiment; `path` leads to its config."""
+
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """Returns what makes the task's batch fields from the records of a source."""
+        return ()
+
+    def words(self, answers: Iterable[str]) -> Iterable[str]:
+        """Returns texts whose words a fitted tokenizer has to know beside those of the sources."""
+        return ()
+
+    def heads(self, sizes: Sizes) -> Mapping[str, HeadNeed]:
+        """Returns the heads that the task reads, by name; missing ones are added to the model."""
+        return {}
+
+    def state(self, model: VisionLanguageModel, key: Array) -> Any:
+        """Returns what the task remembers before the first step, a tree of arrays, or None."""
+        return None
+
+    def constrain(self, params: Any) -> Any:
+        """Returns the parameters as they have to be before a step."""
+        return params
+
+    def loss(self, step: Step) -> Result:
+        """Returns the loss of a step before its weight, with metrics and the next state."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss")

@@ -1,0 +1,141 @@
+"""Evaluation: what a task's measurements are given, and how all of an experiment's are run."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vlp_jax.config import ExperimentConfig
+from vlp_jax.config.ranges import Count
+from vlp_jax.data.assemble import Feed, make_chain, open_source
+from vlp_jax.data.pipeline import evaluation_batches
+from vlp_jax.data.records import SkippedRecords, usable_records
+from vlp_jax.data.sizes import read_sizes
+from vlp_jax.data.sources.base import Source
+from vlp_jax.data.text_encoder import TextEncoder
+from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.model import Forward
+from vlp_jax.tasks.base import Task
+from vlp_jax.tasks.build import build_tasks
+from vlp_jax.tasks.outcome import Outcome, in_groups
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One measurement of a task; subclasses add settings and say in `__call__` what is measured.
+
+    It stands in `config.tasks.<task>.evaluate.<name>`. `source` is the first one of the experiment
+    unless named; of its `split` the first `limit` records count, all of them for None.
+
+    Attributes:
+      needs: what the source has to provide; "a|b" is one or the other.
+      heads: what the model has to have; the task's own unless named.
+    """
+
+    source: str = ""
+    split: str = "test"
+    limit: Count | None = 512
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    heads: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, run: "Run", name: str) -> Outcome:
+        """Returns figures, whose names begin with `name`, rows and examples."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model to evaluate on a task, with the experiment it comes from; a split is opened once."""
+
+    config: ExperimentConfig
+    vocabulary: Vocabulary
+    forward: Forward
+    task: Task
+    _opened: dict[tuple[str, str], Source] = field(default_factory=dict)
+    _skipped: dict[int, SkippedRecords] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> TextEncoder:
+        """How texts are read."""
+        return Feed(self.config.data, frozenset(), self.vocabulary, train=False).texts
+
+    def source(self, evaluation: Evaluation) -> Source:
+        """Returns the split that an evaluation is about."""
+        return self._open(evaluation.source, evaluation.split)
+
+    def images(self, evaluation: Evaluation) -> Source:
+        """Returns the same with each image once, and all of its captions."""
+        key = evaluation.source, f"{evaluation.split} by image"
+        if key not in self._opened:
+            self._opened[key] = self.source(evaluation).by_image()
+        return self._opened[key]
+
+    def training_source(self, evaluation: Evaluation) -> Source:
+        """Returns the training split of the same source, on which blind guesses are fitted."""
+        return self._open(evaluation.source, "train")
+
+    def batches(self, source: Source, limit: int | None) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the first `limit` records in order, in padded batches."""
+        feed = Feed(self.config.data, source.provides, self.vocabulary, train=False)
+        chain = make_chain(feed, self.task.transforms)
+        size = self.config.evaluation.batch_size
+        skipped = self._skipped_of(source)
+        return evaluation_batches(source, chain, size, limit, skipped=skipped)
+
+    def records(self, source: Source, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Returns row → record for those that can be read; others are counted as skipped."""
+        return usable_records(source, rows, self._skipped_of(source))
+
+    def _open(self, name: str, split: str) -> Source:
+        key = name or self.config.data.sources[0], split
+        if key not in self._opened:
+            self._opened[key] = open_source(self.config.data, *key)
+        return self._opened[key]
+
+    def _skipped_of(self, source: Source) -> SkippedRecords:
+        # By source, because record numbers of different sources are not the same records.
+        return self._skipped.setdefault(id(source), SkippedRecords())
+
+
+def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward) -> Outcome:
+    """Returns the merged outcome of all that the tasks of an experiment measure.
+
+    An evaluation whose source is not part of the experiment, or gives no captions or questions
+    where it needs them, is left out with a warning. Raises ValueError for unknown tasks and
+    settings.
+    """
+    outcome, opened, skipped = Outcome(), {}, {}
+    for task in build_tasks(config).values():
+        run = Run(config, vocabulary, forward, task, opened, skipped)
+        for name, evaluation in task.evaluate.items():
+            reason = _cannot_run(run, evaluation)
+            if reason:
+                logger.warning("evaluation %s is left out: %s", name, reason)
+            else:
+                outcome.merge(evaluation(run, name))
+    outcome.rows = in_groups(outcome.rows)
+    outcome.figures["skipped_records"] = sum(s.total for s in skipped.values())
+    return outcome
+
+
+def _cannot_run(run: Run, evaluation: Evaluation) -> str | None:
+    data = run.config.data
+    named = [name for name, args in data.source_args.items() if "kind" in args]
+    if evaluation.source and evaluation.source not in (*data.sources, *named):
+        return (
+            f'its source "{evaluation.source}" is not in config.data.source = "{data.source}", nor '
+            "a name of config.data.source_args that gives a kind"
+        )
+    sizes = read_sizes(data, run.vocabulary, {})
+    wanted = evaluation.heads or run.task.heads(sizes)
+    missing = [head for head in wanted if head not in run.forward.model.heads]
+    if missing:
+        return f"the model has no head {', '.join(missing)}"
+    given = run.source(evaluation).provides
+    lacks = sorted(need for need in evaluation.needs if not given & set(need.split("|")))
+    return f"its source gives no {', '.join(lacks).replace('|', ' or ')}" if lacks else None

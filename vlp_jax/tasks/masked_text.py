@@ -1,0 +1,152 @@
+"""Masked language modelling given the image, with momentum distillation (ALBEF section 3.3)."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from vlp_jax.config.ranges import Count, Fraction, Share
+from vlp_jax.data.assemble import Feed
+from vlp_jax.data.batch import IGNORE
+from vlp_jax.data.masking import Masking, MaskWords
+from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.transforms import Transform
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Fused
+from vlp_jax.losses.cross_entropy import cross_entropy, masked_mean, soft_cross_entropy
+from vlp_jax.metrics.blind_texts import ContextMLM
+from vlp_jax.metrics.figures import figure
+from vlp_jax.model import Views, VisionLanguageModel
+from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.evaluation import Evaluation, Run
+from vlp_jax.tasks.outcome import Outcome, TableRow
+from vlp_jax.tasks.texts import MASKED, needed
+
+HEAD = "mlm"
+
+
+def word_logits(
+    model: VisionLanguageModel, fused: Fused, *, deterministic: bool
+) -> Float[Array, "b l v"]:
+    """Returns what the masked words could be, at every position."""
+    return model.read(HEAD, Reading((), (), (fused,)), deterministic=deterministic)
+
+
+def token_losses(
+    model: VisionLanguageModel, fused: Fused, labels: Int[Array, "b l"], *, deterministic: bool
+) -> tuple[Float[Array, "b l"], Bool[Array, "b l"]]:
+    """Returns cross-entropy and correctness per position, for the caller to mask.
+
+    Where a label is negative, that is none, the loss is the one of word 0 and correctness False.
+    """
+    logits = word_logits(model, fused, deterministic=deterministic)
+    losses = cross_entropy(logits, jnp.maximum(labels, 0))
+    return losses, jnp.argmax(logits, -1) == labels
+
+
+def distilled_losses(
+    model: VisionLanguageModel, fused: Fused, soft: Float[Array, "b l v"], *, deterministic: bool
+) -> Float[Array, "b l"]:
+    """Returns the cross-entropy against the teacher's word distribution."""
+    return soft_cross_entropy(word_logits(model, fused, deterministic=deterministic), soft)
+
+
+def word_distribution(
+    model: VisionLanguageModel, fused: Fused, *, deterministic: bool
+) -> Float[Array, "b l v"]:
+    """Returns softmax word probabilities."""
+    return jax.nn.softmax(word_logits(model, fused, deterministic=deterministic))
+
+
+def guessed_words(views: Views) -> Int[Array, "b l"]:
+    """Returns the likeliest word at every position of the masked caption."""
+    return jnp.argmax(views.head(HEAD, MASKED), -1)
+
+
+@dataclass(frozen=True)
+class MaskedTextEvaluation(Evaluation):
+    """Accuracy on masked words given the image, beside a guess from the neighbouring words.
+
+    The guess is fitted on the captions of `baseline_records` training records.
+    """
+
+    baseline_records: Count = 4000
+
+    needs = ("image|region_features", "caption")
+    heads = (HEAD,)
+
+    def __call__(self, run: Run, name: str) -> Outcome:
+        hits, total, seen = 0, 0, []
+        for batch in run.batches(run.source(self), self.limit):
+            words = np.asarray(run.forward(guessed_words, batch))
+            masked = (batch["mlm_labels"] != IGNORE) & batch["example_mask"][:, None]
+            hits += (words == batch["mlm_labels"])[masked].sum()
+            total += masked.sum()
+            labels = np.where(masked, batch["mlm_labels"], IGNORE)
+            seen.append((batch["mlm_ids"], labels, batch["text_mask"]))
+        accuracy = float(hits / total) if total else float("nan")
+        blind = self._blind(run, *(np.concatenate(x) for x in zip(*seen)))
+        chance = 1.0 / run.vocabulary.tokenizer.size
+        note = "blind: neighbouring words (n-gram)"
+        figures = figure(f"{name}_accuracy", accuracy, chance, blind, "n-gram context")
+        row = TableRow("Masked words", accuracy, chance, blind, note, "Language", headline=True)
+        return Outcome(figures, [row])
+
+    def _blind(self, run: Run, ids: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> float:
+        train, texts, tokenizer = run.training_source(self), run.texts, run.vocabulary.tokenizer
+        records = run.records(train, range(min(self.baseline_records, len(train))))
+        captions = (texts.caption(c) for record in records.values() for c in record["captions"])
+        cut = run.config.data.text_length - 1
+        model = ContextMLM.fit([tokenizer.cls_id, *tokenizer.piece_ids(c)[:cut]] for c in captions)
+        return model.accuracy(ids, labels, mask)
+
+
+@TASKS.register("mlm")
+@dataclass(frozen=True)
+class MaskedTextTask(Task):
+    """Cross-entropy of the masked words, averaged over all masked words of the (global) batch.
+
+    `probability` is the chance of a word to be masked; `at_least_one` masks the first word where
+    the draw chose none (UNITER). With a teacher and `alpha` > 0: (1-α)·CE(labels) + α·CE(teacher),
+    the teacher reading the same masked text. A batch without a masked word gives zero.
+    """
+
+    evaluate: dict[str, MaskedTextEvaluation] = field(default_factory=dict)
+    probability: Fraction = 0.15
+    at_least_one: bool = False
+    alpha: Share = 0.4
+
+    title = "Masked words (MLM)"
+    metrics = {"mlm_accuracy": "Masked words accuracy"}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The masked caption and its labels."""
+        return needed(MASKED) | {"mlm_labels"}
+
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """Masks the caption."""
+        if "caption" not in feed.provides:
+            return ()
+        masking = Masking(self.probability, at_least_one=self.at_least_one)
+        return (MaskWords(feed.vocabulary.tokenizer, masking),)
+
+    def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
+        """The word head."""
+        return {HEAD: HeadNeed(HEAD)}
+
+    def loss(self, step: Step) -> Result:
+        """The mean over masked words."""
+        views, teacher, labels = step.views, step.teacher, step.views.batch["mlm_labels"]
+        masked, fused = labels >= 0, step.views.fused(MASKED)
+        losses, correct = views.run(token_losses, fused, labels, name=HEAD)
+        loss = masked_mean(losses, masked)
+        if teacher is not None and self.alpha > 0:
+            alpha = step.ramp * self.alpha
+            soft = teacher.run(word_distribution, teacher.fused(MASKED), name=HEAD)
+            soft = jax.lax.stop_gradient(soft)
+            distilled = views.run(distilled_losses, fused, soft, name=HEAD)
+            loss = (1 - alpha) * loss + alpha * masked_mean(distilled, masked)
+        return Result(loss, {"mlm_accuracy": masked_mean(correct.astype(jnp.float32), masked)})

@@ -1,0 +1,204 @@
+"""Image-text matching: hard negatives by contrastive similarity (ALBEF section 3.2), or others."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from vlp_jax.config.ranges import NonNegative, Share
+from vlp_jax.data.assemble import Feed
+from vlp_jax.data.batch import Field
+from vlp_jax.data.entry import take
+from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.text_encoder import TextEncoder
+from vlp_jax.data.transforms import Example, Transform
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.contrastive import contrastive_logits
+from vlp_jax.losses.cross_entropy import cross_entropy
+from vlp_jax.losses.sampling import sample_negatives
+from vlp_jax.model import CAPTION, Forward, TextFields, Views, VisionLanguageModel
+from vlp_jax.model.heat_maps import heat_maps
+from vlp_jax.tasks import contrast
+from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.texts import needed
+
+HEAD = "itm"
+FOIL = TextFields("foil_ids", "foil_mask")
+
+
+def match_log_odds(views: Views) -> Float[Array, "b"]:
+    """Returns the log odds of "match" against all other classes of the matching head together."""
+    return _log_odds(views.model, views.head(HEAD))
+
+
+def _log_odds(model: VisionLanguageModel, logits: Float[Array, "b c"]) -> Float[Array, "b"]:
+    index = model.head(HEAD).match_index
+    return logits[:, index] - jax.nn.logsumexp(jnp.delete(logits, index, axis=1), axis=1)
+
+
+def match_heat(forward: Forward, images: Tokens, texts: Tokens) -> Float[Array, "b l t"]:
+    """Returns how much each text position reads each image token to find that they match.
+
+    See `vlp_jax.model.heat_maps`.
+    """
+    heat = jax.jit(partial(heat_maps, forward.model, score=_score))
+    return heat(forward.params, image=images, text=texts)
+
+
+def _score(model: VisionLanguageModel, image: Tokens, text: Tokens) -> Float[Array, "b"]:
+    fused = model.fuse(image, text)
+    return _log_odds(model, model.read(HEAD, Reading((), (), (fused,))))
+
+
+def match_classes(labels: Int[Array, "b"], match_index: int) -> Int[Array, "b"]:
+    """Returns a matching head's class for labels in which 0 means that all belongs together.
+
+    The head has that at `match_index`; the label of this number takes class 0 in exchange.
+    """
+    exchanged = jnp.where(labels == match_index, 0, labels)
+    return jnp.where(labels == 0, match_index, exchanged)
+
+
+def matching_loss(views: Views, logits: Float[Array, "n c"], labels: Int[Array, "n"]) -> Result:
+    """Returns cross-entropy of the matching head, 0 among `labels` meaning a match.
+
+    The one metric is "accuracy".
+    """
+    classes = match_classes(labels, views.model.head(HEAD).match_index)
+    accuracy = (jnp.argmax(logits, -1) == classes).astype(jnp.float32).mean()
+    return Result(cross_entropy(logits, classes).mean(), {"accuracy": accuracy})
+
+
+def loss_of_negatives(
+    views: Views,
+    images: Int[Array, "b"],
+    texts: Int[Array, "b"],
+    fields: tuple[TextFields, ...] = (CAPTION,),
+) -> Result:
+    """Returns the loss of all own pairs, of each text with a negative image, and the other way.
+
+    `images[i]` is the negative for text i, `texts[i]` that for image i, among those of `fields`.
+    """
+    own = jnp.arange(views.size)
+    pairs = jnp.concatenate([images, own]), jnp.concatenate([own, texts])
+    match = views.head_of(HEAD, views.fused(), "match")
+    mismatch = views.head_of(HEAD, views.fused_pairs(*pairs, fields), "mismatch")
+    labels = (jnp.arange(3 * views.size) >= views.size).astype(jnp.int32)
+    return matching_loss(views, jnp.concatenate([match, mismatch]), labels)
+
+
+def swapped_pairs(views: Views) -> tuple[Fused, Bool[Array, "b"]]:
+    """Fuses each text with its own image or, every other time, with another; says which are own.
+
+    The pass is made once, however many tasks ask for it. Source: UNITER (section 3.2), which
+    replaces the image of a pair with probability one half.
+    """
+    ids = views.batch["image_id"]
+    draw, toss = jax.random.split(views.draw_key("swapped"))
+    other = sample_negatives(draw, jnp.zeros((views.size, views.size)), ids)
+    own = jnp.arange(views.size)
+    images = jnp.where(jax.random.bernoulli(toss, 0.5, (views.size,)), own, other)
+    return views.fused_pairs(images, own, once="swapped"), ids[images] == ids
+
+
+@dataclass(frozen=True)
+class FoilFields(Transform):
+    """Makes `foil_ids` and `foil_mask`: one of the record's false captions of the same words."""
+
+    texts: TextEncoder
+    length: int
+
+    makes = {
+        "foil_ids": Field(("int32",), ("B", "L"), "tokens of a false caption of the same words"),
+        "foil_mask": Field(("bool",), ("B", "L"), "True = real token"),
+    }
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        foils = take(example.record, "foils")
+        text, _ = self.texts.usable_caption([foils[int(rng.integers(len(foils)))]])
+        ids, mask = self.texts.encode(text, self.length)
+        return {"foil_ids": ids, "foil_mask": mask}
+
+
+@TASKS.register("itm")
+@dataclass(frozen=True)
+class MatchingTask(Task):
+    """Cross-entropy of matched against mismatched pairs.
+
+    `negatives` = "hard" draws 2B of them, to B matches, from the contrastive similarities (ALBEF);
+    "random" as many, uniformly; "swapped" gives half of the B pairs another image (UNITER).
+    `in_batch` = "teacher" measures similarity to the teacher's vectors, as ALBEF's code does,
+    "online" to the model's own. `hardness` scales the log weights of the draw: 1 is ALBEF, smaller
+    values give easier negatives, from which a short run gets going; with `hardness_ramp` it grows
+    from 0 with the distillation ramp. Where the source has foils, the share `foils` of the negative
+    texts are the image's own foil (Yuksekgonul et al. 2023, NegCLIP).
+    """
+
+    negatives: Literal["hard", "random", "swapped"] = "hard"
+    in_batch: Literal["teacher", "online"] = "online"
+    hardness: NonNegative = 1.0
+    hardness_ramp: bool = False
+    foils: Share = 0.0
+
+    title = "Matching (ITM)"
+    metrics = {"itm_accuracy": "Matching accuracy"}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The caption and which images are the same."""
+        return needed(CAPTION) | {"image_id"}
+
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """Foils, in training, where the source gives some."""
+        if not (self.foils and feed.train and "foils" in feed.provides):
+            return ()
+        return (FoilFields(feed.texts, feed.config.text_length),)
+
+    def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
+        """The matching head; hard negatives read the contrastive head as well."""
+        contrastive = {contrast.HEAD: HeadNeed(contrast.HEAD)} if self.negatives == "hard" else {}
+        return {HEAD: HeadNeed(HEAD)} | contrastive
+
+    def loss(self, step: Step) -> Result:
+        """The mean over all pairs."""
+        swapped = self.negatives == "swapped"
+        result = self._swapped(step.views) if swapped else self._drawn(step)
+        return result.replace(metrics={"itm_accuracy": result.metrics["accuracy"]})
+
+    def _swapped(self, views: Views) -> Result:
+        fused, matched = swapped_pairs(views)
+        logits = views.head_of(HEAD, fused, "match")
+        return matching_loss(views, logits, 1 - matched.astype(jnp.int32))
+
+    def _drawn(self, step: Step) -> Result:
+        views, fields = step.views, (CAPTION,)
+        images, texts = self.draw(step)
+        if FOIL.ids in views.batch:
+            own, fields = jnp.arange(views.size), (CAPTION, FOIL)
+            chosen = jax.random.bernoulli(views.draw_key("foils"), self.foils, own.shape)
+            texts = jnp.where(chosen, views.size + own, texts)
+        return loss_of_negatives(views, images, texts, fields)
+
+    def draw(self, step: Step) -> tuple[Int[Array, "b"], Int[Array, "b"]]:
+        """Returns a negative image for each text, and a negative text for each image."""
+        ids = step.views.batch["image_id"]
+        by_image, by_text = self.draw_logits(step)
+        for_text, for_image = jax.random.split(step.views.draw_key("negatives"))
+        return sample_negatives(for_text, by_text, ids), sample_negatives(for_image, by_image, ids)
+
+    def draw_logits(self, step: Step) -> tuple[Float[Array, "b b"], Float[Array, "b b"]]:
+        """Returns by what a text is drawn for each image, and an image for each text."""
+        views = step.views
+        if self.negatives != "hard":
+            return (jnp.zeros((views.size, views.size)),) * 2
+        own = contrast.vectors(views)
+        online = step.teacher is None or self.in_batch == "online"
+        columns = own if online else contrast.vectors(step.teacher)
+        logits = contrastive_logits(own, columns, contrast.temperature(views))
+        hardness = self.hardness * step.ramp if self.hardness_ramp else self.hardness
+        return jax.tree.map(lambda x: jax.lax.stop_gradient(hardness * x), logits)

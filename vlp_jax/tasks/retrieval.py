@@ -1,0 +1,327 @@
+"""Image-text retrieval both ways: by similarity, re-ranked by the matching head, or by it alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from vlp_jax.config.ranges import Count, Finite, Natural
+from vlp_jax.data.assemble import Feed, caption_fields
+from vlp_jax.data.batch import Field
+from vlp_jax.data.caption_fields import CaptionFields
+from vlp_jax.data.entry import take
+from vlp_jax.data.transforms import Example, Transform
+from vlp_jax.layers.tokens import Tokens
+from vlp_jax.metrics.figures import twin
+from vlp_jax.metrics.retrieval import rerank, retrieval_report
+from vlp_jax.model import CAPTION, Views
+from vlp_jax.tasks import contrast, matching
+from vlp_jax.tasks.base import TASKS, Task
+from vlp_jax.tasks.evaluation import Evaluation, Run
+from vlp_jax.tasks.outcome import HeatMap, Outcome, RetrievalExample, TableRow
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The N images and M texts of a split on the host, encoded once.
+
+    Attributes:
+      pixels: uint8 [N, H, W, 3], or None for models that read region features.
+      captions: M texts. owners: the row of each one's image, int [M].
+      images, texts: tokens before the fusion.
+      vectors: contrastive unit vectors of images [N, W] and of texts [M, W], or None.
+    """
+
+    pixels: np.ndarray | None
+    captions: list[str]
+    owners: np.ndarray
+    images: Tokens
+    texts: Tokens
+    vectors: tuple[np.ndarray, np.ndarray] | None
+
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self.images.mask)
+
+
+@dataclass(frozen=True)
+class EveryCaption(Transform):
+    """Makes fields of all captions of an image, with an axis [K] in front, and which are there.
+
+    most: K; further captions do not count.
+    """
+
+    captions: CaptionFields
+    most: int
+
+    makes = {
+        "every_ids": Field(("int32",), ("B", "K", "L"), "tokens of each caption"),
+        "every_mask": Field(("bool",), ("B", "K", "L"), "True = real token"),
+        "every_segments": Field(("int32",), ("B", "K", "L"), "0 = first part, 1 = second part"),
+        "every_real": Field(("bool",), ("B", "K"), "True = there is such a caption"),
+    }
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        texts = self.captions.texts
+        usable = [c for c in map(texts.caption, take(example.record, "captions")) if c]
+        usable = [c for c in usable if texts.tokenizer.has_words(c)][: self.most]
+        made = [self.captions.of_caption(example, caption) for caption in usable]
+        made += [made[0]] * (self.most - len(made))
+        fields = {
+            f"every_{name.removeprefix('text_')}": np.stack([row[name] for row in made])
+            for name in made[0]
+        }
+        return fields | {"every_real": np.arange(self.most) < len(usable)}
+
+
+def encode(views: Views) -> dict[str, Any]:
+    """Returns the tokens of images and of all captions before the fusion."""
+    return {"images": views.image(), "texts": _every_caption(views).text()}
+
+
+def encode_with_vectors(views: Views) -> dict[str, Any]:
+    """Returns the same with contrastive vectors."""
+    texts = _every_caption(views)
+    vectors = contrast.image_vector(views), contrast.text_vector(texts)
+    return {"images": views.image(), "texts": texts.text(), "vectors": vectors}
+
+
+def _every_caption(views: Views) -> Views:
+    """Returns views in which each caption of each image is the caption of an example, [B·K]."""
+    names = {
+        CAPTION.ids: "every_ids",
+        CAPTION.mask: "every_mask",
+        CAPTION.segments: "every_segments",
+    }
+    given = {ours: views.batch[name] for ours, name in names.items() if name in views.batch}
+    flat = {name: x.reshape(-1, x.shape[-1]) for name, x in given.items()}
+    return Views(views.model, views.params, flat)
+
+
+@dataclass(frozen=True)
+class RetrievalEvaluation(Evaluation):
+    """Image→text and text→image recall at 1, 5 and 10: each image once, any of its captions right.
+
+    `rank_by` = "similarity" orders all candidates by their contrastive vectors; the `rerank` best
+    of each query are scored again by the matching head (ALBEF, section 4). `similarity_weight`
+    times the contrastive logit is added to that score (LAVIS adds it once): the head learns against
+    negatives drawn in proportion to that logit, so what it says is what the logit has not said yet.
+    "matching" lets the matching head score every pair (UNITER, section 4.2), so that the time grows
+    with the square of `limit`. `examples` queries and heat maps go into the report.
+    """
+
+    rank_by: Literal["similarity", "matching"] = "similarity"
+    rerank: Natural = 16
+    similarity_weight: Finite = 0.0
+    examples: Natural = 3
+
+    needs = ("image|region_features", "caption")
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The one that ranks."""
+        return (matching.HEAD if self.rank_by == "matching" else contrast.HEAD,)
+
+    def __call__(self, run: Run, name: str) -> Outcome:
+        gallery = encode_gallery(run, self)
+        if self.rank_by == "matching":
+            return self._by_matching(run, gallery, name)
+        similarities = gallery.vectors[0] @ gallery.vectors[1].T
+        figures, final = _figures(gallery, similarities, similarities.T), None
+        if self.rerank and matching.HEAD in run.forward.model.heads:
+            final = self._rescored(run, gallery, similarities)
+            figures |= _figures(gallery, *final, "_itm")
+        prefix = "" if name == "retrieval" else f"{name}_"
+        outcome = Outcome({f"{prefix}{key}": value for key, value in figures.items()})
+        outcome.rows = _rows(figures, self.split, gallery, headline=not prefix)
+        if not prefix and gallery.pixels is not None:
+            scores = final or (similarities, similarities.T)
+            outcome.retrieval = _examples(gallery, *scores, self.examples)
+            outcome.heat_maps = _heat_maps(run, gallery, self.examples)
+        return outcome
+
+    def _by_matching(self, run: Run, gallery: Gallery, name: str) -> Outcome:
+        images, texts = gallery.size, len(gallery.captions)
+        pairs = np.divmod(np.arange(images * texts), texts)
+        scores = match_scores(run, gallery, *pairs).reshape(images, texts)
+        figures = _figures(gallery, scores, scores.T)
+        rows = _rows(figures, f"{self.split}, matching head", gallery, headline=False)
+        return Outcome({f"{name}_{key}": value for key, value in figures.items()}, rows)
+
+    def _rescored(
+        self, run: Run, gallery: Gallery, similarities: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns re-ranked scores [images, texts] and [texts, images]; a pair is scored once."""
+        best_texts = np.asarray(best_candidates(similarities, self.rerank))
+        best_images = np.asarray(best_candidates(similarities.T, self.rerank))
+        wanted = np.zeros(similarities.shape, bool)
+        np.put_along_axis(wanted, best_texts, True, axis=1)
+        np.put_along_axis(wanted.T, best_images, True, axis=1)
+        heat = np.asarray(run.forward(contrast.temperature, {}))
+        scores = np.zeros(similarities.shape)
+        scores[wanted] = match_scores(run, gallery, *np.nonzero(wanted))
+        scores += np.where(wanted, self.similarity_weight * similarities / heat, 0.0)
+        return (
+            rerank(similarities, best_texts, np.take_along_axis(scores, best_texts, 1)),
+            rerank(similarities.T, best_images, np.take_along_axis(scores.T, best_images, 1)),
+        )
+
+
+@TASKS.register("retrieval")
+@dataclass(frozen=True)
+class RetrievalTask(Task):
+    """Finds the texts of an image and the image of a text; it trains nothing.
+
+    What it ranks by is learned by contrast ("itc") and matching ("itm"). Of an image the first
+    `captions` count; COCO and Flickr30k are measured with five.
+    """
+
+    evaluate: dict[str, RetrievalEvaluation] = field(default_factory=dict)
+    captions: Count = 5
+
+    title = "Retrieval"
+    trains = False
+
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """All captions of an image."""
+        return (EveryCaption(caption_fields(feed), self.captions),)
+
+
+def encode_gallery(run: Run, evaluation: RetrievalEvaluation) -> Gallery:
+    """Encodes the first images of a split with all of their captions, each once."""
+    by_matching = evaluation.rank_by == "matching"
+    function = encode if by_matching else encode_with_vectors
+    source = run.images(evaluation)
+    parts, pixels, ids, counts = [], [], [], []
+    for batch in run.batches(source, evaluation.limit):
+        keep, real = batch["example_mask"], batch["every_real"] & batch["example_mask"][:, None]
+        made = run.forward(function, batch)
+        parts.append(_kept(made, keep, real.reshape(-1)))
+        pixels += [batch["image"][keep]] if "image" in batch else []
+        ids.append(batch["every_ids"][real])
+        counts.append(real.sum(1)[keep])
+    encoded = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    owners = np.repeat(np.arange(len(encoded["images"].mask)), np.concatenate(counts))
+    return Gallery(
+        np.concatenate(pixels) if pixels else None,
+        [run.vocabulary.tokenizer.decode(row) for row in np.concatenate(ids)],
+        owners,
+        encoded["images"],
+        encoded["texts"],
+        encoded.get("vectors"),
+    )
+
+
+def _kept(made: dict[str, Any], images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
+    """Returns what was encoded on the host, of real images and captions alone."""
+    pick = lambda tree, rows: jax.tree.map(lambda x: np.asarray(x)[rows], tree)
+    kept = {"images": pick(made["images"], images), "texts": pick(made["texts"], texts)}
+    if "vectors" not in made:
+        return kept
+    image, text = made["vectors"]
+    return kept | {"vectors": (pick(image, images), pick(text, texts))}
+
+
+def best_candidates(similarities: Float[Array, "q c"], k: int) -> Int[Array, "q k"]:
+    """Returns each query's k (or all) most similar candidates; equal ones in their order."""
+    return jnp.argsort(-jnp.asarray(similarities), axis=1, stable=True)[:, :k]
+
+
+def match_scores(run: Run, gallery: Gallery, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Returns the match log odds of image i with text j for index arrays [N]."""
+    size = 8 * run.config.evaluation.batch_size
+    scores = []
+    for start in range(0, len(images), size):
+        rows = slice(start, start + size)
+        pick = lambda tokens, index: jax.tree.map(lambda x: _padded(x[index[rows]], size), tokens)
+        made = {"image": pick(gallery.images, images), CAPTION.ids: pick(gallery.texts, texts)}
+        scores.append(np.asarray(run.forward(matching.match_log_odds, {}, made)))
+    return np.concatenate(scores)[: len(images)]
+
+
+def _padded(x: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
+
+
+def _figures(
+    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, suffix: str = ""
+) -> dict[str, float]:
+    rows = np.arange(gallery.size)
+    return retrieval_report(by_image, rows, gallery.owners, text_scores=by_text, suffix=suffix)
+
+
+def _rows(figures: dict, split: str, gallery: Gallery, headline: bool) -> list[TableRow]:
+    """Returns the rows of the figures of `retrieval_report`; a headline shows re-ranked R@1."""
+    rows, sizes = [], f"{gallery.size} images, {len(gallery.captions)} captions"
+    for direction, words in (("i2t", "Image → text"), ("t2i", "Text → image")):
+        for suffix, how in (("", ""), ("_itm", ", re-ranked")):
+            for k in (1, 5, 10):
+                name = f"{direction}_r{k}{suffix}"
+                if name in figures:
+                    rows.append(
+                        TableRow(
+                            f"{words} R@{k}{how} ({split})",
+                            figures[name],
+                            chance=figures[twin(name, "chance")],
+                            note=f"{sizes}; a blind ranking is chance",
+                            group="Retrieval",
+                            headline=headline and k == 1 and bool(suffix),
+                        )
+                    )
+    return rows
+
+
+def _examples(
+    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, count: int
+) -> list[RetrievalExample]:
+    examples = []
+    for text in np.linspace(0, len(gallery.captions) - 1, count).astype(int):
+        images = np.argsort(-by_text[text])[:5]
+        right = images == gallery.owners[text]
+        found = [gallery.pixels[i] for i in images]
+        rank = _rank(by_text[text], [gallery.owners[text]])
+        examples.append(RetrievalExample(gallery.captions[text], found, list(right), rank=rank))
+    for image in np.linspace(0, gallery.size - 1, count).astype(int):
+        texts = np.argsort(-by_image[image])[:5]
+        right = gallery.owners[texts] == image
+        found = [gallery.captions[i] for i in texts]
+        rank = _rank(by_image[image], np.flatnonzero(gallery.owners == image))
+        examples.append(RetrievalExample(gallery.pixels[image], found, list(right), rank=rank))
+    return examples
+
+
+def _rank(scores: np.ndarray, right: Sequence[int]) -> int:
+    """Returns the place of the best right candidate, 1 being first."""
+    return int((scores > scores[right].max()).sum()) + 1
+
+
+def _heat_maps(run: Run, gallery: Gallery, count: int) -> list[HeatMap]:
+    """Returns where the words of some captions look, for models whose patches form a square."""
+    patches = gallery.images.mask.shape[1] - 1
+    side = int(round(patches**0.5))
+    if matching.HEAD not in run.forward.model.heads or patches < 1 or side * side != patches:
+        return []
+    rows = np.arange(1, 1 + count) % len(gallery.captions)
+    pick = lambda tokens, index: jax.tree.map(lambda x: jnp.asarray(x[index]), tokens)
+    shown = pick(gallery.images, gallery.owners[rows]), pick(gallery.texts, rows)
+    heat = np.asarray(matching.match_heat(run.forward, *shown))
+    maps = heat[..., 1:].reshape(*heat.shape[:2], side, side)
+    return [_heat_map(run, gallery, row, maps[i]) for i, row in enumerate(rows)]
+
+
+def _heat_map(run: Run, gallery: Gallery, row: int, maps: np.ndarray) -> HeatMap:
+    """One map a word: the mean over its pieces. Position 0 of `maps` is [CLS]."""
+    words, found, start = [], [], 1
+    for word in gallery.captions[row].split():
+        end = start + len(run.vocabulary.tokenizer.piece_ids(word))
+        if end > gallery.texts.mask[row].sum():
+            break
+        words.append(word)
+        found.append(maps[start:end].mean(0))
+        start = end
+    return HeatMap(gallery.pixels[gallery.owners[row]], words, np.stack(found))
