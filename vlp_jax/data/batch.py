@@ -30,7 +30,9 @@ FIELDS: dict[str, Field] = {
     "text_mask": Field(("bool",), ("B", "P?", "L"), "True = real token"),
     "text_segments": Field(("int32",), ("B", "P?", "L"), "0 = first part, 1 = second part"),
     "region_features": Field(("float32",), ("B", "P?", "R", "F"), "detector features"),
-    "region_boxes": Field(("float32",), ("B", "P?", "R", (4, 7)), "x1, y1, x2, y2 (, w, h, w·h), unit square"),
+    "region_boxes": Field(
+        ("float32",), ("B", "P?", "R", (4, 7)), "x1, y1, x2, y2 (, w, h, w·h), unit square"
+    ),
     "region_mask": Field(("bool",), ("B", "P?", "R"), "True = real region"),
     "region_hidden": Field(("bool",), ("B", "R"), "True = region to be predicted"),
     "region_types": Field(("int32",), ("B", "P?", "R"), "row of the type table"),

@@ -107,9 +107,7 @@ class Tokenizer:
         return cls.from_vocab(tokens, lowercase, "fitted vocabulary")
 
     @classmethod
-    def from_directory(
-        cls, directory: str | Path, lowercase: bool | None = None
-    ) -> "Tokenizer":
+    def from_directory(cls, directory: str | Path, lowercase: bool | None = None) -> "Tokenizer":
         """Reads tokenizer.json, or vocab.txt with the lower-casing of tokenizer_config.json.
 
         `lowercase` goes before what the configuration of a vocab.txt says.

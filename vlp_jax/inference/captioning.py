@@ -18,6 +18,7 @@ from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.layers.masks import captioning_mask
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import Views, VisionLanguageModel
+from vlp_jax.tasks.masked_text import HEAD
 
 # (captions int [N, L], position) -> log probabilities [N, V] of the word at that position.
 NextWord = Callable[[Int[Array, "n l"], Int[Array, ""]], Float[Array, "n v"]]
@@ -111,9 +112,10 @@ def next_word(
     def word_at(model, position, regions, ids, mask, segments) -> Array:
         text = model.encode_text(ids, mask, segments)
         joint_mask = captioning_mask(text.concatenate(regions).mask, slots)
-        states = model.fuse(text, regions, joint_mask=joint_mask).text.states
+        states = model.fuse(regions, text, joint_mask=joint_mask).text.states
         state = jax.lax.dynamic_slice_in_dim(states, position, 1, axis=1)
-        return jax.nn.log_softmax(model.word_logits(state)[:, 0])
+        logits = model.head(HEAD)(state, model.text.word_table())
+        return jax.nn.log_softmax(logits[:, 0])
 
     def predict(captions: Array, position: Array) -> Array:
         count, length = captions.shape

@@ -59,9 +59,7 @@ class Inputs:
         """
         if not self.reads_regions:
             if regions is not None:
-                raise ValueError(
-                    f"{verb}: this model reads pixels; give `images` and no `regions`"
-                )
+                raise ValueError(f"{verb}: this model reads pixels; give `images` and no `regions`")
             self._need(images, f"{verb} needs images")
             return Pictures({"image": image_batch(images, self.size)})
         given = images if regions is None else regions

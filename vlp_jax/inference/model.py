@@ -11,7 +11,7 @@ import numpy as np
 
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.data.input_rules import InputRules, TextRules
-from vlp_jax.data.regions import Rules
+from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.captioning import SpecialIds, caption_fields, written_captions
 from vlp_jax.inference.choices import choice_fields
@@ -302,12 +302,12 @@ class Model:
         batch = self.inputs.batch(verb, pictures, texts, rules)
         return self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
 
-    def _grounded(self, scores: np.ndarray, regions: Any) -> Grounded:
+    def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
         first = int(self.rules.global_region)
         scores = scores[: len(regions) + first]
         best = int(scores.argmax())
         whole = (0.0, 0.0, float(regions.width), float(regions.height))
-        box = whole if best < first else tuple(map(float, regions.boxes[best - first]))
+        box = whole if best < first else _box(regions, best - first)
         chance = float(np.asarray(jax.nn.softmax(scores))[best])
         return Grounded(best - first, box, chance, tuple(map(float, scores)))
 
@@ -379,6 +379,14 @@ def _matching_heads(model: VisionLanguageModel) -> list[str]:
     return [name for name in names if name in model.heads]
 
 
+def _box(regions: Regions, row: int) -> tuple[float, ...]:
+    """Returns x1, y1, x2, y2 of a region; as far from its first corner as the file's sizes say."""
+    box = regions.boxes[row].astype(np.float64)
+    if regions.box_sizes is not None:
+        box[2:] = box[:2] + regions.box_sizes[row] * np.array([regions.width, regions.height])
+    return tuple(map(float, box))
+
+
 def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pictures, list[str]]:
     """Returns the candidates in the given rows; one of either stays as it is."""
     if len(pictures) > 1:
@@ -390,5 +398,3 @@ def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pic
 def _single(given: Any, found: Sequence) -> Any:
     """Returns the one result for one text, and all of them for a list."""
     return found[0] if isinstance(given, str) and len(found) == 1 else list(found)
-
-

@@ -12,9 +12,12 @@ import numpy as np
 from vlp_jax.data.regions import open_regions
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.encoders.regions import encode_boxes
+from vlp_jax.inference.captioning import caption_fields
 from vlp_jax.inference.images import image_batch
+from vlp_jax.inference.inputs import tag_text
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
+from vlp_jax.model import CAPTION
 from vlp_jax.tasks.questions import answer_pieces
 from vlp_jax.verify.bundle import VERBS, Bundle
 from vlp_jax.verify.runner import RUNNERS
@@ -215,11 +218,14 @@ def _best_only(scores: np.ndarray, similarity: np.ndarray, count: int) -> np.nda
 def captions(bundle: Bundle) -> Outputs:
     """OSCAR's captions, greedy and with beams: ids, words and scores."""
     reference = Reference(bundle)
-    made = _region_outputs(reference)
+    model, made = reference.model, _region_outputs(reference)
     for i, case in enumerate(reference.cases["cases"]):
         shown = reference.shown(case["picture"])
+        rules, words = model.rules.text_of("caption"), [tag_text(case["tags"])]
+        fields = caption_fields(words, model.tokenizer, rules, model.rules.tag_position)
+        made[f"case{i}/tag_ids"] = fields["tag_ids"][fields["tag_mask"]]
         for name, options in case["decoding"].items():
-            (found,) = reference.model.caption(
+            (found,) = model.caption(
                 tags=case["tags"],
                 beams=options["num_beams"],
                 length_penalty=options["length_penalty"],
@@ -254,9 +260,6 @@ def _inputs(reference: Reference, verb: str, name: str) -> Outputs:
 
 def _tokens(reference: Reference, verb: str, text: str, name: str, tags: Any) -> Outputs:
     """Returns the ids and segments of a text, made with the verb's own encoder."""
-    from vlp_jax.inference.inputs import tag_text
-    from vlp_jax.model import CAPTION
-
     inputs, rules = reference.model.inputs, reference.model.rules.text_of(verb)
     cleaned = inputs.encoder.cleaned([text], rules, verb == "answer")
     seconds = None if tags is None else [tag_text(tags)]
@@ -269,27 +272,27 @@ def _tokens(reference: Reference, verb: str, text: str, name: str, tags: Any) ->
 
 def _picture_outputs(reference: Reference) -> Outputs:
     made = {}
-    for key, picture in reference.cases["pictures"].items():
+    for i, picture in enumerate(reference.cases["pictures"].values()):
         pixels = image_batch(reference.folder / picture["file"], reference.model.inputs.size)[0]
         digest = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-        made[f"pictures/{key}/resized_uint8_hwc_sha256"] = np.asarray(digest)
+        made[f"picture{i}/pixels_sha256"] = np.asarray(digest)
     return made
 
 
 def _region_outputs(reference: Reference) -> Outputs:
     """Returns how many regions the model is shown, and their boxes as it reads them."""
     model, made = reference.model, {}
-    for key in reference.cases["regions"]:
+    for i, key in enumerate(reference.cases["regions"]):
         fields = model.inputs.pictures("regions", None, reference.regions[key]).fields
         count = int(fields["region_mask"].sum())
         boxes = np.asarray(encode_boxes(fields["region_boxes"], model.module.vision.boxes))
         boxes = boxes[0, :count].astype(np.float64)
         rows = [0, 1, 2, count - 1]
         made |= {
-            f"regions/{key}/rows_used": np.asarray(count),
-            f"regions/{key}/box_inputs": boxes[rows],
-            f"regions/{key}/box_sums": boxes.sum(0),
-            f"regions/{key}/features": fields["region_features"][0, :3, :4],
+            f"picture{i}/rows_used": np.asarray(count),
+            f"picture{i}/box_inputs": boxes[rows],
+            f"picture{i}/box_sums": boxes.sum(0),
+            f"picture{i}/features": fields["region_features"][0, :3, :4],
         }
     return made
 

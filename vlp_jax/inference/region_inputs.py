@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.batch import stack
+from vlp_jax.data.foreign import foreign_bytes, listed
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.regions import JoinedStores, Regions, RegionStore, Rules, open_regions
-from vlp_jax.data.regions.npz import read_npz
 from vlp_jax.data.regions.build import build_regions
+from vlp_jax.data.regions.npz import read_npz
 from vlp_jax.data.regions.rows import choose_rows
-from vlp_jax.data.foreign import foreign_bytes, listed
 from vlp_jax.data.transforms import Example
 
 SLOTS = (16, 36, 64, 100, 144, 200, 306)

@@ -47,7 +47,7 @@ class TextInputs:
         seconds: Sequence[str] | None = None,
         cut: str = "longer",
     ) -> dict[str, np.ndarray]:
-        """Returns ids and mask [N, L] of cleaned texts, of pairs with `seconds` segments as well."""
+        """Returns ids and mask [N, L] of cleaned texts; with `seconds` segments as well."""
         encoder = rules.encoder(self.tokenizer)
         limit = min(rules.length or self.positions, self.positions)
         if rules.length is None:

@@ -160,8 +160,9 @@ class WrittenAnswerTask(QuestionTask):
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
         """The decoder's scores; -inf for all but those with the likeliest first words."""
+        keep = min(self.ranked, len(vocabulary.answers))
         known = (tuple(answer_pieces(vocabulary.tokenizer, a)) for a in vocabulary.answers)
-        return partial(ranked_list, answers=tuple(known), keep=self.ranked)
+        return partial(ranked_list, answers=tuple(known), keep=keep)
 
     def loss(self, step: Step) -> Result:
         """The mean over questions."""

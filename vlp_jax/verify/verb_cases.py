@@ -33,7 +33,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def expected_of_cases(cases: Mapping[str, Any]) -> Arrays:
-    """Returns the expected outputs: "case0/logits", "text3/input_ids", "regions/<key>/…".
+    """Returns the expected outputs: "case0/logits", "text3/input_ids", "picture0/box_inputs".
 
     Ids are those of real tokens. Of texts without words and of a literal special token only the
     originals know what they mean; they are left out, as verbs refuse the former.
@@ -43,11 +43,10 @@ def expected_of_cases(cases: Mapping[str, Any]) -> Arrays:
         made |= _named(f"case{i}", _case(case))
     for i, text in enumerate([*cases.get("texts", ()), *worded(cases.get("tokenisation", ()))]):
         made |= {f"text{i}/input_ids": real_ids(text)}
-    for key, picture in cases.get("regions", {}).items():
-        made |= _named(f"regions/{key}", _regions(picture))
-    for key, picture in cases.get("pictures", {}).items():
-        name = "resized_uint8_hwc_sha256"
-        made[f"pictures/{key}/{name}"] = np.asarray(picture[name])
+    for i, picture in enumerate(cases.get("regions", {}).values()):
+        made |= _named(f"picture{i}", _regions(picture))
+    for i, picture in enumerate(cases.get("pictures", {}).values()):
+        made[f"picture{i}/pixels_sha256"] = np.asarray(picture["resized_uint8_hwc_sha256"])
     made |= {name: np.asarray(cases[name], np.float64) for name in _WHOLE if name in cases}
     made |= {name: np.asarray(cases[name]) for name in _ORDERS if name in cases}
     if "answer_input_ids" in cases:
@@ -69,6 +68,9 @@ def real_ids(case: Mapping[str, Any]) -> np.ndarray:
 
 def _case(case: Mapping[str, Any]) -> Arrays:
     made = {name: np.asarray(case[name], np.float64) for name in _NUMBERS if name in case}
+    if "decoding" in case:
+        made["tag_ids"] = tag_ids(case)
+        return made | _written(case["decoding"])
     made["input_ids"] = real_ids(case)
     if "token_type_ids" in case:
         made["token_type_ids"] = np.asarray(case["token_type_ids"])[: len(made["input_ids"])]
@@ -83,7 +85,18 @@ def _case(case: Mapping[str, Any]) -> Arrays:
         made["scores"] = np.asarray(case["scores"], np.float64)
         made["best_region"] = np.asarray(case["best_region"])
         made["box"] = np.asarray(case["predicted_box_xywh"], np.float64)
-    for name, found in case.get("decoding", {}).items():
+    return made
+
+
+def tag_ids(case: Mapping[str, Any]) -> np.ndarray:
+    """Returns the ids of the tags behind the places of a caption, which have type 0."""
+    types = np.asarray(case["token_type_ids"])
+    return np.asarray(case["input_ids"])[types == 1]
+
+
+def _written(decoding: Mapping[str, Mapping[str, Any]]) -> Arrays:
+    made: Arrays = {}
+    for name, found in decoding.items():
         made[f"{name}/ids"] = np.asarray(found["ids"])
         made[f"{name}/caption"] = np.asarray(found["caption"])
         made[f"{name}/log_probability"] = np.asarray(found["log_probability"], np.float64)
