@@ -59,7 +59,7 @@ def test_pre_question_counts_empty_words():
 
 
 def test_styles_are_found_by_name():
-    clean_caption, clean_question = TEXT_STYLES.get_known("plain")
+    clean_caption, clean_question = TEXT_STYLES.get_known("plain")[:2]
     assert clean_caption(" A Dog! ", 1) == clean_question(" A Dog! ", 1) == "A Dog!"
     with pytest.raises(ValueError, match='Did you mean "albef"'):
         TEXT_STYLES.get_known("albeff")

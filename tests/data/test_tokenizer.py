@@ -117,6 +117,8 @@ def test_lowercasing_is_read_from_a_transformers_directory(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert Tokenizer.from_directory(tmp_path).word_pieces("Dog") == ["Dog"]
     (tmp_path / "tokenizer_config.json").unlink()
+    assert Tokenizer.from_directory(tmp_path).word_pieces("Dog") == ["Dog"]  # as the words are
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL_TOKENS, "dog"]))
     assert Tokenizer.from_directory(tmp_path).word_pieces("Dog") == ["dog"]
 
 

@@ -1,45 +1,142 @@
-"""Use a trained model from the shell: match, answer, retrieve or encode; prints JSON.
+"""Use a trained model from the shell: match, answer, retrieve, reason and more; prints JSON.
 
 vlp-jax predict --model runs/quickstart --image a.png --text "a red apple"  probability of a match
 vlp-jax predict --model runs/quickstart --image a.png --question "how many things are there?"
 vlp-jax predict --model runs/quickstart --image *.png --query "a dog"       best images first
+vlp-jax predict --model uniter_vqa --weights uniter.pt --tokenizer vocab.txt --answers labels.json
+                --regions features.tsv:COCO_1 --question "What color is it?"
 """
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+_DIGITS = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--model", required=True, help="a run's workdir")
-    parser.add_argument("--image", nargs="+", required=True, help="image files")
+    add = parser.add_argument
+    add("--model", required=True, help="a run's workdir, a Hugging Face directory, or a preset")
+    add("--weights", help="the file with a preset's weights")
+    add("--tokenizer", help="vocab.txt or tokenizer directory that the weights were trained with")
+    add("--answers", help="file with the answers of the head, in order")
+    pictures = parser.add_mutually_exclusive_group(required=True)
+    pictures.add_argument("--image", nargs="+", help="image files")
+    pictures.add_argument("--regions", nargs="+", metavar="FILE[:KEY]", help="region features")
+    add("--store", default="", help="format of the files of --regions, if it is not clear")
+    add("--tags", help="object tags, joined by ; (OSCAR; by default the regions' names)")
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--text", help="how well does this text describe each image?")
-    task.add_argument("--question", help="a question about each image")
-    task.add_argument("--query", help="which of the images fit this text best?")
-    parser.add_argument("--top", type=int, default=5, help="how many answers or images to print")
+    task.add_argument("--text", help="how well does this text describe each picture?")
+    task.add_argument("--question", help="a question about each picture")
+    task.add_argument("--query", help="which of the pictures fit this text best?")
+    task.add_argument("--reason", metavar="TEXT", help="is this true of two pictures together?")
+    task.add_argument("--entail", metavar="TEXT", help="does each picture entail this?")
+    task.add_argument("--ground", metavar="TEXT", help="which region does this expression mean?")
+    task.add_argument("--caption", action="store_true", help="describe each picture")
+    add("--choices", nargs="+", help="with --question: which of these answers fits best?")
+    add("--top", type=int, default=5, help="how many answers or pictures to print")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one JSON line for each image (or for each image found)."""
+    """Prints one JSON line for each picture (or for each picture found)."""
     from vlp_jax.inference import load
 
-    model = load(args.model)
+    if args.choices and args.question is None:
+        raise ValueError("--choices are answers to a --question: give that as well")
+    options = {"tokenizer": args.tokenizer, "answers": args.answers or ()}
+    model = load(args.model, args.weights, **options)
     for line in _predictions(model, args):
         print(json.dumps(line))
     return 0
 
 
-def _predictions(model, args: argparse.Namespace):
-    if args.text is not None:
-        for path, value in zip(args.image, model.match(args.image, args.text)):
-            yield {"image": path, "text": args.text, "match_probability": round(float(value), 6)}
-    elif args.question is not None:
-        for path in args.image:
-            best = model.answer(path, args.question, top=args.top)
-            answers = [{"answer": a.text, "probability": round(a.probability, 6)} for a in best]
-            yield {"image": path, "question": args.question, "answers": answers}
+def _predictions(model: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yields what there is to print; each line names its picture as it was given."""
+    kind = "image" if args.image else "regions"
+    names = args.image or args.regions
+    pictures = names if args.image else _read_regions(names, args.store)
+    show = lambda shown: {"images" if args.image else "regions": shown}
+    if args.query is not None:
+        tags = {} if args.tags is None else {"tags": args.tags}
+        for found in model.retrieve(args.query, pictures, top=args.top, **tags):
+            yield {kind: names[found.index], "score": _rounded(found.score)}
+    elif args.reason is not None:
+        found = model.reason(texts=args.reason, **show(pictures))
+        shown = {"true": found.true, "probability": _rounded(found.probability)}
+        yield {kind: names, "text": args.reason, **shown}
     else:
-        for found in model.retrieve(args.query, args.image, top=args.top):
-            yield {"image": args.image[found.index], "score": round(found.score, 6)}
+        predict = _for_each(model, args)
+        for name, picture in zip(names, pictures):
+            yield {kind: name, **predict(**show(picture))}
+
+
+def _for_each(model: Any, args: argparse.Namespace) -> Callable[..., dict[str, Any]]:
+    """Returns the function that says what is asked about one picture."""
+    if args.text is not None:
+        return partial(_match, model, args)
+    if args.question is not None:
+        return partial(_choose if args.choices else _answer, model, args)
+    if args.entail is not None:
+        return partial(_entail, model, args)
+    return partial(_ground if args.ground is not None else _caption, model, args)
+
+
+def _match(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any]:
+    (chance,) = model.match(texts=args.text, tags=args.tags, **shown)
+    return {"text": args.text, "match_probability": _rounded(chance)}
+
+
+def _answer(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any]:
+    best = model.answer(questions=args.question, top=args.top, tags=args.tags, **shown)
+    answers = [{"answer": a.text, "probability": _rounded(a.probability)} for a in best]
+    return {"question": args.question, "answers": answers}
+
+
+def _choose(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any]:
+    found = model.choose(question=args.question, choices=args.choices, **shown)
+    chosen = {"choice": found.text, "probability": _rounded(found.probability)}
+    return {"question": args.question, **chosen}
+
+
+def _entail(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any]:
+    found = model.entail(texts=args.entail, **shown)
+    chances = {name: _rounded(chance) for name, chance in found.probabilities.items()}
+    return {"text": args.entail, "label": found.label, "probabilities": chances}
+
+
+def _ground(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any]:
+    found = model.ground(texts=args.ground, **shown)
+    box = [round(x, 2) for x in found.box]
+    chance = _rounded(found.probability)
+    return {"text": args.ground, "region": found.region, "box": box, "probability": chance}
+
+
+def _caption(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any]:
+    (found,) = model.caption(tags=args.tags, **shown)
+    return {"caption": found.text, "score": _rounded(found.score)}
+
+
+def _read_regions(names: list[str], kind: str) -> list[Any]:
+    """Returns the regions of each FILE[:KEY]; a file is opened once."""
+    from vlp_jax.inference.region_inputs import as_regions, open_features
+
+    stores: dict[str, Any] = {}
+    found = []
+    for name in names:
+        path, colon, key = name.rpartition(":")
+        if not colon or Path(name).exists():
+            found += as_regions(name)
+            continue
+        if path not in stores:
+            stores[path] = open_features(path, kind)
+        found.append(stores[path][key])
+    return found
+
+
+def _rounded(number: float) -> float:
+    return round(float(number), _DIGITS)

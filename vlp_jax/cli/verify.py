@@ -10,6 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a table for each bundle; the exit status is 1 if any output misses its tolerance."""
+    from vlp_jax.inference import reference_verbs  # noqa: F401  (so do the verbs)
     from vlp_jax.training import reference_steps  # noqa: F401  (training steps register themselves)
     from vlp_jax.verify import print_verdicts, verify
 

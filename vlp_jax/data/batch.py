@@ -15,11 +15,11 @@ IGNORE = -100
 class Field:
     """One batch field: allowed dtypes, dimension names (an int is a fixed size) and meaning.
 
-    A name with a question mark is an axis that may be missing.
+    A name with a question mark is an axis that may be missing; a tuple holds the sizes allowed.
     """
 
     dtypes: tuple[str, ...]
-    dims: tuple[str | int, ...]
+    dims: tuple[str | int | tuple[int, ...], ...]
     meaning: str
 
 
@@ -30,7 +30,9 @@ FIELDS: dict[str, Field] = {
     "text_mask": Field(("bool",), ("B", "P?", "L"), "True = real token"),
     "text_segments": Field(("int32",), ("B", "P?", "L"), "0 = first part, 1 = second part"),
     "region_features": Field(("float32",), ("B", "P?", "R", "F"), "detector features"),
-    "region_boxes": Field(("float32",), ("B", "P?", "R", 4), "x1, y1, x2, y2 in the unit square"),
+    "region_boxes": Field(
+        ("float32",), ("B", "P?", "R", (4, 7)), "x1, y1, x2, y2 (, w, h, w·h), unit square"
+    ),
     "region_mask": Field(("bool",), ("B", "P?", "R"), "True = real region"),
     "region_hidden": Field(("bool",), ("B", "R"), "True = region to be predicted"),
     "region_types": Field(("int32",), ("B", "P?", "R"), "row of the type table"),
@@ -76,7 +78,7 @@ def check_batch(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field] = F
 def _check_shape(
     name: str,
     shape: tuple[int, ...],
-    dims: tuple[str | int, ...],
+    dims: tuple[str | int | tuple[int, ...], ...],
     sizes: dict[str, tuple[int, str]],
 ) -> None:
     """Compares one shape with the dimensions seen so far and remembers the new ones."""
@@ -86,6 +88,8 @@ def _check_shape(
     if len(shape) != len(dims):
         raise ValueError(f'batch field "{name}" has shape {list(shape)}, expected {expected}')
     for dim, size in zip(dims, shape):
+        if isinstance(dim, tuple):
+            dim = size if size in dim else dim[0]
         known, owner = (dim, name) if isinstance(dim, int) else sizes.setdefault(dim, (size, name))
         if size != known:
             because = "" if isinstance(dim, int) else f' with {dim} = {known} as in "{owner}"'

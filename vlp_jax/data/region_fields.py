@@ -20,7 +20,7 @@ CLASS_FIELDS = {
 # Fields that a record with region classes may have as well.
 _ATTRIBUTE_FIELDS = ("region_attributes", "region_attribute_confidence")
 _INTEGERS = ("region_labels", "region_attributes")
-_WHOLE_IMAGE = np.array([0, 0, 1, 1], np.float32)
+_WHOLE_IMAGE = np.array([0, 0, 1, 1, 1, 1, 1], np.float32)  # corners, width, height, area
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Regions:
 class RegionReader:
     """Reads the regions of a record.
 
-    slots: most regions of a picture; further ones, the least confident by convention, are dropped.
+    slots: most regions of a picture. A detector's surest are kept, the surest first; of regions
+        without confidence the first.
     pixels: side to which each box of a picture is resized to be its feature; 0 makes none.
     """
 
@@ -72,16 +73,28 @@ class RegionReader:
         return Regions(fields, kept)
 
     def of_detector(self, record: Mapping[str, Any], provides: frozenset) -> Regions:
-        """Returns the regions that a detector found; ValueError if its fields misfit."""
+        """Returns the regions that a detector found; ValueError if its fields misfit.
+
+        Boxes have seven numbers (corners, width, height, area) where the record has "box_sizes":
+        these are rounded on their own and are not the distances of the corners (UNITER).
+        """
         boxes = unit_boxes(*(take(record, name) for name in ("boxes", "width", "height")))
-        kept = np.arange(min(len(boxes), self.slots))
+        kept = self._kept(record, len(boxes))
         features = _rows(record, "region_features", kept, len(boxes))
         if features.ndim != 2 or not np.isfinite(features).all():
             raise ValueError(
                 f"region_features are {list(features.shape)}, expected finite numbers [N, F]"
             )
+        if record.get("box_sizes") is not None:
+            boxes = np.concatenate([boxes, _sizes_and_area(record, len(boxes))], axis=1)
         fields = {"region_boxes": boxes[kept], "region_features": features}
         return Regions(fields | _classes(record, provides, kept, len(boxes)), kept)
+
+    def _kept(self, record: Mapping[str, Any], count: int) -> np.ndarray:
+        if count <= self.slots or record.get("region_confidence") is None:
+            return np.arange(min(count, self.slots))
+        confidence = _rows(record, "region_confidence", np.arange(count), count)
+        return np.argsort(-confidence, kind="stable")[: self.slots]
 
 
 @dataclass(frozen=True)
@@ -106,12 +119,13 @@ class RegionFields(Transform):
 
     def _with_global(self, regions: Regions) -> dict[str, np.ndarray]:
         """Puts the whole picture's region first; it has no class and is never hidden."""
-        fields, first = regions.fields, {"region_boxes": _WHOLE_IMAGE}
+        fields = regions.fields
+        first = {"region_boxes": _WHOLE_IMAGE[: fields["region_boxes"].shape[1]]}
         count = len(regions.kept)
         hidden = np.zeros(count, np.bool_) if regions.hidden is None else regions.hidden
         if regions.features is not None:
             first["region_features"] = global_feature(
-                regions.features, fields["region_boxes"], hidden, regions.overlap
+                regions.features, fields["region_boxes"][:, :4], hidden, regions.overlap
             )
         if "region_targets" in fields:
             first["region_targets"] = fields["region_targets"].sum(0) / max(count, 1)
@@ -144,6 +158,12 @@ def _classes(
     if "region_classes" in provides:
         names += [name for name in _ATTRIBUTE_FIELDS if record.get(name) is not None]
     return {name: _rows(record, name, kept, count) for name in names}
+
+
+def _sizes_and_area(record: Mapping[str, Any], count: int) -> np.ndarray:
+    """Returns width, height and their product, float32 [N, 3], as the file holds them."""
+    sizes = _rows(record, "box_sizes", np.arange(count), count)
+    return np.concatenate([sizes, sizes.prod(axis=1, keepdims=True)], axis=1)
 
 
 def _rows(record: Mapping[str, Any], name: str, kept: np.ndarray, count: int) -> np.ndarray:

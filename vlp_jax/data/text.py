@@ -1,7 +1,8 @@
-"""Published text preparation: ALBEF's cleaning, UNITER's word pieces, OSCAR's pairs."""
+"""Published text preparation: cleaning, word pieces and pairs, as each model was trained."""
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,28 @@ from vlp_jax.data.foreign import shortened
 _DELETED = re.compile(r"[,.'!?\"()*#:;~]")
 _RUNS = re.compile(r"\s{2,}")
 
+_WORDS_AND_GAPS = re.compile(r"\w+|\W+")
+
+Cleaner = Callable[[str, int], str]
+Pieces = Callable[[Any, str], list[int]]
+
+
+class TextStyle(NamedTuple):
+    """How a model was shown texts.
+
+    caption, question: cleaners, each `(text, max_words) -> text`.
+    question_end: what follows every question, once it is known to have words.
+    pieces: `(tokenizer, text) -> ids` of the word pieces.
+    """
+
+    caption: Cleaner
+    question: Cleaner
+    question_end: str = ""
+    pieces: Pieces = lambda tokenizer, text: tokenizer.piece_ids(text)
+
+
 TEXT_STYLES: Registry = Registry("text style")
-"""Maps a style to (caption cleaner, question cleaner), each `(text, max_words) -> text`."""
+"""Maps a name to a `TextStyle`."""
 
 
 def pre_caption(caption: str, max_words: int = 30) -> str:
@@ -43,8 +64,27 @@ def _first_words(text: str, count: int) -> str:
     return " ".join(words[:count]) if len(words) > count else text
 
 
-TEXT_STYLES.register("albef")((pre_caption, pre_question))
-TEXT_STYLES.register("plain")((plain, plain))
+def split_question(question: str, max_words: int = 30) -> str:
+    """Returns a question as VisualBERT's reader splits it: lower-case words and signs, by blanks.
+
+    "," and "?" are deleted, and "'s" is a part of its own. Source: `tokenize` of Pythia's
+    `text_utils.py`, which uclanlp/visualbert uses.
+    """
+    del max_words
+    question = question.lower().replace("'s", " 's").replace(",", "").replace("?", "")
+    parts = (part.strip() for part in _WORDS_AND_GAPS.findall(question))
+    return " ".join(part for part in parts if part)
+
+
+def _pieces_by_word(tokenizer: Any, text: str) -> list[int]:
+    return [piece for word in text.split() for piece in tokenizer.piece_ids(word)]
+
+
+TEXT_STYLES.register("albef")(TextStyle(pre_caption, pre_question))
+TEXT_STYLES.register("plain")(TextStyle(plain, plain))
+TEXT_STYLES.register("uniter")(TextStyle(plain, plain, pieces=_pieces_by_word))
+# The state of [MASK] answers the question.
+TEXT_STYLES.register("visualbert")(TextStyle(plain, split_question, " ? [MASK]"))
 
 
 def usable_text(
@@ -75,7 +115,12 @@ def whitespace_pieces(tokenizer, text: str) -> list[str]:
 
 
 def encode_pair(
-    tokenizer, first: str, second: str, length: int, truncate: str = "longer"
+    tokenizer,
+    first: str,
+    second: str,
+    length: int,
+    truncate: str = "longer",
+    pieces: Pieces = TextStyle._field_defaults["pieces"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns (ids int32, mask bool, segments int32), each [length], of two texts (OSCAR).
 
@@ -87,10 +132,10 @@ def encode_pair(
     """
     if length < 3:
         raise ValueError(f"pair length is {length}, expected at least 3 for [CLS] and two [SEP]")
-    pieces = tokenizer.piece_ids(first), tokenizer.piece_ids(second)
-    kept, kept_second = _pair_lengths(len(pieces[0]), len(pieces[1]), length, truncate)
-    head = [tokenizer.cls_id, *pieces[0][:kept], tokenizer.sep_id]
-    tail = [] if kept_second is None else [*pieces[1][:kept_second], tokenizer.sep_id]
+    ids = pieces(tokenizer, first), pieces(tokenizer, second)
+    kept, kept_second = _pair_lengths(len(ids[0]), len(ids[1]), length, truncate)
+    head = [tokenizer.cls_id, *ids[0][:kept], tokenizer.sep_id]
+    tail = [] if kept_second is None else [*ids[1][:kept_second], tokenizer.sep_id]
     ids = np.full(length, tokenizer.pad_id, np.int32)
     used = len(head) + len(tail)
     ids[:used] = head + tail

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlp_jax.data.text import TEXT_STYLES, usable_text
+from vlp_jax.data.text import TEXT_STYLES, encode_pair, usable_text
 from vlp_jax.data.tokenizer import Tokenizer
 
 
@@ -39,13 +39,26 @@ class TextEncoder:
         return usable_text(self.tokenizer, captions, clean, self.max_words)
 
     def usable_question(self, question: str) -> str:
-        """Returns a question, cleaned; one without words is a ValueError."""
-        clean = TEXT_STYLES[self.style][1]
-        return usable_text(self.tokenizer, [question], clean, self.max_words, "question")[0]
+        """Returns a question, cleaned and ended as its style ends it; ValueError without words."""
+        style = TEXT_STYLES[self.style]
+        clean = style.question
+        cleaned, _ = usable_text(self.tokenizer, [question], clean, self.max_words, "question")
+        return cleaned + style.question_end
+
+    def pieces(self, text: str) -> list[int]:
+        """Returns the ids of the word pieces of a cleaned text."""
+        return TEXT_STYLES[self.style].pieces(self.tokenizer, text)
 
     def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns ids int32 and mask bool [length] of a cleaned text."""
-        return self.tokenizer.encode(text, length, self.add_sep)
+        return self.tokenizer.frame(self.pieces(text), length, self.add_sep)
+
+    def encode_pair(
+        self, first: str, second: str, length: int, truncate: str = "longer"
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns ids, mask and segments [length] of two cleaned texts, see `encode_pair`."""
+        pieces = TEXT_STYLES[self.style].pieces
+        return encode_pair(self.tokenizer, first, second, length, truncate, pieces)
 
     def encode_all(self, texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns ids and masks [N, length] of cleaned texts."""

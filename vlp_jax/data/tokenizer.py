@@ -61,8 +61,11 @@ class Tokenizer:
         return cls(backend, name)
 
     @classmethod
-    def from_vocab_file(cls, path: str | Path, lowercase: bool = True) -> "Tokenizer":
-        """Reads a vocab.txt: one token a line, the line number is the id."""
+    def from_vocab_file(cls, path: str | Path, lowercase: bool | None = None) -> "Tokenizer":
+        """Reads a vocab.txt: one token a line, the line number is the id.
+
+        By default texts are made lower case unless the vocabulary has words with capitals.
+        """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f'vocabulary file "{path}" does not exist')
@@ -72,6 +75,7 @@ class Tokenizer:
             raise ValueError(f'vocabulary file "{path}" is not UTF-8 text: {error}') from None
         tokens = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
         tokens = [] if tokens == [""] else tokens
+        lowercase = not _is_cased(tokens) if lowercase is None else lowercase
         return cls.from_vocab(tokens, lowercase, f'vocabulary file "{path}"')
 
     @classmethod
@@ -103,8 +107,11 @@ class Tokenizer:
         return cls.from_vocab(tokens, lowercase, "fitted vocabulary")
 
     @classmethod
-    def from_directory(cls, directory: str | Path) -> "Tokenizer":
-        """Reads tokenizer.json, or vocab.txt with the lower-casing of tokenizer_config.json."""
+    def from_directory(cls, directory: str | Path, lowercase: bool | None = None) -> "Tokenizer":
+        """Reads tokenizer.json, or vocab.txt with the lower-casing of tokenizer_config.json.
+
+        `lowercase` goes before what the configuration of a vocab.txt says.
+        """
         directory = Path(directory)
         whole, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
         if whole.is_file():
@@ -112,7 +119,8 @@ class Tokenizer:
                 backend = tokenizers.Tokenizer.from_file(str(whole))
             return cls(backend, f'"{whole}"')
         if vocabulary.is_file():
-            return cls.from_vocab_file(vocabulary, _lowercase_of(directory))
+            stated = _lowercase_of(directory) if lowercase is None else lowercase
+            return cls.from_vocab_file(vocabulary, stated)
         raise FileNotFoundError(f'"{directory}" holds neither tokenizer.json nor vocab.txt')
 
     def to_json(self) -> str:
@@ -163,7 +171,13 @@ class Tokenizer:
         A long text is cut so that [CLS] and [SEP] stay. ALBEF has no [SEP] at the end of a
         single text (`models/tokenization_bert.py`), every other published model has one.
         """
-        pieces = self.piece_ids(text)[: max(0, length - 1 - add_sep)]
+        return self.frame(self.piece_ids(text), length, add_sep)
+
+    def frame(
+        self, pieces: Sequence[int], length: int, add_sep: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the same of the ids of word pieces."""
+        pieces = pieces[: max(0, length - 1 - add_sep)]
         tokens = [self.cls_id, *pieces, self.sep_id] if add_sep else [self.cls_id, *pieces]
         if len(tokens) > length:
             raise ValueError(f"text length is {length}, too short for the special tokens alone")
@@ -188,10 +202,16 @@ def _bert_uncased() -> Tokenizer:
     return Tokenizer.from_vocab_file(_ASSETS / "bert-base-uncased-vocab.txt")
 
 
-def _lowercase_of(directory: Path) -> bool:
-    """Returns `do_lower_case` of a transformers tokenizer directory; BERT's default is True."""
+def _is_cased(tokens: Sequence[str]) -> bool:
+    """Tells whether a vocabulary has capital letters, apart from names such as [CLS]."""
+    return any(token != token.lower() for token in tokens if not token.startswith("["))
+
+
+def _lowercase_of(directory: Path) -> bool | None:
+    """Returns `do_lower_case` of a transformers tokenizer directory, None where it says nothing."""
     path = directory / "tokenizer_config.json"
     if not path.is_file():
-        return True
+        return None
     with foreign_bytes(f'"{path}" is not a tokenizer configuration'):
-        return bool(parse_json(path.read_bytes(), "it").get("do_lower_case", True))
+        stated = parse_json(path.read_bytes(), "it").get("do_lower_case")
+        return None if stated is None else bool(stated)

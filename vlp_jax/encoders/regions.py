@@ -61,10 +61,15 @@ def corners_size_area(boxes: Array) -> Array:
 
 
 def encode_boxes(boxes: Float[Array, "b r k"], name: str) -> Float[Array, "b r e"]:
-    """Encodes unit-square boxes [B, R, 4]; boxes of the encoding's width pass as they are."""
+    """Encodes unit-square boxes [B, R, 4]; boxes of the encoding's width pass as they are.
+
+    Of boxes with width, height and area behind the corners, other encodings read the corners.
+    """
     width, function = BOX_ENCODINGS.get_known(name, "config.model.vision_args.boxes")
     if boxes.shape[-1] == width:
         return boxes
+    if boxes.shape[-1] == BOX_ENCODINGS["corners_size_area"][0]:
+        boxes = boxes[..., :4]
     if boxes.shape[-1] != 4:
         raise ValueError(
             f'region_boxes have {boxes.shape[-1]} numbers; box encoding "{name}" takes 4'

@@ -4,17 +4,21 @@ OSCAR (Li et al. 2020, section 4) generates a caption by placing [MASK] after th
 predicting the word there, and putting that word in its place. Everything here is a pure function.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.data.input_rules import TextRules
+from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.layers.masks import captioning_mask
 from vlp_jax.layers.tokens import Tokens
-from vlp_jax.model import VisionLanguageModel
+from vlp_jax.model import Views, VisionLanguageModel
+from vlp_jax.tasks.masked_text import HEAD
 
 # (captions int [N, L], position) -> log probabilities [N, V] of the word at that position.
 NextWord = Callable[[Int[Array, "n l"], Int[Array, ""]], Float[Array, "n v"]]
@@ -40,6 +44,46 @@ class Captions:
 
     ids: Int[Array, "b l"]
     scores: Float[Array, "b"]
+
+
+def caption_fields(
+    tags: Sequence[str], tokenizer: Tokenizer, rules: TextRules, slots: int
+) -> dict[str, np.ndarray]:
+    """Returns `tag_ids` and `tag_mask` [B, G]: the words of tags and their [SEP].
+
+    They fill what `slots` positions of the caption leave of the `length` in `rules`.
+    """
+    room = max(1, (rules.length or slots + 1) - slots)
+    ids = np.full((len(tags), room), tokenizer.pad_id, np.int32)
+    mask = np.zeros(ids.shape, bool)
+    for row, text in enumerate(tags):
+        pieces = tokenizer.piece_ids(text)[: room - 1]
+        if pieces:
+            pieces = [*pieces, tokenizer.sep_id]
+        ids[row, : len(pieces)], mask[row, : len(pieces)] = pieces, True
+    return {"tag_ids": ids, "tag_mask": mask}
+
+
+def written_captions(
+    views: Views,
+    *,
+    slots: int,
+    length: int,
+    special: SpecialIds,
+    beams: int,
+    length_penalty: float,
+) -> Captions:
+    """Returns the captions of a batch that holds pictures and the fields of `caption_fields`.
+
+    `beams` = 1 is greedy. ValueError for captions longer than the `slots` before the tags.
+    """
+    if not 2 <= length <= slots:
+        raise ValueError(f"max_length = {length}: expected 2 to {slots} tokens, both ends included")
+    tags = views.batch["tag_ids"], views.batch["tag_mask"]
+    predict = next_word(views.model, views.params, views.image(), *tags, slots, special)
+    if beams == 1:
+        return greedy_captions(predict, views.size, length, special)
+    return beam_captions(predict, views.size, length, special, beams, length_penalty)
 
 
 def next_word(
@@ -70,7 +114,8 @@ def next_word(
         joint_mask = captioning_mask(text.concatenate(regions).mask, slots)
         states = model.fuse(regions, text, joint_mask=joint_mask).text.states
         state = jax.lax.dynamic_slice_in_dim(states, position, 1, axis=1)
-        return jax.nn.log_softmax(model.head("mlm")(state, model.text.word_table())[:, 0])
+        logits = model.head(HEAD)(state, model.text.word_table())
+        return jax.nn.log_softmax(logits[:, 0])
 
     def predict(captions: Array, position: Array) -> Array:
         count, length = captions.shape

@@ -1,12 +1,14 @@
 """Loads a model: a run's workdir, a published model's weights, or a Hugging Face directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, nearest
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference.answer_lists import read_answers
 from vlp_jax.inference.model import Model
 from vlp_jax.tasks import check_plugins, load_plugins
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
@@ -22,7 +24,8 @@ def load(
     which: str = "params",
     sizes: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
-    answers: tuple[str, ...] = (),
+    lowercase: bool | None = None,
+    answers: str | Path | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
 ) -> Model:
     """Returns a model ready for use.
@@ -34,15 +37,21 @@ def load(
     * `load("path/of/a/huggingface/directory")`.
 
     `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
-    word pieces than BERT's uncased ones; `answers` are the classes of an answer head, in order.
+    word pieces than BERT's uncased ones; whether texts are made lower case says its
+    configuration, or else whether it has capitals, or `lowercase`. `answers` are the classes of an
+    answer head in order, or a file with them (see `read_answers`).
     `plugins` are Python files with parts of your own that a run needs; none runs by itself.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
     load_plugins(plugins)
+    answers = read_answers(answers) if answers else ()
+    make_tokenizer = partial(_tokenizer, lowercase=lowercase)
     if weights is not None:
         published = ZOO.get_known(str(name_or_path))
         state = read_state_dict(weights)
-        return _published_model(published, state, sizes, tokenizer or weights, answers)
+        return _published_model(
+            published, state, sizes, partial(make_tokenizer, tokenizer or weights), answers
+        )
     path = Path(name_or_path)
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
@@ -50,7 +59,9 @@ def load(
         state = read_state_dict(path)
         published = find_architecture(state.meta.config)
         sizes = dict(state.meta.config) | dict(sizes or {})
-        return _published_model(published, state, sizes, tokenizer or path, answers)
+        return _published_model(
+            published, state, sizes, partial(make_tokenizer, tokenizer or path), answers
+        )
     if not path.exists():
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         runs = [str(folder) for folder in beside if (folder / "checkpoints").is_dir()]
@@ -67,35 +78,40 @@ def _published_model(
     published: Published,
     state: StateDict,
     sizes: Mapping[str, Any] | None,
-    tokenizer: str | Path,
+    tokenizer: Callable[[ModelConfig], Tokenizer],
     answers: tuple[str, ...],
 ) -> Model:
     config = published.from_published(dict(published.sizes) | dict(sizes or {}))
     params = published.load(state, config)
-    vocabulary = Vocabulary(_tokenizer(tokenizer, config), tuple(answers))
+    vocabulary = Vocabulary(tokenizer(config), answers)
     experiment = ExperimentConfig(name=published.name, model=config, data=_data(published, config))
-    return Model(experiment, params, vocabulary)
+    return Model(experiment, params, vocabulary, published.inputs)
 
 
 def _data(published: Published, config: ModelConfig) -> DataConfig:
     """The conventions under which the model reads text and pictures."""
+    inputs, positions = published.inputs, config.text_args.get("max_length", 512)
     return DataConfig(
         image_size=config.vision_args.get("image_size", 256),
-        text_length=min(30, config.text_args.get("max_length", 512)),
-        add_sep=published.conventions.add_sep,
-        text_style="albef" if published.family == "albef" else "plain",
+        text_length=min(inputs.text.length or positions, positions),
+        add_sep=inputs.text.add_sep,
+        text_style=inputs.text.style,
+        max_words=inputs.text.max_words,
+        regions=inputs.regions.max_boxes or 36,
+        global_region=inputs.global_region,
+        tags=inputs.tags,
     )
 
 
-def _tokenizer(path: str | Path, config: ModelConfig) -> Tokenizer:
+def _tokenizer(path: str | Path, config: ModelConfig, lowercase: bool | None) -> Tokenizer:
     """Returns the tokenizer beside the weights, or BERT's; it must have the model's size."""
     folder = Path(path)
     if folder.is_file() and folder.suffix == ".txt":
-        found = Tokenizer.from_vocab_file(folder)
+        found = Tokenizer.from_vocab_file(folder, lowercase)
     else:
         folder = folder if folder.is_dir() else folder.parent
         own = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-        found = Tokenizer.from_directory(folder) if own else Tokenizer.bert_uncased()
+        found = Tokenizer.from_directory(folder, lowercase) if own else Tokenizer.bert_uncased()
     size = config.text_args.get("vocab_size", 30522)
     if found.size > size:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Model: parameters, tokenizer and image processing together, with the verbs of the field."""
+"""Model: parameters, tokenizer and input processing together, with the verbs of the field."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -10,109 +10,271 @@ import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.data.assemble import Feed
-from vlp_jax.data.text_encoder import TextEncoder
+from vlp_jax.data.input_rules import InputRules, TextRules
+from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.inference.images import image_batch, listed
-from vlp_jax.model import CAPTION, Forward, TextFields, VisionLanguageModel, build_model
-from vlp_jax.tasks import build_tasks, contrast, matching
+from vlp_jax.inference.captioning import SpecialIds, caption_fields, written_captions
+from vlp_jax.inference.choices import choice_fields
+from vlp_jax.inference.compute import Compute
+from vlp_jax.inference.images import listed
+from vlp_jax.inference.inputs import Inputs, Pictures
+from vlp_jax.inference.results import (
+    Answer,
+    Caption,
+    Choice,
+    Entailment,
+    Grounded,
+    Judgement,
+    Retrieved,
+)
+from vlp_jax.model import VisionLanguageModel, build_model
+from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
 from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.written_answers import WrittenAnswerTask
 
-_BATCH = 32  # pairs scored at once
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer and its probability among all answers the model knows."""
-
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Retrieved:
-    """A candidate's place in the list given, and its score (higher is better)."""
-
-    index: int
-    score: float
+_USES = {
+    "vqa": "answer",
+    "gqa": "answer",
+    "answer": "answer",
+    contrast.HEAD: "encode_image, encode_text, retrieve",
+    matching.HEAD: "match, retrieve",
+    "rank": "match, retrieve",
+    "ranking": "retrieve, choose",
+    decisions.REASONING: "reason",
+    decisions.ENTAILMENT: "entail",
+    "re": "ground",
+    "grounding": "ground",
+    "vcr": "choose",
+}
+"""Head -> the verbs that read it."""
 
 
 class Model:
     """A vision-language model ready for use; make one with `vlp_jax.load`.
 
-    Images are paths, bytes, PIL images or uint8 arrays; one or a list. Texts are strings.
-    Attributes: `config` (ExperimentConfig), `params`, `tokenizer`, `answers`, `module` (Linen).
+    Images are paths, bytes, PIL images or uint8 arrays; one or a list. Models that read region
+    features take `regions` in their place: a `Regions` value, a (store, key) pair or a features
+    file; one or a list. Texts are strings. A verb that does not fit the model is a ValueError that
+    says which do.
+    Attributes: `config` (ExperimentConfig), `params`, `tokenizer`, `answers`, `module` (Linen),
+    `rules` (InputRules: how it reads texts and regions).
     """
 
-    def __init__(self, config: ExperimentConfig, params: Any, vocabulary: Vocabulary):
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        params: Any,
+        vocabulary: Vocabulary,
+        rules: InputRules | None = None,
+    ):
         self.config = config
         self.params = params
         self._vocabulary = vocabulary
         self.tokenizer = vocabulary.tokenizer
         self.answers = vocabulary.answers
         self.module: VisionLanguageModel = build_model(config.model, config.training.dtype)
+        self.rules = rules or self._rules_of_run()
+        size = config.data.image_size
+        self.inputs = Inputs(self.module, self.tokenizer, self.rules, size)
 
-    def encode_image(self, images: Any) -> np.ndarray:
+    def encode_image(self, images: Any = None, *, regions: Any = None) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one image or a list."""
-        self._needs(contrast.HEAD, "encode_image")
-        return self._in_batches(contrast.image_vector, {"image": self._pixels(images)})
+        self._needs("encode_image", contrast.HEAD)
+        pictures = self.inputs.pictures("encode_image", images, regions)
+        return self._compute(contrast.image_vector, pictures.fields)
 
     def encode_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one text or a list."""
-        self._needs(contrast.HEAD, "encode_text")
-        return self._in_batches(contrast.text_vector, self._captions(texts))
+        self._needs("encode_text", contrast.HEAD)
+        fields = self.inputs.texts(texts, self.rules.text_of("retrieve"))
+        return self._compute(contrast.text_vector, fields)
 
-    def match(self, images: Any, texts: str | Sequence[str]) -> np.ndarray:
+    def match(
+        self, images: Any = None, texts: Any = None, *, regions: Any = None, tags: Any = None
+    ) -> np.ndarray:
         """Returns the probability float32 [N] that each text describes its image.
 
         One image with several texts, or one text with several images, is paired with all.
         """
-        self._needs(matching.HEAD, "match")
-        batch = _paired("match", "texts", {"image": self._pixels(images)}, self._captions(texts))
-        odds = self._in_batches(matching.match_log_odds, batch)
-        return np.asarray(jax.nn.sigmoid(odds))
+        self._needs("match", *_matching_heads(self.module), matching.HEAD)
+        pictures = self.inputs.pictures("match", images, regions)
+        return np.asarray(jax.nn.sigmoid(self._odds("match", pictures, texts, tags)))
 
-    def answer(self, images: Any, questions: str | Sequence[str], top: int = 1) -> list:
+    def answer(
+        self,
+        images: Any = None,
+        questions: Any = None,
+        top: int = 1,
+        *,
+        regions: Any = None,
+        tags: Any = None,
+        head: str | None = None,
+        task: int | None = None,
+        ranked: int = 128,
+    ) -> list:
         """Returns the `top` answers, best first, for each image and question.
 
         A model that writes its answers (ALBEF's decoder) ranks the known ones by how likely it is
-        to write them; all but the 128 with the likeliest first word have probability 0.
-        One image and one question give a list of `Answer`; lists give a list of such lists.
+        to write them; all but the `ranked` with the likeliest first word have probability 0.
+        `head` chooses among several classifiers (12-in-1 has "vqa" and "gqa"), `task` the row of
+        its table of tasks. One image and one question give a list of `Answer`; lists give a list
+        of such lists.
         """
-        task = self._answering
-        if not self.answers:
-            raise ValueError("this model came without its list of answers: give `load` those")
-        asked = self._texts(questions, self._texts_of.question, QUESTION, task.question_length)
-        batch = _paired("answer", "questions", {"image": self._pixels(images)}, asked)
-        logits = self._in_batches(task.scores_of(self._vocabulary), batch)
-        found = [self._best(row, top) for row in np.asarray(jax.nn.softmax(logits))]
-        single = isinstance(questions, str) and len(found) == 1
-        return found[0] if single else found
+        asked = self._answering(head, ranked)
+        self._check_answers(asked.head)
+        rules = self._texts_of("answer", asked.head, task)
+        pictures = self.inputs.pictures("answer", images, regions)
+        batch = self.inputs.batch(
+            "answer",
+            pictures,
+            questions,
+            rules,
+            names=QUESTION,
+            question=True,
+            seconds=self.inputs.tags("answer", pictures, tags),
+        )
+        logits = self._compute(asked.scores_of(self._vocabulary), batch, rules.task)
+        found = [self._best(row, top) for row in logits]
+        return _single(questions, found)
 
     def retrieve(
-        self, query: Any, candidates: Sequence[Any], top: int = 5, rerank: int = 16
+        self,
+        query: Any = None,
+        candidates: Any = None,
+        top: int = 5,
+        rerank: int = 16,
+        *,
+        regions: Any = None,
+        tags: Any = None,
     ) -> list[Retrieved]:
         """Returns the best candidates for a query, best first.
 
-        A string query searches images, anything else is an image that searches texts. Contrastive
-        similarity orders all; if the model has a matching head the `rerank` best are scored again.
+        A string query searches images (or `regions`), anything else is an image (or the `regions`
+        of one) that searches texts. Contrastive similarity orders all; if the model has a matching
+        head the `rerank` best are scored again. A model without contrast scores every pair.
         """
         if isinstance(query, str):
-            images, texts = listed(candidates), [query]
+            texts, images = [query], candidates
         else:
-            images, texts = [query], listed(candidates)
-        scores = (self.encode_image(images) @ self.encode_text(texts).T).ravel()
+            texts = listed(candidates if candidates is not None else query)
+            images = query if candidates is not None else None
+        heads = _matching_heads(self.module)
+        if contrast.HEAD not in self.module.heads:
+            self._needs("retrieve", *heads, contrast.HEAD)
+            pictures = self.inputs.pictures("retrieve", images, regions)
+            odds = self._odds("retrieve", pictures, texts, tags)
+            order = np.argsort(-odds, kind="stable")[:top]
+            return [Retrieved(int(i), float(odds[i])) for i in order]
+        pictures = self.inputs.pictures("retrieve", images, regions)
+        vectors = self._compute(contrast.image_vector, pictures.fields)
+        scores = (vectors @ self.encode_text(texts).T).ravel()
         order = np.argsort(-scores, kind="stable")
-        if matching.HEAD in self.module.heads and rerank:
+        if heads and rerank:
             best = order[:rerank]
-            pick = lambda values: [values[i] for i in best] if len(values) > 1 else values
-            odds = self.match(pick(images), pick(texts))
+            odds = self._odds("retrieve", *_picked(best, pictures, texts), None)
+            chances = np.asarray(jax.nn.sigmoid(odds))
             order = np.concatenate([best[np.argsort(-odds, kind="stable")], order[rerank:]])
             scores = scores - 2.0  # below every re-scored candidate
-            scores[best] = odds
+            scores[best] = chances
         return [Retrieved(int(i), float(scores[i])) for i in order[:top]]
+
+    def reason(
+        self, images: Any = None, texts: Any = None, *, regions: Any = None, tags: Any = None
+    ) -> Any:
+        """Returns a `Judgement` of whether a sentence is true of two pictures (NLVR2).
+
+        `images` (or `regions`) are (left, right), each one or a list; lists give a list.
+        """
+        self._needs("reason", decisions.REASONING)
+        pictures = self.inputs.pair("reason", images, regions)
+        rules = self.rules.text_of("reason")
+        batch = self.inputs.pair_batch("reason", pictures, texts, rules, tags)
+        logits = self._compute(decisions.reasoning_logits, batch, rules.task)
+        found = []
+        for row in logits:
+            true = bool(row[1] > row[0])
+            chance = float(np.asarray(jax.nn.softmax(row))[int(true)])
+            found.append(Judgement(true, chance, tuple(map(float, row))))
+        return _single(texts, found)
+
+    def entail(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
+        """Returns an `Entailment`: whether a picture entails a sentence (SNLI-VE)."""
+        self._needs("entail", decisions.ENTAILMENT)
+        logits = self._head_logits("entail", decisions.ENTAILMENT, images, texts, regions)
+        names, found = self.rules.entailment, []
+        for row in np.asarray(jax.nn.softmax(logits)):
+            best = int(row.argmax())
+            chances = dict(zip(names, map(float, row)))
+            found.append(Entailment(names[best], float(row[best]), chances))
+        return _single(texts, found)
+
+    def ground(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
+        """Returns the region that each expression means, as `Grounded`, with its pixel box."""
+        head = self._needs("ground", *decisions.REGION_HEADS)
+        pictures = self.inputs.pictures("ground", images, regions)
+        rules = self.rules.text_of("ground")
+        batch = self.inputs.batch("ground", pictures, texts, rules)
+        scores = self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
+        shown = pictures.regions * (len(scores) // len(pictures))
+        found = [self._grounded(*pair) for pair in zip(scores, shown)]
+        return _single(texts, found)
+
+    def choose(
+        self, images: Any = None, question: str = "", choices: Any = (), *, regions: Any = None
+    ) -> Choice:
+        """Returns which of the choices answers the question about a picture best (as in VCR)."""
+        head = self._needs("choose", *decisions.CHOICE_HEADS)
+        pictures = self.inputs.pictures("choose", images, regions)
+        choices, rules = listed(choices), self.rules.text_of("choose")
+        batch = choice_fields(self.inputs, pictures, question, choices, rules)
+        scores = self._compute(partial(decisions.last_logit, head=head), batch, rules.task)
+        chances, best = np.asarray(jax.nn.softmax(scores)), int(scores.argmax())
+        return Choice(best, choices[best], float(chances[best]), tuple(map(float, scores)))
+
+    def caption(
+        self,
+        images: Any = None,
+        *,
+        regions: Any = None,
+        tags: Any = None,
+        beams: int = 5,
+        max_length: int = 20,
+        length_penalty: float = 1.0,
+    ) -> list[Caption]:
+        """Returns a `Caption` of each picture, in at most `max_length` tokens with both ends.
+
+        `beams` = 1 takes the likeliest word each time. Only OSCAR's captioners are trained to do
+        this: one word after the other at a [MASK].
+        """
+        self._needs("caption", masked_text.HEAD)
+        if not self.rules.tags:
+            raise ValueError(
+                "caption: this model was not trained to write; OSCAR's captioners are "
+                '(such as "oscar_caption")'
+            )
+        pictures = self.inputs.pictures("caption", images, regions)
+        words = self.inputs.tags("caption", pictures, tags)
+        rules, tokenizer = self.rules.text_of("caption"), self.tokenizer
+        batch = pictures.fields | caption_fields(
+            words or [""] * len(pictures), tokenizer, rules, self.rules.tag_position
+        )
+        special = SpecialIds(
+            tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id
+        )
+        write = partial(
+            written_captions,
+            slots=self.rules.tag_position,
+            length=max_length,
+            special=special,
+            beams=beams,
+            length_penalty=length_penalty,
+        )
+        made = self._compute(write, batch)
+        return [
+            Caption(tokenizer.decode(ids), float(score), tuple(map(int, ids)))
+            for ids, score in zip(made.ids, made.scores)
+        ]
 
     def apply(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict."""
@@ -120,79 +282,121 @@ class Model:
         return self.module.apply({"params": self.params}, arrays)
 
     @cached_property
-    def _forward(self) -> Forward:
-        return Forward(self.module, self.params)
+    def _compute(self) -> Compute:
+        return Compute(self.module, self.params)
 
-    @property
-    def _texts_of(self) -> TextEncoder:
-        return Feed(self.config.data, frozenset(), self._vocabulary, train=False).texts
+    def _odds(self, verb: str, pictures: Pictures, texts: Any, tags: Any) -> np.ndarray:
+        """Returns the log odds [N] that each text belongs to its picture."""
+        head, *_ = _matching_heads(self.module)
+        function = matching.match_log_odds
+        if head != matching.HEAD:
+            function = partial(decisions.last_logit, head=head)
+        rules, seconds = self.rules.text_of(verb), self.inputs.tags(verb, pictures, tags)
+        batch = self.inputs.batch(verb, pictures, texts, rules, seconds=seconds)
+        return self._compute(function, batch, rules.task)
+
+    def _head_logits(
+        self, verb: str, head: str, images: Any, texts: Any, regions: Any
+    ) -> np.ndarray:
+        pictures, rules = self.inputs.pictures(verb, images, regions), self.rules.text_of(verb)
+        batch = self.inputs.batch(verb, pictures, texts, rules)
+        return self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
+
+    def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
+        first = int(self.rules.global_region)
+        scores = scores[: len(regions) + first]
+        best = int(scores.argmax())
+        whole = (0.0, 0.0, float(regions.width), float(regions.height))
+        box = whole if best < first else _box(regions, best - first)
+        chance = float(np.asarray(jax.nn.softmax(scores))[best])
+        return Grounded(best - first, box, chance, tuple(map(float, scores)))
+
+    def _answering(self, head: str | None, ranked: int) -> QuestionTask:
+        """Returns the task that answers questions, as the run has it or with its defaults."""
+        known = [task for task in self._tasks if isinstance(task, QuestionTask)]
+        usual = [*known, WrittenAnswerTask(), AnswerTask()]
+        if head is not None:
+            usual = [AnswerTask(head=head)] if head != WrittenAnswerTask.head else usual
+        for task in usual:
+            if task.head in self.module.heads:
+                written = isinstance(task, WrittenAnswerTask)
+                return dataclasses.replace(task, ranked=ranked) if written else task
+        self._needs("answer", head or AnswerTask.head)
 
     @cached_property
-    def _answering(self) -> QuestionTask:
-        """Returns the task that answers questions, as the run has it or with its defaults."""
-        tasks = build_tasks(self.config).values() if self.config.tasks else ()
-        known = [task for task in tasks if isinstance(task, QuestionTask)]
-        length = min(QuestionTask().question_length, self.module.text.max_length)
-        usual = (cls(question_length=length) for cls in (WrittenAnswerTask, AnswerTask))
-        for task in (*known, *usual):
-            if task.head in self.module.heads:
-                return task
-        self._needs(AnswerTask().head, "answer")
+    def _tasks(self) -> tuple[Any, ...]:
+        return tuple(build_tasks(self.config).values()) if self.config.tasks else ()
 
-    def _needs(self, head: str, verb: str) -> None:
-        if head not in self.module.heads:
-            raise ValueError(
-                f'{verb} needs the head "{head}", which this model has not been trained with; it '
-                f"has {', '.join(self.module.heads)}"
-            )
-
-    def _pixels(self, images: Any) -> np.ndarray:
-        if "image" not in self.module.vision.reads:
-            raise ValueError(
-                "this model reads region features, not pixels: give them with `apply`, as a batch "
-                f"that holds {', '.join(self.module.vision.reads)}"
-            )
-        return image_batch(images, self.config.data.image_size)
-
-    def _captions(self, texts: str | Sequence[str]) -> dict[str, np.ndarray]:
-        return self._texts(texts, self._texts_of.caption, CAPTION, self.config.data.text_length)
-
-    def _texts(
-        self, texts: Any, clean: Callable[[str], str], fields: TextFields, length: int
-    ) -> dict[str, np.ndarray]:
-        """Returns the batch fields of texts, cleaned; ValueError for one without words."""
-        given = listed(texts)
-        cleaned = [clean(text) if isinstance(text, str) else "" for text in given]
-        for i, text in enumerate(cleaned):
-            if not self.tokenizer.has_words(text):
-                raise ValueError(f"text {i} is {given[i]!r}; expected a string with words in it")
-        ids, mask = self._texts_of.encode_all(cleaned, length)
-        return {fields.ids: ids, fields.mask: mask}
-
-    def _in_batches(self, function: Callable, batch: dict[str, np.ndarray]) -> np.ndarray:
-        """Computes a function of views on all rows, a few of them at once, in padded shapes."""
-        count = len(next(iter(batch.values())))
-        size = min(_BATCH, 1 << (count - 1).bit_length())
-        parts = []
-        for start in range(0, count, size):
-            rows = np.minimum(np.arange(start, start + size), count - 1)
-            part = {name: value[rows] for name, value in batch.items()}
-            parts.append(np.asarray(self._forward(function, part)))
-        return np.concatenate(parts)[:count]
-
-    def _best(self, probabilities: np.ndarray, top: int) -> list[Answer]:
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        return [Answer(self.answers[i], float(probabilities[i])) for i in order]
-
-
-def _paired(verb: str, what: str, images: dict, texts: dict) -> dict[str, np.ndarray]:
-    """Joins fields of images and texts; one of either is paired with all of the other."""
-    counts = [len(next(iter(fields.values()))) for fields in (images, texts)]
-    count = max(counts)
-    if set(counts) - {1, count}:
-        raise ValueError(
-            f"{verb} was given {counts[0]} images and {counts[1]} {what}; expected as many of "
-            "both, or one of either"
+    def _rules_of_run(self) -> InputRules:
+        """Returns how a run's model reads its inputs: as its config says."""
+        data = self.config.data
+        text = TextRules(data.text_style, data.max_words, data.text_length, data.add_sep)
+        lengths = [t.question_length for t in self._tasks if isinstance(t, QuestionTask)]
+        # An old run's text encoder may be shorter than the default.
+        usual = min(AnswerTask.question_length, self.module.text.max_length)
+        asked = dataclasses.replace(text, length=[*lengths, usual][0])
+        return InputRules(
+            text,
+            {"answer": asked},
+            Rules(max_boxes=data.regions),
+            global_region=data.global_region,
+            tags=data.tags,
         )
-    repeat = lambda x: np.broadcast_to(x, (count, *x.shape[1:]))
-    return {name: repeat(value) for name, value in (images | texts).items()}
+
+    def _texts_of(self, verb: str, head: str, task: int | None) -> TextRules:
+        rules = self.rules.text_of(verb, head)
+        return rules if task is None else dataclasses.replace(rules, task=task)
+
+    def _check_answers(self, head: str) -> None:
+        if not self.answers:
+            raise ValueError("this model came without its list of answers: give `load` those")
+        classes = getattr(self.module.heads[head], "classes", 0)
+        if classes and classes != len(self.answers):
+            raise ValueError(
+                f'the head "{head}" knows {classes} answers, and the list given to `load` has '
+                f"{len(self.answers)}: it is of another model"
+            )
+
+    def _needs(self, verb: str, *heads: str) -> str:
+        """Returns the first of the heads that the model has; without any, says what fits it."""
+        found = decisions.first_head(self.module, heads)
+        if found is None:
+            uses = sorted({_USES[name] for name in self.module.heads if name in _USES})
+            fits = f"; use {', '.join(uses)}" if uses else ""
+            raise ValueError(
+                f'{verb} needs the head "{heads[-1]}", which this model has not been trained with; '
+                f"it has {', '.join(self.module.heads) or 'none'}{fits}"
+            )
+        return found
+
+    def _best(self, logits: np.ndarray, top: int) -> list[Answer]:
+        chances = np.asarray(jax.nn.softmax(logits))
+        order = np.argsort(-logits, kind="stable")[:top]
+        return [Answer(self.answers[i], float(chances[i]), float(logits[i])) for i in order]
+
+
+def _matching_heads(model: VisionLanguageModel) -> list[str]:
+    """Returns the heads that tell whether a text belongs to a picture, the best first."""
+    names = (*decisions.RANKING_HEADS, matching.HEAD)
+    return [name for name in names if name in model.heads]
+
+
+def _box(regions: Regions, row: int) -> tuple[float, ...]:
+    """Returns x1, y1, x2, y2 of a region; as far from its first corner as the file's sizes say."""
+    box = regions.boxes[row].astype(np.float64)
+    if regions.box_sizes is not None:
+        box[2:] = box[:2] + regions.box_sizes[row] * np.array([regions.width, regions.height])
+    return tuple(map(float, box))
+
+
+def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pictures, list[str]]:
+    """Returns the candidates in the given rows; one of either stays as it is."""
+    if len(pictures) > 1:
+        fields = {name: x[rows] for name, x in pictures.fields.items()}
+        pictures = Pictures(fields, tuple(pictures.regions[i] for i in rows if pictures.regions))
+    return pictures, [texts[i] for i in rows] if len(texts) > 1 else texts
+
+
+def _single(given: Any, found: Sequence) -> Any:
+    """Returns the one result for one text, and all of them for a list."""
+    return found[0] if isinstance(given, str) and len(found) == 1 else list(found)

@@ -15,7 +15,7 @@ from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.data.vqa_targets import capped_targets, given_answers
 from vlp_jax.model import TextFields
 
-QUESTION = TextFields("question_ids", "question_mask")
+QUESTION = TextFields("question_ids", "question_mask", "question_segments")
 
 
 @dataclass(frozen=True)

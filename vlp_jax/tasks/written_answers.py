@@ -94,9 +94,11 @@ def ranked_answers(
     return jnp.put_along_axis(every, kept, scores, axis=-1, inplace=False)
 
 
-def ranked_list(views: Views, answers: tuple[tuple[int, ...], ...]) -> Float[Array, "b a"]:
+def ranked_list(
+    views: Views, answers: tuple[tuple[int, ...], ...], keep: int = 128
+) -> Float[Array, "b a"]:
     """Returns `ranked_answers` of answers that are given as word pieces `[CLS] words [SEP]`."""
-    return ranked_answers(views, *map(jnp.asarray, padded_answers(answers)))
+    return ranked_answers(views, *map(jnp.asarray, padded_answers(answers)), keep)
 
 
 def first_word_logits(views: Views, start: Int[Array, ""]) -> Float[Array, "b v"]:
@@ -121,12 +123,14 @@ class WrittenAnswerTask(QuestionTask):
     word's loss is (1-α)·CE(word) + α·CE(teacher). Word accuracy is with the true words before.
 
     `answer_length` is the number of tokens of an answer, [CLS] and [SEP] included; of a question
-    the `answers` with the highest score are learned. Evaluated is the ranking of all known ones.
+    the `answers` with the highest score are learned. Evaluated is the ranking of all known ones, of
+    which the `ranked` with the likeliest first word are scored.
     """
 
     alpha: Share = 0.4
     answer_length: Annotated[int, Range(3)] = 8
     answers: Count = 10
+    ranked: Count = 128
 
     head: ClassVar[str] = HEAD
     title = "Written answers (VQA)"
@@ -155,9 +159,10 @@ class WrittenAnswerTask(QuestionTask):
         return {HEAD: HeadNeed("answer", {"word": sizes.words})}
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
-        """The decoder's scores; -inf for all but the 128 with the likeliest first word."""
+        """The decoder's scores; -inf for all but those with the likeliest first words."""
+        keep = min(self.ranked, len(vocabulary.answers))
         known = (tuple(answer_pieces(vocabulary.tokenizer, a)) for a in vocabulary.answers)
-        return partial(ranked_list, answers=tuple(known))
+        return partial(ranked_list, answers=tuple(known), keep=keep)
 
     def loss(self, step: Step) -> Result:
         """The mean over questions."""

@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from vlp_jax.config import nearest
 from vlp_jax.verify.metric_files import METRIC_FILES, flatten
+from vlp_jax.verify.verb_cases import expected_of_cases
 from vlp_jax.weights.state_dict import CHECKPOINT_SUFFIXES, StateDict, read_state_dict
 
 # How the name of a checkpoint begins that the original wrote after training steps.
@@ -21,6 +22,8 @@ _LATER = "checkpoint_after_"
 LOSSES = "objectives/losses"
 # The kind of a bundle of official metrics: predictions and truths with the figures.
 METRICS = "metrics/official"
+# How the kind of a bundle begins that leads from raw texts and pictures to answers.
+VERBS = "verbs"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Bundle:
 
     A bundle of official metrics has one JSON file for each task, such as `vqa.json`; `inputs` holds
     their contents, and `expected` the figures "<task>/<figure>".
+
+    A bundle of verbs has `cases.json`: raw texts and pictures with what the original makes of them;
+    `inputs` holds it as "cases", and `expected` what `vlp_jax.verify.verb_cases` takes from it.
 
     Attributes:
       path: the folder.
@@ -112,6 +118,8 @@ def read_bundle(path: str | Path) -> Bundle:
     if files and not (path / "config.json").is_file():
         return _read_metrics(path, files)
     config = _read_config(path / "config.json")
+    if (path / "cases.json").is_file():
+        return _read_verbs(path, config)
     return Bundle(
         path,
         config,
@@ -134,6 +142,18 @@ def _read_losses(path: Path) -> Bundle:
             arrays = bundle.inputs if part == "in" else bundle.expected
             arrays[f"{name}/{rest if part in ('in', 'out') else key}"] = array
     return bundle
+
+
+def _read_verbs(path: Path, config: dict[str, Any]) -> Bundle:
+    """Reads cases from raw inputs to answers; their kind is "verbs/<family>/<task>"."""
+    cases = _read_config(path / "cases.json")
+    config = config | {"model": f"{VERBS}/{config.get('family')}"}
+    try:
+        expected = expected_of_cases(cases)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"{path / 'cases.json'} lacks an output: {error!r}") from None
+    checkpoint = _find_checkpoint(path, config.get("checkpoint_file"))
+    return Bundle(path, config, {"cases": cases}, expected, checkpoint)
 
 
 def _read_metrics(path: Path, names: list[str]) -> Bundle:

@@ -100,9 +100,10 @@ class Rules:
         expects such a row and leaves it out (ViLBERT's model makes its own).
     min_confidence, min_boxes, max_boxes: n regions stay, where n counts confidences above
         `min_confidence` (None: all), but is at least `min_boxes` and at most `max_boxes` (None: no
-        limit). They are the surest, the surest first; of regions without confidence the first n.
-        Files of UNITER's extractor are in that order where n is less than what they hold. Source:
-        UNITER `data/data.py`, compute_num_bb.
+        limit). Source: UNITER `data/data.py`, compute_num_bb.
+    order: which n stay: "surest", the surest first (of regions without confidence the first n), or
+        "file", the first n as UNITER has it; files of its extractor are in the order of confidence
+        where n is less than what they hold.
     boxes: "none" gives every region the whole picture as its box, for files without boxes, which
         VisualBERT does not look at.
     class_scores: False leaves the class distributions out, most of the size of a UNITER picture.
@@ -114,6 +115,7 @@ class Rules:
     min_confidence: float | None = None
     min_boxes: int = 1
     max_boxes: int | None = None
+    order: str = "surest"
     boxes: str = "given"
     class_scores: bool = True
 
@@ -125,6 +127,8 @@ class Rules:
             raise ValueError(f'boxes is "{self.boxes}", expected "given" or "none"')
         if self.global_token not in ("absent", "first"):
             raise ValueError(f'global_token is "{self.global_token}", expected "absent" or "first"')
+        if self.order not in ("surest", "file"):
+            raise ValueError(f'order is "{self.order}", expected "surest" or "file"')
         for name in ("dimension", "min_boxes", "max_boxes"):
             value = getattr(self, name)
             absent = value is None and name in _MAY_BE_NONE

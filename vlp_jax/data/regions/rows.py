@@ -14,7 +14,7 @@ def choose_rows(regions: Regions, rules: Rules) -> Regions:
     count = _count(regions.confidence, len(regions), rules)
     if count == len(regions):
         return regions
-    if regions.confidence is None:
+    if regions.confidence is None or rules.order == "file":
         return regions.rows(slice(count))
     return regions.rows(np.argsort(-regions.confidence, kind="stable")[:count])
 

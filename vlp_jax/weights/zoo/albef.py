@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.config import ModelConfig
+from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.weights.conversion import State
 from vlp_jax.weights.interpolation import resize_position_grid
 from vlp_jax.weights.key_groups import bert_embeddings, bert_layer, mlm_head, vit_block
@@ -28,6 +29,13 @@ from vlp_jax.weights.zoo.base import Conventions, Published, register
 
 PAPER = "Align before Fuse (Li et al. 2021), https://arxiv.org/abs/2107.07651"
 CONVENTIONS = Conventions(match_index=1, add_sep=False, mlm_ignore=-100)
+
+# `dataset/utils.py` cleans and cuts at 30 words, questions at test time at 50; of word pieces only
+# retrieval limits the number (`Retrieval.py`, max_length = 30).
+CAPTIONS = TextRules("albef", max_words=30, length=30, add_sep=False)
+SENTENCES = TextRules("albef", max_words=30, add_sep=False)
+QUESTIONS = TextRules("albef", max_words=50, add_sep=False)
+TEXTS = {"vqa": QUESTIONS, "nlvr2": SENTENCES, "ve": SENTENCES}
 
 # Buffers, and the momentum teacher with its queues: training state, absent from released files.
 UNMODELLED = (r".*\.position_ids", r"\w+_m\..*", r"(image|text|idx)_queue", r"queue_ptr")
@@ -370,6 +378,7 @@ for _name, _task, _image_size, _build, _table, _parameters in (
             parameters=_parameters,
             paper=PAPER,
             conventions=CONVENTIONS,
+            inputs=InputRules(TEXTS.get(_task, CAPTIONS)),
             adapt=resize_positions,
         )
     )

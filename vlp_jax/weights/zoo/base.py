@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import ModelConfig, Registry
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
 from vlp_jax.parallel import unbox
@@ -62,6 +63,7 @@ class Published:
       parameters: number of trained parameters, tied tensors once.
       paper: title, authors, year and where to read it.
       conventions: see `Conventions`.
+      inputs: how it is given texts and pictures when it is used.
       adapt: (state, config) -> state, for tensors that may be stored at another size.
       layouts: further layouts by name, such as "huggingface".
     """
@@ -75,6 +77,7 @@ class Published:
     parameters: int
     paper: str
     conventions: Conventions = Conventions()
+    inputs: InputRules = InputRules()
     adapt: Callable[[State, ModelConfig], State] = lambda state, config: state
     layouts: Mapping[str, Layout] = field(default_factory=dict)
 

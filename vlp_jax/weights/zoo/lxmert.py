@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 
 from vlp_jax.config import ModelConfig
+from vlp_jax.data.input_rules import InputRules, TextRules
+from vlp_jax.data.regions import Rules
 from vlp_jax.encoders.regions import BOX_ENCODINGS
 from vlp_jax.layers.activation import ACTIVATIONS
 from vlp_jax.weights.key_groups import (
@@ -24,6 +26,8 @@ from vlp_jax.weights.zoo.base import Conventions, Layout, Published, register
 
 PAPER = "LXMERT (Tan and Bansal 2019), https://arxiv.org/abs/1908.07490"
 CONVENTIONS = Conventions(match_index=1, add_sep=True, mlm_ignore=-1)
+# `src/lxrt/entry.py` (20 tokens) and `src/utils.py` (36 regions).
+INPUTS = InputRules(TextRules(length=20), regions=Rules(max_boxes=36, order="file"))
 
 # Each table's first row is torch's padding row, so [CLS]'s position and type 0 are never trained.
 FROZEN_FIRST_ROWS = ("word", "position", "type")
@@ -336,6 +340,7 @@ for _name, _task, _sizes, _build, _table, _layouts, _parameters in (
             parameters=_parameters,
             paper=PAPER,
             conventions=CONVENTIONS,
+            inputs=INPUTS,
             layouts=_layouts,
         )
     )

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlp_jax.config import ModelConfig, nearest
+from vlp_jax.data.input_rules import InputRules, TextRules
+from vlp_jax.data.regions import Rules
 from vlp_jax.weights.key_groups import bert_embeddings, bert_layer, mlm_head
 from vlp_jax.weights.key_table import Entries, KeyTable, key_table, linear, norm, raw
 from vlp_jax.weights.zoo.base import Conventions, Published, register
@@ -20,6 +22,31 @@ PAPERS = {
 
 # A published region vector ends with x1, y1, x2, y2, width and height as shares of the image.
 BOX_NUMBERS = 6
+
+# Task -> (tokens of text and tags, regions of a picture), from the published commands. Texts are
+# cut before tags in fine-tuning on pairs (`run_retrieval.py`), the longer of both elsewhere.
+LENGTHS = {
+    "pretrain": (35, 50),
+    "vqa": (128, 50),
+    "gqa": (165, 45),
+    "nlvr2": (55, 40),
+    "retrieval": (70, 50),
+    "caption": (70, 50),
+}
+
+
+def input_rules(family: str, task: str) -> InputRules:
+    """Returns how a model is given text, tags and regions; VinVL's retrieval shows 70 regions."""
+    length, regions = LENGTHS[task]
+    if (family, task) == ("oscarplus", "retrieval"):
+        regions = 70
+    return InputRules(
+        TextRules(length=length),
+        regions=Rules(max_boxes=regions, order="file"),
+        tags=True,
+        cut="second" if task in ("retrieval", "caption") else "longer",
+    )
+
 
 WORDS = "cls.predictions"
 UNMODELLED = (r"bert\.embeddings\.position_ids",)
@@ -319,5 +346,6 @@ for _family in ("oscar", "oscarplus"):
                     parameters=_PARAMETERS[_name],
                     paper=PAPERS[_family],
                     conventions=Conventions(match_index=1 if _task == "retrieval" else 0),
+                    inputs=input_rules(_family, _task),
                 )
             )

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.config import ModelConfig
+from vlp_jax.data.input_rules import InputRules, TextRules
+from vlp_jax.data.regions import Rules
 from vlp_jax.weights.conversion import State
 from vlp_jax.weights.key_groups import bert_embeddings, bert_layer, mlm_head
 from vlp_jax.weights.key_table import (
@@ -27,6 +29,19 @@ from vlp_jax.weights.zoo.base import Conventions
 
 PAPER = "UNITER (Chen et al. 2020), https://arxiv.org/abs/1909.11740"
 CONVENTIONS = Conventions(match_index=1, add_sep=True, mlm_ignore=-1, vocabulary="bert-base-cased")
+
+# Words are cut at blanks first and then into pieces, which are not limited at test time; the first
+# n regions of the file are shown, n being the number of confident ones (`data/data.py`).
+INPUTS = InputRules(
+    TextRules("uniter"),
+    regions=Rules(min_confidence=0.2, min_boxes=10, max_boxes=100, order="file"),
+    pair_types=(1, 2),
+    choice_types=(0, 2),
+    separator_follows=True,
+    entailment=("contradiction", "entailment", "neutral"),
+)
+# Referring expressions see every region.
+EVERY_REGION = Rules(min_boxes=10, max_boxes=100, order="file")
 
 WORDS = "cls.predictions"
 TYPES = "uniter.embeddings.token_type_embeddings.weight"

@@ -1,5 +1,7 @@
 """UNITER's published models by name: both sizes, every task, and their parameter counts."""
 
+from dataclasses import replace
+
 from vlp_jax.weights.zoo import uniter
 from vlp_jax.weights.zoo.base import Published, register
 
@@ -70,6 +72,8 @@ _PARAMETERS = {
 # How a file that starts a task is completed.
 _ADAPT = {"nlvr2": uniter.more_types, "itm": uniter.start_of_ranking}
 
+_INPUTS = {"re": replace(uniter.INPUTS, regions=uniter.EVERY_REGION)}
+
 for _size, _sizes in (("uniter", BASE), ("uniter_large", LARGE)):
     for _name, _task, _added, _build, _table in _TASKS:
         register(
@@ -83,6 +87,7 @@ for _size, _sizes in (("uniter", BASE), ("uniter_large", LARGE)):
                 parameters=_PARAMETERS[_size + _name],
                 paper=uniter.PAPER,
                 conventions=uniter.CONVENTIONS,
+                inputs=_INPUTS.get(_task, uniter.INPUTS),
                 adapt=_ADAPT.get(_task, Published.adapt),
             )
         )

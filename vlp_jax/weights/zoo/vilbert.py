@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlp_jax.config import ModelConfig
+from vlp_jax.data.input_rules import InputRules, TextRules
+from vlp_jax.data.regions import Rules
 from vlp_jax.weights.zoo.base import Conventions, Published, register
 from vlp_jax.weights.zoo.vilbert_keys import beta_table, multi_task_table, pretrain_table
 
@@ -22,6 +24,32 @@ HEAD_DROPOUT = 0.1
 
 # "TASK1" of the 12-in-1 release, the row for callers that name no task.
 VQA_TASK = 1
+
+# Most tokens of a text, by verb or head, and in 12-in-1 its task (`vilbert_tasks.yml`).
+MULTI_TASK_TEXTS = {
+    "answer": TextRules(length=23, task=VQA_TASK),
+    "gqa": TextRules(length=26, task=15),
+    "match": TextRules(length=30, task=7),
+    "retrieve": TextRules(length=30, task=7),
+    "ground": TextRules(length=20, task=9),
+    "reason": TextRules(length=40, task=12),
+    "entail": TextRules(length=56, task=13),
+    "choose": TextRules(length=60, task=5),
+}
+BETA_TEXTS = {
+    "answer": TextRules(length=16),
+    "match": TextRules(length=30),
+    "retrieve": TextRules(length=30),
+    "ground": TextRules(length=20),
+    "choose": TextRules(length=60),
+}
+
+
+def input_rules(texts: Mapping[str, TextRules]) -> InputRules:
+    """Returns how a model is given texts and 100 regions behind the one of the whole picture."""
+    regions = Rules(max_boxes=100, order="file")
+    return InputRules(TextRules(length=36), texts, regions, global_region=True)
+
 
 # Switches of the research code that change the architecture and are off in every published config.
 _UNPUBLISHED = {"dynamic_attention": False, "in_batch_pairs": False, "with_coattention": True}
@@ -236,6 +264,10 @@ _ANSWERS = {"num_vqa_labels": 3129, "num_gqa_labels": 1533}
 _NO_ANSWERS = {"num_labels": 1}
 
 
+def _texts(task: str) -> Mapping[str, TextRules]:
+    return MULTI_TASK_TEXTS if task == "12in1" else {}
+
+
 def _register(name: str, task: str, sizes: Mapping[str, Any], parameters: int) -> None:
     """Files a preset; a name with "beta" is of the first release."""
     build, table = _BUILDERS.get(task, (beta_config, beta_table))
@@ -250,6 +282,7 @@ def _register(name: str, task: str, sizes: Mapping[str, Any], parameters: int) -
             parameters=parameters,
             paper=PAPER if "beta" in name else PAPER_12IN1,
             conventions=CONVENTIONS,
+            inputs=input_rules(BETA_TEXTS if "beta" in name else _texts(task)),
         )
     )
 

@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any
 
 from vlp_jax.config import ModelConfig
+from vlp_jax.data.input_rules import InputRules, TextRules
+from vlp_jax.data.regions import Rules
 from vlp_jax.layers.normalisation import BERT_EPSILON
 from vlp_jax.weights.key_groups import (
     bert_embeddings,
@@ -32,6 +34,14 @@ from vlp_jax.weights.zoo.base import Conventions, Layout, Published, register
 
 PAPER = "VisualBERT (Li et al. 2019), https://arxiv.org/abs/1908.03557"
 CONVENTIONS = Conventions(match_index=1, add_sep=True, mlm_ignore=-1)
+# The regions of both pictures of NLVR2 are one list, 144 of each, of visual types 0 and 1.
+INPUTS = InputRules(
+    TextRules("visualbert", length=128),
+    regions=Rules(max_boxes=100, order="file"),
+    pair_types=(0, 1),
+    pictures_joined=True,
+)
+NLVR2_INPUTS = replace(INPUTS, regions=Rules(max_boxes=144, order="file"))
 HUGGINGFACE_TYPE = "visual_bert"
 
 
@@ -326,6 +336,7 @@ def _register(
             parameters=parameters,
             paper=PAPER,
             conventions=CONVENTIONS,
+            inputs=NLVR2_INPUTS if task == "nlvr2" else INPUTS,
             layouts={
                 "huggingface": Layout(table(directory), architecture, huggingface_config),
                 "unwrapped": Layout(table(UNWRAPPED)),

@@ -1,0 +1,313 @@
+"""Every verb on every published model that has its head, from raw texts, pixels and regions."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vlp_jax
+from tests.inference.published import (
+    ANSWERS,
+    WIDTH,
+    random_regions,
+    sizes_of,
+    write_weights,
+)
+from vlp_jax.cli.main import main
+from vlp_jax.config import DataConfig, ExperimentConfig
+from vlp_jax.data.regions import Regions, open_regions
+from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference import Model
+from vlp_jax.inference.answer_lists import read_answers
+from vlp_jax.inference.region_inputs import as_regions, region_fields
+from vlp_jax.inference.texts import padded_length
+from vlp_jax.weights.zoo import ZOO
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
+LEFT, RIGHT = random_regions(12), random_regions(9, seed=1)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Returns a function from a preset's name to its tiny model; each is made once."""
+    folder, made = tmp_path_factory.mktemp("weights"), {}
+
+    def get(name: str):
+        if name not in made:
+            file = write_weights(folder, name)
+            made[name] = vlp_jax.load(name, file, sizes=sizes_of(name), answers=ANSWERS)
+        return made[name]
+
+    return get
+
+
+def pictures(name, two=False):
+    given = list(PIXELS) if ZOO[name].family == "albef" else [LEFT, RIGHT]
+    kind = "images" if ZOO[name].family == "albef" else "regions"
+    return {kind: tuple(given) if two else given[0]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["uniter_vqa", "lxmert_vqa", "visualbert_vqa", "oscar_vqa", "vilbert_beta_vqa",
+     "vilbert_12in1", "albef_vqa"],
+)  # fmt: skip
+def test_answer(loaded, name):
+    found = loaded(name).answer(questions="What is it?", top=9, **pictures(name))
+    assert {a.text for a in found} == set(ANSWERS)
+    assert sum(a.probability for a in found) == pytest.approx(1, abs=1e-5)
+    assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["uniter_nlvr2", "lxmert_nlvr2", "visualbert_nlvr2", "oscar_nlvr2", "vilbert_12in1",
+             "albef_nlvr2"],
+)  # fmt: skip
+def test_reason_tells_left_from_right(loaded, name):
+    model, shown = loaded(name), pictures(name, two=True)
+    found = model.reason(texts="Both show a dog.", **shown)
+    assert 0.5 <= found.probability <= 1 and found.true == (found.scores[1] > found.scores[0])
+    swapped = {kind: both[::-1] for kind, both in shown.items()}
+    assert model.reason(texts="Both show a dog.", **swapped).scores != found.scores
+    with pytest.raises(ValueError, match=r"reason needs two pictures, as \(left, right\)"):
+        model.reason(texts="Both show a dog.", **pictures(name))
+
+
+@pytest.mark.parametrize("name", ["uniter_ve", "vilbert_12in1", "albef_ve"])
+def test_entail(loaded, name):
+    found = loaded(name).entail(texts="A dog sleeps.", **pictures(name))
+    order = list(found.probabilities)
+    second = "entailment" if name == "uniter_ve" else "neutral"
+    assert order[0] == "contradiction" and order[1] == second
+    assert found.probability == max(found.probabilities.values())
+
+
+@pytest.mark.parametrize("name", ["uniter_re", "uniter_re_mlp", "vilbert_beta_grounding"])
+def test_ground(loaded, name):
+    found = loaded(name).ground(texts="the left dog", regions=LEFT)
+    extra = int(name.startswith("vilbert"))
+    assert len(found.scores) == len(LEFT) + extra
+    assert found.region == int(np.argmax(found.scores)) - extra
+    if found.region >= 0:
+        np.testing.assert_allclose(found.box, LEFT.boxes[found.region], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["uniter_vcr", "visualbert_vcr", "vilbert_beta_vcr"])
+def test_choose(loaded, name):
+    choices = ["a dog", "a red cat", "nothing at all"]
+    found = loaded(name).choose(question="What is it?", choices=choices, regions=LEFT)
+    assert found.text == choices[found.index] and len(found.scores) == 3
+    assert len(set(found.scores)) == 3
+    with pytest.raises(ValueError, match=r"choose was given 1 choice\(s\)"):
+        loaded(name).choose(question="What is it?", choices=choices[:1], regions=LEFT)
+
+
+@pytest.mark.parametrize(
+    "name", ["uniter_retrieval", "uniter", "lxmert", "visualbert", "vilbert_beta_retrieval",
+             "oscar_retrieval", "albef_retrieval"],
+)  # fmt: skip
+def test_match_and_retrieve(loaded, name):
+    model, both = loaded(name), next(iter(pictures(name, two=True).items()))
+    texts = ["a dog", "a red cat on a bed"]
+    chances = model.match(texts=texts, **pictures(name))
+    assert chances.shape == (2,) and ((chances > 0) & (chances < 1)).all()
+    best = model.retrieve(next(iter(pictures(name).values())), texts)
+    assert [found.index for found in best] == np.argsort(-chances).tolist()
+    assert len(model.retrieve("a dog", list(both[1]))) == 2
+
+
+def test_captions(loaded):
+    model = loaded("oscar_caption")
+    greedy = model.caption(regions=[LEFT, RIGHT], beams=1, max_length=6)
+    assert len(greedy) == 2 and all(caption.ids[0] == model.tokenizer.cls_id for caption in greedy)
+    (best,) = model.caption(regions=LEFT, tags=["dog", "cat"], beams=3, max_length=6)
+    assert isinstance(best.text, str) and best.score < 0
+    with pytest.raises(ValueError, match="max_length = 41: expected 2 to 40 tokens"):
+        model.caption(regions=LEFT, max_length=41)
+
+
+def test_tags_are_read(loaded):
+    model = loaded("oscar_vqa")
+    scores = [
+        model.answer(questions="what?", regions=LEFT, tags=tags)[0].score
+        for tags in (None, "dog;cat", ["dog", "cat"])
+    ]
+    assert scores[1] == scores[2] != scores[0]
+    with pytest.raises(ValueError, match="was not trained with tags"):
+        loaded("uniter_vqa").answer(questions="what?", regions=LEFT, tags="dog")
+
+
+def test_a_hundred_lengths_compile_a_few_times(loaded):
+    model = loaded("uniter_vqa")
+    for count in range(1, 101):
+        model.answer(questions="dog " * count, regions=LEFT)
+    compiled = model._compute.forward()._compiled.values()
+    assert sum(function._cache_size() for function in compiled) <= 4
+
+
+@pytest.mark.parametrize(("used", "limit", "padded"), [(1, 20, 16), (17, 20, 20), (17, 512, 64)])
+def test_padded_lengths(used, limit, padded):
+    assert padded_length(used, limit) == padded
+
+
+def test_a_batch_equals_its_parts(loaded):
+    model = loaded("lxmert_vqa")
+    questions = ["What?", "Is this a very big dog that sleeps on a red bed, or not?"]
+    both = model.answer(questions=questions, regions=[LEFT, RIGHT])
+    for question, regions, (answer,) in zip(questions, (LEFT, RIGHT), both):
+        (single,) = model.answer(questions=question, regions=regions)
+        assert single.text == answer.text
+        assert single.score == pytest.approx(answer.score, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "verb", "arguments", "message"),
+    [
+        ("uniter_vqa", "reason", {}, 'reason needs the head "nlvr2", .* it has vqa; use answer'),
+        ("uniter_vqa", "caption", {}, 'caption needs the head "mlm"'),
+        ("uniter", "caption", {}, "OSCAR's captioners are"),
+        ("uniter_re", "answer", {"questions": "what?"}, 'it has re; use ground'),
+        ("uniter_vqa", "answer", {"questions": ""}, "text 0 is ''; expected a string with words"),
+        ("uniter_vqa", "answer", {"questions": "dog " * 10_000},
+         "text 0 has 10002 tokens, more than the 160 positions of the model"),
+        ("uniter_vqa", "answer", {"questions": "what?", "images": "a.png"},
+         "this model reads region features, not pixels: give `regions`"),
+        ("albef_vqa", "answer", {"questions": "what?"}, "this model reads pixels; give `images`"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_explained(loaded, name, verb, arguments, message):
+    regions = {} if "images" in arguments else {"regions": LEFT}
+    with pytest.raises(ValueError, match=message):
+        getattr(loaded(name), verb)(**regions, **arguments)
+
+
+def test_long_texts_are_cut_where_the_original_cuts_them(loaded):
+    long, cut = "dog " * 10_000, "dog " * 18
+    for name in ("lxmert_vqa", "visualbert_vqa"):
+        assert loaded(name).answer(questions=long, regions=LEFT)
+    scores = [loaded("lxmert_vqa").answer(questions=q, regions=LEFT)[0].score for q in (long, cut)]
+    assert scores[0] == scores[1]
+
+
+def test_regions_of_another_detector(loaded):
+    other = Regions(np.ones((3, WIDTH + 1), np.float32), LEFT.boxes[:3], 200, 100)
+    with pytest.raises(ValueError, match="are 13 wide and the model reads 12"):
+        loaded("uniter_vqa").answer(questions="what?", regions=other)
+
+
+def test_wrong_answer_lists(tmp_path, loaded):
+    file = write_weights(tmp_path, "uniter_vqa")
+    model = vlp_jax.load("uniter_vqa", file, sizes=sizes_of("uniter_vqa"), answers=["yes"])
+    with pytest.raises(ValueError, match="knows 4 answers, and the list given to `load` has 1"):
+        model.answer(questions="what?", regions=LEFT)
+    nameless = vlp_jax.load("uniter_vqa", file, sizes=sizes_of("uniter_vqa"))
+    with pytest.raises(ValueError, match="came without its list of answers"):
+        nameless.answer(questions="what?", regions=LEFT)
+
+
+def test_answer_lists_in_all_forms(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"no": 1, "yes": 0}))
+    (tmp_path / "b.json").write_text(json.dumps(["yes", "no"]))
+    (tmp_path / "c.txt").write_text("yes\nno\n")
+    (tmp_path / "d.json").write_text(json.dumps({"0": "yes", "1": "no"}))
+    for file in tmp_path.iterdir():
+        assert read_answers(file) == ("yes", "no")
+    (tmp_path / "e.json").write_text(json.dumps({"no": 2, "yes": 0}))
+    with pytest.raises(ValueError, match="are not 0, 1, 2"):
+        read_answers(tmp_path / "e.json")
+    with pytest.raises(FileNotFoundError, match=r'Did you mean "e\.json"'):
+        read_answers(tmp_path / "ee.json")
+
+
+def test_regions_in_all_forms(tmp_path, loaded):
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for key, regions in (("a", LEFT), ("b", RIGHT)):
+        np.savez(folder / f"{key}.npz", features=regions.features, boxes=regions.boxes,
+                 image_w=200, image_h=100)  # fmt: skip
+    file = folder / "a.npz"
+    for given in (file, str(file), (folder, "a.npz"), (str(folder), ["a.npz"]), [file]):
+        (found,) = as_regions(given)
+        np.testing.assert_array_equal(found.features, LEFT.features)
+    with pytest.raises(ValueError, match=r'no regions of the picture "c.npz".*Did you mean "b.npz'):
+        as_regions((folder, "c.npz"))
+    with pytest.raises(ValueError, match="holds 2 pictures"):
+        as_regions(folder)
+    (tmp_path / "words.png").write_text("no picture")
+    with pytest.raises(ValueError, match="its ending is none of"):
+        as_regions(tmp_path / "words.png")
+    with pytest.raises(ValueError, match=r"words.png.*not a picture"):
+        loaded("albef_vqa").answer(tmp_path / "words.png", "what?")
+    with pytest.raises(ValueError, match=r"regions\[1\] is int, expected `Regions`"):
+        as_regions([LEFT, 3])
+
+
+def test_boxes_with_sizes_of_their_own():
+    sizes = np.full((len(LEFT), 2), 0.125, np.float32)
+    rules = ZOO["uniter_re"].inputs
+    sized = dataclasses.replace(LEFT, box_sizes=sizes)
+    boxes = region_fields([sized, RIGHT], rules, WIDTH)["region_boxes"]
+    assert boxes.shape == (2, 16, 7)
+    np.testing.assert_allclose(boxes[0, : len(LEFT), 4:], [[0.125, 0.125, 0.125**2]] * len(LEFT))
+    spans = boxes[1, : len(RIGHT), 2:4] - boxes[1, : len(RIGHT), :2]
+    np.testing.assert_allclose(boxes[1, : len(RIGHT), 4:6], spans, atol=1e-6)
+
+
+def test_predict_prints_json(tmp_path, monkeypatch, capsys):
+    import vlp_jax.inference as inference
+
+    weights = write_weights(tmp_path, "uniter_vqa")
+    (tmp_path / "answers.txt").write_text("\n".join(ANSWERS))
+    np.savez(tmp_path / "a.npz", features=LEFT.features, boxes=LEFT.boxes, image_w=200,
+             image_h=100)  # fmt: skip
+    real = inference.load
+    tiny = lambda *given, **options: real(*given, sizes=sizes_of("uniter_vqa"), **options)
+    monkeypatch.setattr(inference, "load", tiny)
+    start = ["predict", "--model", "uniter_vqa", "--weights", str(weights)]
+    start += ["--answers", str(tmp_path / "answers.txt"), "--regions", str(tmp_path / "a.npz")]
+    assert main([*start, "--question", "What is it?", "--top", "2"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["regions"].endswith("a.npz") and len(line["answers"]) == 2
+    assert main([*start, "--ground", "the dog"]) == 1
+    assert "use answer" in capsys.readouterr().err
+
+
+def test_pictures_from_files(tmp_path, loaded):
+    Image.fromarray(PIXELS[0]).save(tmp_path / "a.png")
+    model = loaded("albef_vqa")
+    by_path, by_pixels = (model.answer(x, "What?") for x in (tmp_path / "a.png", PIXELS[0]))
+    assert by_path == by_pixels
+
+
+def snippets() -> list[str]:
+    text = (Path(__file__).parents[2] / "docs" / "use.md").read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", snippets(), ids=lambda code: code.split('"')[1])
+def test_what_the_page_shows_runs(code, loaded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, pixels in zip(("photo", "other"), PIXELS):
+        Image.fromarray(pixels).save(f"{name}.png")
+    Path("features").mkdir()
+    np.savez("features/photo.npz", features=LEFT.features, boxes=LEFT.boxes, image_w=200,
+             image_h=100)  # fmt: skip
+    monkeypatch.setattr(vlp_jax, "load", lambda name, *given, **options: loaded(name))
+    exec(code, {"vlp_jax": vlp_jax, "open_regions": open_regions, "Path": Path})
+
+
+def test_a_run_reads_texts_as_its_config_says():
+    data = DataConfig(text_length=9, max_words=7, regions=5, global_region=True, image_size=32)
+    published = ZOO["lxmert_vqa"]
+    model = published.from_published(dict(published.sizes) | sizes_of("lxmert_vqa"))
+    tasks = {"vqa": {"question_length": 12}}
+    config = ExperimentConfig(model=model, data=data, tasks=tasks)
+    rules = Model(config, None, Vocabulary(Tokenizer.bert_uncased(), ANSWERS)).rules
+    assert (rules.text.length, rules.text.max_words, rules.text.style) == (9, 7, "albef")
+    assert rules.text_of("answer").length == 12 and rules.text_of("match").length == 9
+    assert rules.regions.max_boxes == 5 and rules.global_region

@@ -1,0 +1,147 @@
+"""Regions as users hold them, and as batch fields: chosen, encoded and padded as in training."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlp_jax.data.batch import stack
+from vlp_jax.data.foreign import foreign_bytes, listed
+from vlp_jax.data.input_rules import InputRules
+from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.region_fields import RegionFields, RegionReader
+from vlp_jax.data.regions import JoinedStores, Regions, RegionStore, Rules, open_regions
+from vlp_jax.data.regions.build import build_regions
+from vlp_jax.data.regions.npz import read_npz
+from vlp_jax.data.regions.rows import choose_rows
+from vlp_jax.data.transforms import Example
+
+SLOTS = (16, 36, 64, 100, 144, 200, 306)
+"""Padded numbers of regions."""
+
+_STORES = {
+    ".tsv": ("lxmert_tsv", "butd_tsv", "oscar_tsv"),
+    ".h5": ("hdf5",),
+    ".hdf5": ("hdf5",),
+    ".lmdb": ("uniter_lmdb", "vilbert_lmdb"),
+    ".mdb": ("uniter_lmdb", "vilbert_lmdb"),
+    ".array_record": ("array_record",),
+    ".arrayrecord": ("array_record",),
+}
+"""The ending of a file -> the stores that may read it."""
+_FOLDERS = ("npz", "uniter_lmdb", "vilbert_lmdb")
+_EXPECTED = "expected `Regions`, a (store, key) pair, the path of a file with one picture's regions"
+
+Store = RegionStore | JoinedStores
+
+
+def as_regions(given: Any, name: str = "regions") -> list[Regions]:
+    """Returns the regions of one picture or of several.
+
+    A picture is a `Regions` value, a pair of a store (or the path of one) and a key, or a path that
+    holds one picture; a pair with a list of keys, and a list, are several. ValueError otherwise.
+    """
+    if isinstance(given, Regions):
+        return [given]
+    if isinstance(given, str | Path):
+        return [_only_picture(given)]
+    if _is_pair(given):
+        return _of_keys(*given)
+    if isinstance(given, Sequence) and given:
+        return [r for i, one in enumerate(given) for r in as_regions(one, f"{name}[{i}]")]
+    raise ValueError(f"{name} is {type(given).__name__}, {_EXPECTED}, or a list of these")
+
+
+def _is_pair(given: Any) -> bool:
+    if not isinstance(given, tuple) or len(given) != 2:
+        return False
+    store, key = given
+    keys = isinstance(key, str | int) or isinstance(key, list) and all(type(k) is str for k in key)
+    return isinstance(store, str | Path | RegionStore | JoinedStores) and keys
+
+
+def _of_keys(store: Any, keys: Any) -> list[Regions]:
+    store = open_features(store) if isinstance(store, str | Path) else store
+    return [store[str(key)] for key in (keys if isinstance(keys, list) else [keys])]
+
+
+def _only_picture(path: str | Path) -> Regions:
+    """Returns the regions of a file with one picture: an .npz or .npy, or a store of one."""
+    file = existing_path(path, "region features")
+    if file.suffix in (".npz", ".npy"):
+        with foreign_bytes(f"{file}"):
+            return build_regions(read_npz(file.read_bytes(), True), Rules(), None)
+    store = open_features(file)
+    keys = store.keys()
+    if len(keys) != 1:
+        raise ValueError(
+            f'{path} holds {len(keys)} pictures ({listed(keys, 3)}): give ("{path}", key)'
+        )
+    return store[keys[0]]
+
+
+def open_features(path: str | Path, kind: str = "", **rules: Any) -> Store:
+    """Returns the store in a file or folder; without a `kind`, the first that can read it.
+
+    Raises FileNotFoundError or ValueError, which says what each that was tried found wrong.
+    """
+    if kind:
+        return open_regions(kind, str(path), **rules)
+    file = existing_path(path, "region features")
+    problems = []
+    kinds = _FOLDERS if file.is_dir() else _STORES.get(file.suffix.lower(), ())
+    for name in kinds:
+        try:
+            return open_regions(name, str(file), **rules)
+        except (ValueError, OSError) as error:
+            problems.append(f"{name}: {error}")
+    known = ", ".join([".npz", ".npy", *_STORES])
+    reason = "; ".join(problems) or f"its ending is none of {known}"
+    raise ValueError(f"{path} is no file of region features: {reason}")
+
+
+def region_fields(
+    pictures: Sequence[Regions], rules: InputRules, feature_width: int
+) -> dict[str, np.ndarray]:
+    """Returns the batch fields `region_features`, `region_boxes` and `region_mask` of pictures.
+
+    Boxes have seven numbers where any picture's file holds the sizes of its boxes.
+    Raises ValueError for features of another width than the model reads.
+    """
+    for i, regions in enumerate(pictures):
+        width = regions.features.shape[1]
+        if width != feature_width:
+            raise ValueError(
+                f"the region features of picture {i} are {width} wide and the model reads "
+                f"{feature_width}: they are of another detector"
+            )
+    sized = any(regions.box_sizes is not None for regions in pictures)
+    records = [(_with_sizes(r) if sized else r).to_record() for r in pictures]
+    most = max(map(len, pictures))
+    slots = next((count for count in SLOTS if count >= most), most)
+    read, pad = RegionReader(slots), RegionFields(slots, rules.global_region)
+    return stack([_fields(record, read, pad) for record in records])
+
+
+def _fields(record: dict[str, Any], read: RegionReader, pad: RegionFields) -> dict[str, np.ndarray]:
+    example = Example(record, None)
+    example["regions"] = read.of_detector(record, frozenset())
+    return pad(example, None)
+
+
+def chosen(regions: Regions, rules: Rules) -> Regions:
+    """Returns the regions that a model is shown; without confidence it can't be a matter of it."""
+    if regions.confidence is None:
+        rules = dataclasses.replace(rules, min_confidence=None)
+    return choose_rows(regions, rules)
+
+
+def _with_sizes(regions: Regions) -> Regions:
+    if regions.box_sizes is not None:
+        return regions
+    size = np.array([regions.width, regions.height], np.float32)
+    return dataclasses.replace(
+        regions, box_sizes=(regions.boxes[:, 2:] - regions.boxes[:, :2]) / size
+    )

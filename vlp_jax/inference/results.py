@@ -1,0 +1,77 @@
+"""What the verbs give: small values with the model's own numbers beside what they mean."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, its probability among all answers the model knows, and its logit."""
+
+    text: str
+    probability: float
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """A candidate's place in the list given, and its score (higher is better)."""
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a sentence is true of two pictures, how probable that is, and both logits."""
+
+    true: bool
+    probability: float
+    scores: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Entailment:
+    """How a picture bears on a sentence, how probable that is, and the probability of each."""
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """The region an expression means.
+
+    region: its number among the picture's regions as they were given; -1 is the whole picture
+        (ViLBERT's region before the others).
+    box: x1, y1, x2, y2 in pixels; shares of the picture where its size is not known.
+    scores: those of all regions shown, in the order in which the model saw them.
+    """
+
+    region: int
+    box: tuple[float, float, float, float]
+    probability: float
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The place of the best choice, its probability among all, and the score of each."""
+
+    index: int
+    text: str
+    probability: float
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption that a model has written.
+
+    score: the sum of log probabilities over length^penalty; greedily written, their mean.
+    ids: its tokens, from [CLS] to [SEP], then padding.
+    """
+
+    text: str
+    score: float
+    ids: tuple[int, ...]
