@@ -18,7 +18,14 @@ def full_batch(questions: int | None = None, pictures: int | None = None):
     """Returns all fields; with axes of several questions and pictures, or none."""
     sizes = {"B": 3, "H": 8, "W": 8, "L": 5, "Q": 4, "A": 7, "R": 2, "F": 6, "T": 2, "C": 9}
     sizes |= {"N": 2, "S": 6, "K?": questions, "P?": pictures}
-    shape = lambda dims: [d if isinstance(d, int) else sizes[d] for d in dims if sizes.get(d, 1)]
+
+    def length(dim) -> int | None:
+        """Returns an axis' length: the first of several that are allowed; none if it is left out."""
+        if isinstance(dim, tuple):
+            return dim[0]
+        return dim if isinstance(dim, int) else sizes[dim]
+
+    shape = lambda dims: [n for n in map(length, dims) if n is not None]
     return {name: np.zeros(shape(f.dims), f.dtypes[0]) for name, f in EVERY.items()}
 
 

@@ -22,7 +22,7 @@ from vlp_jax.config import DataConfig, ExperimentConfig
 from vlp_jax.data.regions import Regions, open_regions
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.inference import Model
+from vlp_jax.inference import Model, load
 from vlp_jax.inference.answer_lists import read_answers
 from vlp_jax.inference.region_inputs import as_regions, region_fields
 from vlp_jax.inference.texts import padded_length
@@ -40,7 +40,7 @@ def loaded(tmp_path_factory):
     def get(name: str):
         if name not in made:
             file = write_weights(folder, name)
-            made[name] = vlp_jax.load(name, file, sizes=sizes_of(name), answers=ANSWERS)
+            made[name] = load(name, file, sizes=sizes_of(name), answers=ANSWERS)
         return made[name]
 
     return get
