@@ -1,5 +1,6 @@
 """Devices: the mesh, the logical axis rules, shardings of parameters and batches."""
 
+from vlp_jax.parallel.agree import all_arrive, said_by_any
 from vlp_jax.parallel.batch import batch_sharding, batch_share, put_batch
 from vlp_jax.parallel.context import constrain, use_mesh
 from vlp_jax.parallel.distributed import initialize_distributed
@@ -14,6 +15,7 @@ __all__ = [
     "ParameterSharding",
     "Rules",
     "ShardingReport",
+    "all_arrive",
     "batch_share",
     "batch_sharding",
     "constrain",
@@ -21,6 +23,7 @@ __all__ = [
     "make_mesh",
     "put_batch",
     "replicated",
+    "said_by_any",
     "shardings_for",
     "shardings_like",
     "unbox",
