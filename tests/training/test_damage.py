@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.training.test_checkpoint import ABOUT, abstract, state_of
-from tests.training.tiny import differing, tiny
+from tests.training.tiny import differing, tiny, without_checksums
 from vlp_jax.parallel import make_mesh
 from vlp_jax.training.checkpoint import CheckpointStore, DamagedCheckpoint, open_store, read_run
 from vlp_jax.training.checksums import _sum_on_devices, _sum_on_host, checksums
@@ -115,10 +115,7 @@ def test_a_missing_file_of_checksums_is_damage(saved):
 
 
 def test_a_checkpoint_from_before_checksums_loads_with_a_line(saved, caplog):
-    folder = saved / "checkpoints" / "3"
-    shutil.rmtree(folder / "checksums")
-    listed = folder / "_CHECKPOINT_METADATA"
-    listed.write_text(listed.read_text().replace('"checksums"', '"another"'))
+    without_checksums(saved / "checkpoints" / "3")
     with open_store(saved) as store:
         assert differing(store.restore(abstract(wide_state(0))), wide_state(3)) == []
     assert "the checkpoint of step 3 has no checksums: it is not verified" in caplog.text

@@ -4,6 +4,7 @@ from vlp_jax.parallel.agree import all_arrive, said_by_any
 from vlp_jax.parallel.batch import batch_sharding, batch_share, put_batch
 from vlp_jax.parallel.context import constrain, use_mesh
 from vlp_jax.parallel.distributed import initialize_distributed
+from vlp_jax.parallel.lost import LostPeerError, lost_peers_named
 from vlp_jax.parallel.mesh import MESH_AXES, make_mesh
 from vlp_jax.parallel.report import ParameterSharding, ShardingReport
 from vlp_jax.parallel.rules import DEFAULT_RULES, Rules, validate
@@ -11,6 +12,7 @@ from vlp_jax.parallel.sharding import replicated, shardings_for, shardings_like,
 
 __all__ = [
     "DEFAULT_RULES",
+    "LostPeerError",
     "MESH_AXES",
     "ParameterSharding",
     "Rules",
@@ -20,6 +22,7 @@ __all__ = [
     "batch_sharding",
     "constrain",
     "initialize_distributed",
+    "lost_peers_named",
     "make_mesh",
     "put_batch",
     "replicated",

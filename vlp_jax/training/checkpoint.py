@@ -17,6 +17,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from vlp_jax.config import ExperimentConfig, build, nearest
 from vlp_jax.config.moved import is_old, without_moved
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.parallel import all_arrive, said_by_any
 from vlp_jax.training.checkpoint_marks import DIVERGED, GOOD, CheckpointMarks
@@ -57,7 +58,7 @@ class CheckpointStore:
     def __init__(
         self, workdir: str | Path, keep: int = 2, best: str | None = None, writable: bool = True
     ):
-        self.directory = Path(workdir).absolute() / "checkpoints"
+        self.directory = local_path(workdir, "workdir").absolute() / "checkpoints"
         if writable:
             _check_writable(self.directory)
         policies = [checkpoint_managers.LatestN(keep), _KeepsNewestGood(self)]
@@ -293,7 +294,7 @@ class CheckpointStore:
 @contextlib.contextmanager
 def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
     """Opens the checkpoints of an existing workdir for reading."""
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
     if workdir.name == "checkpoints":
         workdir = workdir.parent
     if not (workdir / "checkpoints").is_dir():

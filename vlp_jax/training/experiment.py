@@ -23,6 +23,7 @@ from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
 from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, put_batch, unbox
 from vlp_jax.tasks import Task, build_tasks, load_plugins
+from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
 from vlp_jax.tasks.naming import metric_titles
 from vlp_jax.training.optimizer import make_optimizer
@@ -120,6 +121,7 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     """
     load_plugins(config.plugins)
     tasks = build_tasks(config)
+    check_evaluations(config, tasks)
     sources = open_sources(config.data)
     if vocabulary is None:
         answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
@@ -135,6 +137,8 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     schedule = make_schedule(config.training, by_source, config.seed)
     model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_fields(model, batches)
+    kept = {name: task for name, task in tasks.items() if name in config.tasks}
+    check_before_training(config, vocabulary, model, kept, sources)
     boxed = abstract_params(model)
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
     fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}

@@ -13,8 +13,16 @@ import numpy as np
 
 from vlp_jax.config import ExperimentConfig, nearest, write_config
 from vlp_jax.config.moved import is_old
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.parallel import put_batch, replicated, unbox, use_mesh
+from vlp_jax.parallel import (
+    LostPeerError,
+    lost_peers_named,
+    put_batch,
+    replicated,
+    unbox,
+    use_mesh,
+)
 from vlp_jax.training.checkpoint import (
     CheckpointStore,
     DamagedCheckpoint,
@@ -31,7 +39,7 @@ from vlp_jax.training.progress import Progress
 from vlp_jax.training.schedule import Group
 from vlp_jax.training.state import TrainState
 from vlp_jax.training.workdir_lock import only_trainer
-from vlp_jax.weights.initial import read_initial_weights
+from vlp_jax.weights.initial import check_paths, read_initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +82,11 @@ def train(
     Writes `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints. SIGTERM or Ctrl-C
     saves a checkpoint and returns early. `allow_older` goes on from an older checkpoint where the
     newest is damaged. Raises ValueError for a config that does not fit, a workdir that cannot be
-    used or is in use and a damaged checkpoint, NonFiniteError when the run has diverged.
+    used or is in use and a damaged checkpoint, NonFiniteError when the run has diverged,
+    LostPeerError when another process of it has gone: end this one then.
     """
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
+    check_paths(config.init_from)
     best = config.evaluation.best
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
@@ -89,7 +99,13 @@ def train(
         experiment = assemble(config, vocabulary)
         stack.enter_context(use_mesh(experiment.mesh))
         run = _Run(experiment, workdir, store, evaluate, stack, allow_older)
-        return run.until_done(stack.enter_context(Interruption()))
+        interruption = stack.enter_context(Interruption())
+        try:
+            with lost_peers_named():
+                return run.until_done(interruption)
+        except LostPeerError:
+            stack.pop_all()  # closing would wait for the lost process
+            raise
 
 
 def saved_about(store: CheckpointStore) -> dict | None:
