@@ -95,6 +95,17 @@ def set_path(values: dict, path: str, value: Any) -> None:
     values[last] = value
 
 
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns the leaves of nested dictionaries by dotted path; an empty dictionary is a leaf."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    return {
+        path: leaf
+        for key, value in tree.items()
+        for path, leaf in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
 def write_config(config: ExperimentConfig, path: Path) -> None:
     """Writes the resolved experiment as JSON, from which `load_config` gives the same object."""
     path.write_text(json.dumps(to_plain(config), indent=2, sort_keys=True) + "\n")

@@ -27,13 +27,16 @@ def lost_peers_named() -> Iterator[None]:
     except (jax.errors.JaxRuntimeError, TimeoutError) as error:
         if jax.process_count() == 1 or not _SIGNS.search(str(error)):
             raise
-        raise LostPeerError(lost_sentence(str(error), jax.process_index())) from error
+        message = lost_sentence(str(error), jax.process_index(), jax.process_count())
+        raise LostPeerError(message) from error
 
 
-def lost_sentence(message: str, here: int) -> str:
-    """Returns what has happened and what to do, for what JAX says in process `here`."""
+def lost_sentence(message: str, here: int, count: int) -> str:
+    """Returns what has happened and what to do, for what JAX says in process `here` of `count`."""
     tasks = [int(number) for number in _TASK.findall(message) if int(number) != here]
-    which = f"process {tasks[0]}" if tasks else "another process (its own log says which)"
+    lost = tasks[0] if tasks else 1 - here if count == 2 else None
+    unknown = "another process (the log that ends first says which)"
+    which = unknown if lost is None else f"process {lost}"
     return (
         f"process {here} has lost {which} of the run: it has ended, or cannot be reached. Look at "
         "its log for the reason, end the processes that are left, and start the same command "

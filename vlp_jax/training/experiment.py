@@ -27,6 +27,7 @@ from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
 from vlp_jax.tasks.naming import metric_titles
 from vlp_jax.training.optimizer import make_optimizer
+from vlp_jax.training.resume import check_vocabulary
 from vlp_jax.training.schedule import Group, Schedule, check_mix, cut_mix, make_schedule
 from vlp_jax.training.state import StateMaker, TrainState
 from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
@@ -55,8 +56,17 @@ class Experiment:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a checkpoint says of the run: resolved config, tokenizer and answers."""
-        return {"config": to_plain(self.config), "vocabulary": self.vocabulary.to_json()}
+        """What a checkpoint says of the run: config, tokenizer and answers, numbers of records."""
+        return {
+            "config": to_plain(self.config),
+            "vocabulary": self.vocabulary.to_json(),
+            "records": self.records,
+        }
+
+    @property
+    def records(self) -> dict[str, int]:
+        """How many records each source has."""
+        return {name: self.mixture[name].records for name in self.config.data.sources}
 
     @cached_property
     def states(self) -> StateMaker:
@@ -127,6 +137,8 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
         answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
         words = chain.from_iterable(task.words(answers) for task in tasks.values())
         vocabulary = make_vocabulary(config.data.vocabulary, sources, words)
+    else:
+        check_vocabulary(vocabulary, sources)
     mesh = make_mesh(**dataclasses.asdict(config.mesh))
     share = batch_share(mesh, jax.process_index())
     training = {name: task for name, task in tasks.items() if task.trains}

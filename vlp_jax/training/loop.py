@@ -36,6 +36,7 @@ from vlp_jax.training.interruption import Interruption
 from vlp_jax.training.metrics import MetricsWriter
 from vlp_jax.training.optimizer import make_schedule
 from vlp_jax.training.progress import Progress
+from vlp_jax.training.resume import check_records, check_resume
 from vlp_jax.training.schedule import Group
 from vlp_jax.training.state import TrainState
 from vlp_jax.training.workdir_lock import only_trainer
@@ -98,7 +99,7 @@ def train(
         vocabulary = about and Vocabulary.from_json(about["vocabulary"])
         experiment = assemble(config, vocabulary)
         stack.enter_context(use_mesh(experiment.mesh))
-        run = _Run(experiment, workdir, store, evaluate, stack, allow_older)
+        run = _Run(experiment, workdir, store, evaluate, stack, allow_older, about)
         interruption = stack.enter_context(Interruption())
         try:
             with lost_peers_named():
@@ -120,6 +121,14 @@ def saved_about(store: CheckpointStore) -> dict | None:
             'workdir with config.init_from = [{"path": …, "kind": "run"}], or vlp_jax.load it'
         )
     return about
+
+
+def _changes(about: dict, experiment: Experiment) -> list[str]:
+    """Says what is another one than when the checkpoint was saved."""
+    return [
+        *check_resume(about["config"], experiment.config),
+        *check_records(about.get("records"), experiment.records),
+    ]
 
 
 def _set_diverged_aside(store: CheckpointStore) -> None:
@@ -158,6 +167,7 @@ class _Run:
         evaluate: Evaluate | None,
         stack: contextlib.ExitStack,
         allow_older: bool,
+        about: dict | None,
     ):
         self.experiment = experiment
         self.training = experiment.config.training
@@ -167,6 +177,8 @@ class _Run:
         self.clock = Clock()
         self.figures: dict[str, float] = {}
         self.state, news = self._start_state(allow_older)
+        if about is not None:
+            news = _changes(about, experiment)
         self.start = int(self.state.step)
         self._metrics: dict[str, Any] = {}
         self._unproven = _unproven(store)  # the step of a checkpoint not known to be good
