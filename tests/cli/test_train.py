@@ -46,7 +46,7 @@ def test_a_diverged_run_ends_with_status_3(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "put_batch", lambda batch, mesh: put(poison(batch), mesh))
     assert train(tmp_path, "--config.training.log_every=3") == 3
     shown = capsys.readouterr().err.splitlines()[-1]
-    assert shown.startswith("vlp-jax train: loss or gradient was not finite in 3 steps in a row")
+    assert shown.startswith("vlp-jax train: loss, gradient or update was not finite in 3 steps")
 
 
 MISTAKES = {

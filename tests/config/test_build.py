@@ -82,7 +82,7 @@ def test_a_value_becomes_its_type(name, given, expected):
 @pytest.mark.parametrize(
     ("name", "given", "expected"),
     [
-        ("size", 1.0, "config.inner.size = 1.0 (float): expected int"),
+        ("size", 1.5, "config.inner.size = 1.5 (float): expected int"),
         ("size", True, "config.inner.size = True (bool): expected int"),
         ("size", "3", "config.inner.size = '3' (str): expected int"),
         ("size", None, "config.inner.size = None (NoneType): expected int"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vlp_jax
-from tests.training.tiny import differing, save_untrained, tiny
+from tests.training.tiny import differing, save_untrained, tiny, without_checksums
 from vlp_jax.config import load_config, to_plain
 from vlp_jax.config.moved import is_old, without_moved
 from vlp_jax.training.checkpoint import open_store, read_run
@@ -111,6 +111,7 @@ def old_run(tmp_path_factory) -> tuple[Path, Any]:
     (workdir / "config.json").write_text(json.dumps(values))
     about = workdir / "checkpoints" / "0" / "about" / "metadata"
     about.write_text(json.dumps(json.loads(about.read_text()) | {"config": values}))
+    without_checksums(workdir / "checkpoints" / "0")  # which came later than tasks did
     return workdir, experiment
 
 

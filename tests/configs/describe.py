@@ -9,10 +9,10 @@ from typing import Any
 import jax
 
 from vlp_jax.config import ExperimentConfig, load_config, to_plain
+from vlp_jax.config.files import flat
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
 from vlp_jax.parallel import unbox
-from vlp_jax.sweep.states import flat
 from vlp_jax.training.experiment import assemble
 from vlp_jax.training.optimizer import Setting, parameter_settings, path_name
 

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="a name that `vlp-jax models` lists")
     parser.add_argument("--weights", required=True, help="torch file, safetensors or directory")
     parser.add_argument(
-        "--sizes", help="JSON with the published config, if sizes are not published"
+        "--sizes", help="JSON with entries of the published config that differ from the preset's"
     )
     parser.add_argument("--to", required=True, help="file or directory to write")
     parser.add_argument("--format", choices=("safetensors", "huggingface"), default="safetensors")
@@ -23,14 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, after a check that every tensor is known and every parameter filled."""
+    from vlp_jax.data.local_paths import local_path
     from vlp_jax.weights.conversion import count_parameters
     from vlp_jax.weights.safetensors_file import write_safetensors
     from vlp_jax.weights.state_dict import read_state_dict
     from vlp_jax.weights.zoo import ZOO
 
+    local_path(args.to, "--to")
     model = ZOO.get_known(args.model, "--model")
-    sizes = json.loads(Path(args.sizes).read_text()) if args.sizes else None
-    config = model.from_published(sizes) if sizes else model.config
+    sizes = _read_sizes(args.sizes) if args.sizes else {}
+    config = model.from_published(dict(model.sizes) | sizes) if sizes else model.config
     state = read_state_dict(args.weights)
     params = model.load(state, config)
     if args.format == "huggingface":
@@ -39,3 +41,13 @@ def run(args: argparse.Namespace) -> int:
         write_safetensors(args.to, model.save(params, config, like=state))
     print(f"{args.model}: {count_parameters(params):,} parameters from {args.weights} to {args.to}")
     return 0
+
+
+def _read_sizes(path: str) -> dict:
+    try:
+        sizes = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no UTF-8, too
+        raise ValueError(f'--sizes "{path}" is no JSON: {error}') from None
+    if not isinstance(sizes, dict):
+        raise ValueError(f'--sizes "{path}" holds {sizes!r:.80}: expected a group of sizes')
+    return sizes

@@ -1,19 +1,36 @@
-"""Evaluate a run's newest checkpoint: a table, summary.json and report.html in its workdir."""
+"""Evaluate a run's newest checkpoint: a table, summary.json and report.html in its workdir.
+
+vlp-jax evaluate --workdir runs/quickstart
+vlp-jax evaluate --workdir runs/quickstart --config.tasks.vqa.evaluate.vqa.limit=100
+vlp-jax evaluate --workdir runs/mine --config.data.source=json --config.data.path=other.json
+"""
 
 import argparse
 import json
+import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+# What a checkpoint was trained with; the rest of its config may be overridden.
+_FIXED = ("model.", "data.vocabulary")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--workdir", required=True, help="a run of `vlp-jax train`")
     parser.add_argument("--step", type=int, help="which checkpoint; the newest by default")
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE", help="a plug-in that the run uses"
     )
     parser.add_argument("--teacher", action="store_true", help="evaluate the momentum teacher")
+    parser.add_argument(
+        "--allow-older",
+        action="store_true",
+        help="where that checkpoint is damaged, take the newest undamaged one before it",
+    )
+    parser.set_defaults(overrides=[])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,46 +38,90 @@ def run(args: argparse.Namespace) -> int:
     from vlp_jax.tasks import load_plugins
 
     load_plugins(args.plugin)
-    report(args.workdir, args.step, "teacher" if args.teacher else "params")
+    which = "teacher" if args.teacher else "params"
+    report(args.workdir, args.step, which, overrides=args.overrides, allow_older=args.allow_older)
     return 0
 
 
 def report(
-    workdir: str, step: int | None = None, which: str = "params", since: float | None = None
+    workdir: str | Path,
+    step: int | None = None,
+    which: str = "params",
+    since: float | None = None,
+    overrides: Sequence[str] = (),
+    allow_older: bool = False,
 ) -> None:
-    """Runs all evaluation tasks on a checkpoint and writes and prints what came out.
+    """Runs all evaluation tasks on a checkpoint, and prints and writes what came out.
 
     Of several processes all evaluate, because all read the checkpoint, and the first writes.
-    `since` is the `time.perf_counter()` at which the whole command began.
+    `since` is the `time.perf_counter()` at which the whole command began. `overrides` are of the
+    run's config. A file that cannot be written costs no figure: all are printed then.
     """
     import jax
 
+    from vlp_jax.config import with_overrides
+    from vlp_jax.data.local_paths import local_path
     from vlp_jax.model import Forward, build_model
     from vlp_jax.report.page import write_report
     from vlp_jax.report.run import make_report
-    from vlp_jax.report.summary import write_summary
+    from vlp_jax.report.summary import clean_summary, write_summary
     from vlp_jax.report.table import print_table
     from vlp_jax.tasks import check_plugins, evaluate
     from vlp_jax.training.checkpoint import read_run
 
-    folder = Path(workdir)
-    config, vocabulary, params = read_run(folder, step, which)
+    folder = local_path(workdir, "--workdir")
+    _check_overrides(overrides)
+    config, vocabulary, params = read_run(folder, step, which, allow_older)
     check_plugins(config)
+    config = with_overrides(config, overrides)
     forward = Forward(build_model(config.model, config.training.dtype), params)
     started = time.perf_counter()
     outcome = evaluate(config, vocabulary, forward)
     if jax.process_index() > 0:
         return
-    timing = _timing(folder)
+    print_table(outcome.rows)
+    timing = _timing(folder / "timing.json")
     timing["evaluation_seconds"] = time.perf_counter() - started
     if since is not None:
         timing["seconds"] = time.perf_counter() - since
-    figures = write_summary(folder / "summary.json", outcome.figures | timing)
-    write_report(folder / "report.html", make_report(folder, config, outcome, params, figures))
-    print_table(outcome.rows)
-    print(f"report: {folder / 'report.html'}   figures: {folder / 'summary.json'}")
+    figures = clean_summary(outcome.figures | timing)
+    summary, page = folder / "summary.json", folder / "report.html"
+    written = _written(summary, lambda: write_summary(summary, figures))
+    if not written:
+        print(json.dumps(figures, indent=2))
+    make = lambda: make_report(folder, config, outcome, params, figures)
+    if _written(page, lambda: write_report(page, make())) and written:
+        print(f"report: {page}   figures: {summary}")
 
 
-def _timing(folder: Path) -> dict:
-    path = folder / "timing.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+def _check_overrides(overrides: Sequence[str]) -> None:
+    from vlp_jax.config.files import parse_override
+
+    for text in overrides:
+        path, _ = parse_override(text)
+        if f"{path}.".startswith(_FIXED):
+            raise ValueError(
+                f"config.{path} cannot be overridden: the checkpoint was trained with what is there"
+            )
+
+
+def _timing(path: Path) -> dict:
+    """Returns how long the training took, if its file is there and whole."""
+    try:
+        timing = json.loads(path.read_text()) if path.exists() else {}
+        if isinstance(timing, dict):
+            return timing
+        reason = f"it holds {timing!r:.80}"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    print(f'vlp-jax evaluate: "{path}" is left out: {reason}', file=sys.stderr)
+    return {}
+
+
+def _written(path: Path, write: Callable[[], object]) -> bool:
+    try:
+        write()
+    except OSError as error:
+        print(f'vlp-jax evaluate: "{path}" is not written: {error.strerror}', file=sys.stderr)
+        return False
+    return True

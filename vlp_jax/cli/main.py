@@ -13,8 +13,12 @@ VERBS = ("train", "evaluate", "predict", "verify", "convert", "data", "models")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `vlp-jax` and returns the exit status: 0, 1 for a user error, 3 for a diverged run."""
+    """Runs `vlp-jax` and returns the exit status: 0, 1 for a user error; `train` has more."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    for text in argv:
+        if not _is_text(text):
+            print(f"vlp-jax: the argument {ascii(text)} is not UTF-8", file=sys.stderr)
+            return 1
     logging.basicConfig(level=os.environ.get("VLP_JAX_LOG", "WARNING"), format="%(message)s")
     logging.getLogger("absl").setLevel(logging.ERROR)
     verb = argv[0] if argv and argv[0] in VERBS else None
@@ -47,3 +51,12 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
     return parser
+
+
+def _is_text(argument: str) -> bool:
+    """Says whether an argument was valid UTF-8; other bytes come as lone surrogates."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

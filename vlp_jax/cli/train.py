@@ -1,47 +1,88 @@
-"""Train an experiment; a workdir that holds a checkpoint resumes."""
+"""Train an experiment; a workdir that holds a checkpoint resumes.
+
+vlp-jax train --config configs/quickstart.py --workdir runs/quickstart --report
+vlp-jax train --config configs/albef.py:base --workdir runs/a --config.training.steps=1e5
+
+exit status:
+  0  done, or stopped by SIGTERM or Ctrl-C after saving: the same command goes on
+  1  a mistake in config, data or workdir, said in one line
+  2  an unknown argument
+  3  diverged: loss, gradient or update was not finite in config.training.nan_patience steps
+  5  another process of the run was lost: start the same command everywhere again
+"""
 
 import argparse
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
+
+DIVERGED, LOST_PEER = 3, 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--config", required=True, help="FILE.py, FILE.py:argument or config.json")
     parser.add_argument("--workdir", required=True, help="where the run is kept")
     parser.add_argument(
         "--report", action="store_true", help="evaluate at the end and write report.html"
     )
+    parser.add_argument(
+        "--allow-older",
+        action="store_true",
+        help="where the newest checkpoint is damaged, go on from the newest undamaged one",
+    )
     parser.set_defaults(overrides=[])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains and returns the exit status: 3 if the run diverged, 0 if done or interrupted."""
+    """Trains and returns the exit status, see the top of this file."""
     import time
 
     started = time.perf_counter()
     import jax
 
     from vlp_jax.config import load_config
-    from vlp_jax.parallel import initialize_distributed
+    from vlp_jax.data.local_paths import local_path
+    from vlp_jax.parallel import LostPeerError, initialize_distributed
     from vlp_jax.training.loop import NonFiniteError, train
 
+    workdir = local_path(args.workdir, "--workdir")
     config = load_config(args.config, args.overrides)
     initialize_distributed()
     try:
-        result = train(config, args.workdir, _evaluator())
+        result = train(config, workdir, _evaluator(), args.allow_older)
     except NonFiniteError as error:
         print(f"vlp-jax train: {error}", file=sys.stderr)
-        return 3
+        return DIVERGED
+    except LostPeerError as error:
+        _leave(error)
     timing = result.timing() | {"seconds": time.perf_counter() - started}
     if jax.process_index() == 0:
-        (Path(args.workdir) / "timing.json").write_text(json.dumps(timing, indent=2) + "\n")
+        _write_timing(workdir / "timing.json", timing)
     if args.report and not result.interrupted_by:
         from vlp_jax.cli.evaluate import report
 
-        report(args.workdir, since=started)
+        report(workdir, since=started)
     return 0
+
+
+def _leave(error: Exception) -> None:
+    """Ends this process at once: leaving in order would wait for the lost one, and then abort."""
+    print(f"vlp-jax train: {error}\n", file=sys.stderr)
+    traceback.print_exception(error, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(LOST_PEER)
+
+
+def _write_timing(path: Path, timing: dict) -> None:
+    try:
+        path.write_text(json.dumps(timing, indent=2) + "\n")
+    except OSError as error:  # which is no reason to lose what comes after
+        print(f'vlp-jax train: "{path}" is not written: {error.strerror}', file=sys.stderr)
 
 
 def _evaluator():

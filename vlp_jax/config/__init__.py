@@ -1,7 +1,7 @@
 """Experiment configuration: typed frozen dataclasses, overrides and errors that name the path."""
 
 from vlp_jax.config.build import build, checked_fields, to_plain
-from vlp_jax.config.files import import_beside, load_config, write_config
+from vlp_jax.config.files import import_beside, load_config, with_overrides, write_config
 from vlp_jax.config.registry import Registry, nearest
 from vlp_jax.config.schema import (
     DataConfig,
@@ -30,5 +30,6 @@ __all__ = [
     "nearest",
     "replace",
     "to_plain",
+    "with_overrides",
     "write_config",
 ]

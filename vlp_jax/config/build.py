@@ -16,8 +16,8 @@ _LINEN_FIELDS = {"parent", "name"}
 def build(cls: type, values: Any, path: str) -> Any:
     """Returns `cls(**values)` with nested dataclasses built and every value's type checked.
 
-    Numbers widen (int to float), lists become tuples. Raises ValueError with the dotted path, what
-    was given and what is allowed.
+    Numbers widen (int to float), whole floats such as 1e3 become int, lists become tuples. Raises
+    ValueError with the dotted path, what was given and what is allowed.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{path} = {values!r}: expected a group of fields {_names(cls)}")
@@ -131,6 +131,8 @@ def _coerce_scalar(value: Any, hint: Any, path: str) -> Any:
         return to_builtin(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1e3 is a number of steps
     fits = isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool))
     if not fits:
         raise ValueError(

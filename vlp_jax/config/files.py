@@ -1,10 +1,12 @@
 """Reads experiment files (`configs/x.py:argument`), applies overrides, writes resolved configs."""
 
 import ast
+import contextlib
 import difflib
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +33,15 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     check_moved(values)
     config = build(ExperimentConfig, values, "config")
     return replace(config, "plugins", _found(config.plugins, Path(spec.partition(":")[0])))
+
+
+def with_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:
+    """Returns an experiment with `--config.a.b=c` overrides applied."""
+    values = to_plain(config)
+    for text in overrides:
+        set_path(values, *parse_override(text))
+    check_moved(values)
+    return build(ExperimentConfig, values, "config")
 
 
 def _found(plugins: Sequence[str], config: Path) -> tuple[str, ...]:
@@ -82,6 +93,17 @@ def set_path(values: dict, path: str, value: Any) -> None:
             f"{{{', '.join(values[last])}}}; set one of them, or give a {{...}} literal"
         )
     values[last] = value
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns the leaves of nested dictionaries by dotted path; an empty dictionary is a leaf."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    return {
+        path: leaf
+        for key, value in tree.items()
+        for path, leaf in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
 
 
 def write_config(config: ExperimentConfig, path: Path) -> None:
@@ -139,8 +161,30 @@ def import_beside(file: str, path: str) -> ModuleType:
 def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"vlp_jax_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _explained(path):
+        spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns what running a config file raises into a ValueError with file and line.
+
+    ValueErrors and missing files stay what they are, because a config may check its argument.
+    """
+    try:
+        yield
+    except (ValueError, FileNotFoundError):
+        raise
+    except Exception as error:
+        file, frames = path.resolve(), traceback.extract_tb(error.__traceback__)
+        here = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
+        line = error.lineno if isinstance(error, SyntaxError) else here[-1] if here else None
+        where = f", line {line}" if line else ""
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(
+            f'config file "{path}"{where}: {type(error).__name__}: {reason}'
+        ) from error
 
 
 def _run(path: Path, argument: str) -> Any:
@@ -149,7 +193,8 @@ def _run(path: Path, argument: str) -> Any:
         raise ValueError(f'"{path}" has no function get_config(argument="")')
     if argument and not module.get_config.__code__.co_argcount:
         raise ValueError(f'"{path}" takes no argument, got "{argument}"')
-    return module.get_config(argument) if argument else module.get_config()
+    with _explained(path):
+        return module.get_config(argument) if argument else module.get_config()
 
 
 def _plain(values: Any) -> Any:

@@ -4,11 +4,40 @@ import difflib
 from collections.abc import Iterable
 from typing import Any, Callable
 
+_WRONG_SHARE = 0.4  # of the letters of a name that is still recognised
+_TELLING = 3  # letters that say which name is meant
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns ' Did you mean "x"?' for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-    return f' Did you mean "{close[0]}"?' if close else ""
+    """Returns ' Did you mean "x"?' for a known name that `name` may be meant for, or nothing.
+
+    That is one with few wrong letters for its length, or one that holds the other.
+    """
+    name = str(name)
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=3, cutoff=0.5)
+    meant = [other for other in close if _is_near(name, other)]
+    return f' Did you mean "{meant[0]}"?' if meant else ""
+
+
+def _is_near(first: str, second: str) -> bool:
+    first, second = first.lower(), second.lower()
+    shorter, longer = sorted((first, second), key=len)
+    if len(shorter) >= _TELLING and shorter in longer:
+        return True
+    return _wrong_letters(first, second) <= max(1, len(longer) * _WRONG_SHARE)
+
+
+def _wrong_letters(first: str, second: str) -> int:
+    """Returns how many letters to insert, remove, replace or exchange with their neighbour."""
+    before, last = [], list(range(len(second) + 1))
+    for i, letter in enumerate(first, start=1):
+        row = [i]
+        for j, other in enumerate(second, start=1):
+            least = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != other))
+            swapped = i > 1 and j > 1 and letter == second[j - 2] and first[i - 2] == other
+            row.append(min(least, before[j - 2] + 1) if swapped else least)
+        before, last = last, row
+    return last[-1]
 
 
 class Registry(dict[str, Any]):

@@ -86,9 +86,9 @@ def open_source(config: DataConfig, name: str, split: str) -> Source:
     Options with a `kind` make a name of its own, so that one kind of source can occur several
     times: `source_args.cc3m = {"kind": "webdataset", "path": ...}`.
     """
-    source = _source_class(config, name, "config.data.source")
+    source = source_class(config, name, "config.data.source")
     for other in config.source_args:
-        _source_class(config, other, "config.data.source_args")
+        source_class(config, other, "config.data.source_args")
     options = {"path": config.path, **config.source_args.get(name, {})}
     options.pop("kind", None)
     return source(split=split, **options)
@@ -110,7 +110,7 @@ def make_mixture(
 ) -> Mixture:
     """Returns the training batches of all sources; this host gets its share of each batch."""
     for name in config.weights:
-        _source_class(config, name, "config.data.weights")
+        source_class(config, name, "config.data.weights")
     parts = []
     for name, source in sources.items():
         feed = Feed(config, source.provides, vocabulary, train=True)
@@ -128,7 +128,7 @@ def make_mixture(
     return Mixture(parts, seed)
 
 
-def _source_class(config: DataConfig, name: str, path: str) -> type[Source]:
+def source_class(config: DataConfig, name: str, path: str) -> type[Source]:
     """Returns the class of a source or of a name that `config.source_args` gives a kind."""
     args = config.source_args.get(name, {})
     if "kind" in args:

@@ -58,6 +58,11 @@ class Pipeline:
         self._prefetch = prefetch
 
     @property
+    def records(self) -> int:
+        """The number of records of the source."""
+        return self._size
+
+    @property
     def steps_per_epoch(self) -> int:
         """Whole batches in one pass over the data."""
         return self._size // self._batch_size

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, nearest
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.answer_lists import read_answers
@@ -52,7 +53,7 @@ def load(
         return _published_model(
             published, state, sizes, partial(make_tokenizer, tokenizer or weights), answers
         )
-    path = Path(name_or_path)
+    path = local_path(name_or_path, "run")
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
     if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():

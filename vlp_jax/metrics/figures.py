@@ -31,3 +31,8 @@ def figure(
         if blind_name:
             entries[twin(name, "blind") + "_name"] = blind_name
     return entries
+
+
+def figure_names(name: str) -> frozenset[str]:
+    """Returns the numbers among the entries that `figure` may give."""
+    return frozenset((name, twin(name, "chance"), twin(name, "blind")))

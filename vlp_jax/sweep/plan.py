@@ -10,6 +10,7 @@ from typing import Any
 
 from vlp_jax.config import load_config, to_plain
 from vlp_jax.config.files import PREFIX
+from vlp_jax.data.local_paths import local_path
 
 _LONGEST_NAME = 100
 
@@ -80,6 +81,7 @@ def make_plan(
     Raises ValueError or FileNotFoundError for an empty or repeated part, or a config that does not
     resolve.
     """
+    out = local_path(out, "--out")
     variants = [tuple(variant) for variant in variants] or [()]
     _check_distinct("--config", configs)
     _check_distinct("--seeds", seeds)
@@ -87,11 +89,11 @@ def make_plan(
     _check_settings([*common, *(setting for variant in variants for setting in variant)])
     folders = _folders(configs, variants)
     runs = [
-        _run(group, spec, (*common, *variant), seed, Path(out) / folder)
+        _run(group, spec, (*common, *variant), seed, out / folder)
         for (spec, variant), (group, folder) in folders.items()
         for seed in seeds
     ]
-    return Plan(Path(out), tuple(runs))
+    return Plan(out, tuple(runs))
 
 
 def _run(group: str, spec: str, settings: tuple[str, ...], seed: int, folder: Path) -> Run:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import ExperimentConfig, build, to_plain
+from vlp_jax.config.files import flat
 from vlp_jax.sweep.plan import Run
 
 SUMMARY = "summary.json"
@@ -84,17 +85,6 @@ def _check_same_config(run: Run) -> None:
             f"{there.get(path, 'not set')!r} there and {now.get(path, 'not set')!r} now. Choose "
             "another --out, or remove that folder"
         )
-
-
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Returns the leaves of nested dictionaries by dotted path; an empty dictionary is a leaf."""
-    if not isinstance(tree, dict) or not tree:
-        return {prefix: tree}
-    return {
-        path: leaf
-        for key, value in tree.items()
-        for path, leaf in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.metrics.blind_answers import best_blind_vqa
-from vlp_jax.metrics.figures import figure
+from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores, vqa_accuracies
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
@@ -71,6 +71,9 @@ class AnswerEvaluation(Evaluation):
     examples: Natural = 6
 
     needs = ("image|region_features", "question")
+
+    def figures(self, name: str) -> frozenset[str]:
+        return figure_names(f"{name.removesuffix('_accuracy')}_accuracy")
 
     def __call__(self, run: Run, name: str) -> Outcome:
         source = run.source(self)

@@ -1,22 +1,22 @@
 """Evaluation: what a task's measurements are given, and how all of an experiment's are run."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from vlp_jax.config import ExperimentConfig
+from vlp_jax.config import ExperimentConfig, nearest
 from vlp_jax.config.ranges import Count
-from vlp_jax.data.assemble import Feed, make_chain, open_source
+from vlp_jax.data.assemble import Feed, make_chain, open_source, source_class
 from vlp_jax.data.pipeline import evaluation_batches
 from vlp_jax.data.records import SkippedRecords, usable_records
 from vlp_jax.data.sizes import read_sizes
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.model import Forward
+from vlp_jax.model import Forward, VisionLanguageModel
 from vlp_jax.tasks.base import Task
 from vlp_jax.tasks.build import build_tasks
 from vlp_jax.tasks.outcome import Outcome, in_groups
@@ -42,6 +42,10 @@ class Evaluation:
 
     needs: ClassVar[tuple[str, ...]] = ()
     heads: ClassVar[tuple[str, ...]] = ()
+
+    def figures(self, name: str) -> frozenset[str] | None:
+        """Returns the names of all figures it may give, None if that cannot be said."""
+        return None
 
     def __call__(self, run: "Run", name: str) -> Outcome:
         """Returns figures, whose names begin with `name`, rows and examples."""
@@ -106,11 +110,13 @@ def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward)
     """Returns the merged outcome of all that the tasks of an experiment measure.
 
     An evaluation whose source is not part of the experiment, or gives no captions or questions
-    where it needs them, is left out with a warning. Raises ValueError for unknown tasks and
-    settings.
+    where it needs them, is left out with a warning. Raises ValueError for unknown tasks, sources,
+    splits and settings.
     """
     outcome, opened, skipped = Outcome(), {}, {}
-    for task in build_tasks(config).values():
+    tasks = build_tasks(config)
+    check_evaluations(config, tasks)
+    for task in tasks.values():
         run = Run(config, vocabulary, forward, task, opened, skipped)
         for name, evaluation in task.evaluate.items():
             reason = _cannot_run(run, evaluation)
@@ -121,6 +127,75 @@ def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward)
     outcome.rows = in_groups(outcome.rows)
     outcome.figures["skipped_records"] = sum(s.total for s in skipped.values())
     return outcome
+
+
+def check_evaluations(config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
+    """Raises ValueError, with the path in the config, for a source or split that cannot be."""
+    for path, evaluation in _by_path(tasks).items():
+        name = evaluation.source or config.data.sources[0]
+        known = source_class(config.data, name, f"{path}.source").split_names
+        if known and evaluation.split not in known:
+            raise ValueError(
+                f'{path}.split: source {name} has no split "{evaluation.split}".'
+                f"{nearest(evaluation.split, known)} Known: {', '.join(known)}"
+            )
+
+
+def check_before_training(
+    config: ExperimentConfig,
+    vocabulary: Vocabulary,
+    model: VisionLanguageModel,
+    tasks: Mapping[str, Task],
+    sources: Mapping[str, Source],
+) -> None:
+    """Says which evaluations will be left out, and why, before a run has cost anything.
+
+    `sources` are the training splits. Where the run evaluates on its way, the splits to evaluate
+    are opened. Raises ValueError as `check_evaluations`, and if none of the evaluations that will
+    run gives `config.evaluation.best`; FileNotFoundError for data that are not there.
+    """
+    check_evaluations(config, tasks)
+    opened = {(name, "train"): source for name, source in sources.items()}
+    figures: list[frozenset[str] | None] = []
+    for name, task in tasks.items():
+        for key, evaluation in task.evaluate.items():
+            stand_ins = {} if config.training.evaluate_every else _stand_ins(evaluation, sources)
+            run = Run(config, vocabulary, Forward(model, None), task, {**opened, **stand_ins})
+            try:
+                reason = _cannot_run(run, evaluation)
+            except OSError as error:
+                raise type(error)(f"config.tasks.{name}.evaluate.{key}: {error}") from None
+            if reason:
+                logger.warning("evaluation %s will be left out: %s", key, reason)
+            else:
+                figures.append(evaluation.figures(key))
+    _check_best(config, figures)
+
+
+def _stand_ins(evaluation: Evaluation, sources: Mapping[str, Source]) -> dict:
+    """The training split provides what the split to evaluate does, and is open already."""
+    name = evaluation.source or next(iter(sources))
+    return {(name, evaluation.split): sources[name]} if name in sources else {}
+
+
+def _check_best(config: ExperimentConfig, figures: list[frozenset[str] | None]) -> None:
+    best, known = config.evaluation.best, frozenset().union(*(given or () for given in figures))
+    if best is None or best in known or None in figures:
+        return
+    if not known:
+        raise ValueError(f'config.evaluation.best = "{best}": there is no evaluation that can run')
+    raise ValueError(
+        f'config.evaluation.best = "{best}": no evaluation gives such a figure.'
+        f"{nearest(best, known)} Known: {', '.join(sorted(known))}"
+    )
+
+
+def _by_path(tasks: Mapping[str, Task]) -> dict[str, Evaluation]:
+    return {
+        f"config.tasks.{name}.evaluate.{key}": evaluation
+        for name, task in tasks.items()
+        for key, evaluation in task.evaluate.items()
+    }
 
 
 def _cannot_run(run: Run, evaluation: Evaluation) -> str | None:
@@ -136,6 +211,9 @@ def _cannot_run(run: Run, evaluation: Evaluation) -> str | None:
     missing = [head for head in wanted if head not in run.forward.model.heads]
     if missing:
         return f"the model has no head {', '.join(missing)}"
-    given = run.source(evaluation).provides
+    try:
+        given = run.source(evaluation).provides
+    except ValueError as error:
+        return f'its split "{evaluation.split}" cannot be used: {error}'
     lacks = sorted(need for need in evaluation.needs if not given & set(need.split("|")))
     return f"its source gives no {', '.join(lacks).replace('|', ' or ')}" if lacks else None

@@ -17,7 +17,7 @@ from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Fused
 from vlp_jax.losses.cross_entropy import cross_entropy, masked_mean, soft_cross_entropy
 from vlp_jax.metrics.blind_texts import ContextMLM
-from vlp_jax.metrics.figures import figure
+from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
 from vlp_jax.tasks.evaluation import Evaluation, Run
@@ -76,6 +76,9 @@ class MaskedTextEvaluation(Evaluation):
 
     needs = ("image|region_features", "caption")
     heads = (HEAD,)
+
+    def figures(self, name: str) -> frozenset[str]:
+        return figure_names(f"{name}_accuracy")
 
     def __call__(self, run: Run, name: str) -> Outcome:
         hits, total, seen = 0, 0, []

@@ -13,7 +13,7 @@ from vlp_jax.data.sources.base import Source
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.metrics.blind_texts import best_blind_near_miss
 from vlp_jax.metrics.classification import pairwise_accuracy
-from vlp_jax.metrics.figures import figure
+from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.metrics.vqa import accuracy_by_type
 from vlp_jax.model import CAPTION, Views
 from vlp_jax.tasks.base import TASKS, Task
@@ -47,6 +47,9 @@ class NearMissEvaluation(Evaluation):
 
     needs = ("image", "caption")
     heads = (HEAD,)
+
+    def figures(self, name: str) -> frozenset[str]:
+        return figure_names(f"{name}_accuracy")
 
     def __call__(self, run: Run, name: str) -> Outcome:
         source = run.source(self)

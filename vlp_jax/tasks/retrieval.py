@@ -127,6 +127,14 @@ class RetrievalEvaluation(Evaluation):
         """The one that ranks."""
         return (matching.HEAD if self.rank_by == "matching" else contrast.HEAD,)
 
+    def figures(self, name: str) -> frozenset[str]:
+        by_matching = self.rank_by == "matching"
+        prefix = "" if name == "retrieval" and not by_matching else f"{name}_"
+        suffixes = ("", "_itm") if self.rerank and not by_matching else ("",)
+        one = ([0], [0])
+        reports = [retrieval_report(np.eye(1), *one, suffix=suffix) for suffix in suffixes]
+        return frozenset(prefix + key for report in reports for key in report)
+
     def __call__(self, run: Run, name: str) -> Outcome:
         gallery = encode_gallery(run, self)
         if self.rank_by == "matching":

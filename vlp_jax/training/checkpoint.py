@@ -4,7 +4,9 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +17,51 @@ from orbax.checkpoint import checkpoint_managers
 
 from vlp_jax.config import ExperimentConfig, build, nearest
 from vlp_jax.config.moved import is_old, without_moved
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.parallel import all_arrive, said_by_any
+from vlp_jax.training.checkpoint_marks import DIVERGED, GOOD, CheckpointMarks
+from vlp_jax.training.checksums import checksums, differences
 from vlp_jax.training.optimizer import path_name
 from vlp_jax.weights.old_layout import stacked_layout
 
 logger = logging.getLogger(__name__)
 
-STATE, ABOUT = "state", "about"
+STATE, ABOUT, CHECKSUMS = "state", "about", "checksums"
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that cannot be read, or whose contents are not those that were saved.
+
+    `step` is its step, `undamaged` the newest older one that can be used instead, or None.
+    """
+
+    def __init__(self, message: str, step: int, undamaged: int | None):
+        super().__init__(message)
+        self.step, self.undamaged = step, undamaged
+
+
+class _Damage(Exception):
+    """What is wrong with a checkpoint, before it is known what to do instead."""
 
 
 class CheckpointStore:
     """Saves and restores train states under `<workdir>/checkpoints`, asynchronously.
 
-    Keeps the newest `keep` checkpoints and, if `best` names a metric, the one where it was highest.
-    `about` is a JSON-able description (resolved config, vocabulary, answers) saved with each.
-    What a killed process has left half-written is ignored, and removed unless `writable` is off.
+    Keeps the newest `keep` checkpoints, the newest that is marked as good, and, if `best` names a
+    metric, the one where it was highest. `about` is a JSON-able description (resolved config,
+    vocabulary, answers) saved with each, as are checksums of every array, which are verified
+    whenever it is read. What a killed process has left half-written is ignored, and removed unless
+    `writable` is off. Of several processes all call each method.
     """
 
     def __init__(
         self, workdir: str | Path, keep: int = 2, best: str | None = None, writable: bool = True
     ):
-        self.directory = Path(workdir).absolute() / "checkpoints"
+        self.directory = local_path(workdir, "workdir").absolute() / "checkpoints"
         if writable:
             _check_writable(self.directory)
-        policies = [checkpoint_managers.LatestN(keep)]
+        policies = [checkpoint_managers.LatestN(keep), _KeepsNewestGood(self)]
         if best is not None:
             get_best = lambda metrics: metrics.get(best, -np.inf)
             policies.append(checkpoint_managers.BestN(get_metric_fn=get_best, n=1))
@@ -52,95 +75,207 @@ class CheckpointStore:
                 best_fn=None if best is None else get_best,
             ),
         )
+        self._reader = ocp.PyTreeCheckpointHandler()
+        writes = writable and jax.process_index() == 0
+        self.marks = CheckpointMarks(self._folder, self.steps, writes)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of all complete checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
 
     @property
     def latest_step(self) -> int | None:
-        """The newest complete checkpoint's step, or None."""
-        return self._manager.latest_step()
+        """The step to go on from: the newest whose run did not diverge from there, or None."""
+        return max((s for s in self.steps if self.marks.of(s) != DIVERGED), default=None)
+
+    @property
+    def good_step(self) -> int | None:
+        """The newest step that is marked as good, or None."""
+        return self.marks.newest_good(self.steps)
 
     def save(self, step: int, state: Any, about: dict, metrics: dict | None = None) -> None:
         """Starts to save `state` as the checkpoint of `step`; a step that exists is left alone."""
-        if step in self._manager.all_steps():
+        if step in self.steps:
             return
+        self.marks.forget(step)
+        sums = {"arrays": checksums(state), "about": _json_sum(about)}
         items = ocp.args.Composite(
-            **{STATE: ocp.args.StandardSave(state), ABOUT: ocp.args.JsonSave(about)}
+            **{
+                STATE: ocp.args.PyTreeSave(state),
+                ABOUT: ocp.args.JsonSave(about),
+                CHECKSUMS: ocp.args.JsonSave(sums),
+            }
         )
         self._manager.save(step, args=items, metrics=metrics, force=True)
+        self.marks.write()
+
+    def mark_good(self, step: int) -> None:
+        """Notes that a step after this checkpoint was finite."""
+        self.marks.set(step, GOOD)
+
+    def mark_diverged(self) -> None:
+        """Notes of all checkpoints after the newest good one that no later step was finite."""
+        good = self.good_step
+        for step in [s for s in self.steps if good is not None and s > good]:
+            self.marks.set(step, DIVERGED)
+
+    def set_aside(self, step: int, why: str) -> None:
+        """Renames a checkpoint's folder to `<step>.<why>`, in which nothing looks for one."""
+        self.wait()
+        if jax.process_index() == 0:
+            os.replace(self._folder(step), _free_name(self._folder(step), why))
+        all_arrive(f"checkpoint {step} is set aside")
+        self.marks.forget(step)
+        self._manager.reload()
 
     def restore(self, abstract_state: Any, step: int | None = None) -> Any:
-        """Returns the state of `step` (default: the newest), laid out as `abstract_state` asks.
+        """Returns the state of `step` (default: `latest_step`), laid out as `abstract_state` asks.
 
         Leaves of `abstract_state` are `jax.ShapeDtypeStruct`s with shardings. Raises ValueError
-        that lists what is missing, unexpected or of another shape, before anything is read.
+        that lists what is missing, unexpected or of another shape, before anything is read, and
+        DamagedCheckpoint.
         """
         step = self._existing(step)
-        self._check_same_tree(abstract_state, step)
-        args = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract_state)})
-        with self._reading(step):
-            return self._manager.restore(step, args=args)[STATE]
+        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
+        args = ocp.args.PyTreeRestore(item=abstract_state, restore_args=restore_args)
+        with self._explained(step):
+            self._check_same_tree(abstract_state, step)
+            state, damage = None, None
+            try:
+                state = self._read_state(step, args)
+            except _Damage as error:
+                damage = str(error)
+            damage = said_by_any(damage)  # of what only one process reads
+            if damage:
+                raise _Damage(damage)
+            self._verify(step, state)
+            return state
 
     def restore_params(self, step: int | None = None, which: str = "params") -> Any:
         """Returns one sub-tree of a saved state as numpy arrays on this host.
 
-        Raises ValueError if the state has no such part, as a run without a teacher.
+        Raises ValueError if the state has no such part, as a run without a teacher, and
+        DamagedCheckpoint.
         """
         step = self._existing(step)
-        saved = self._saved_tree(step)
-        if saved.get(which) is None:
-            there = sorted(name for name, part in saved.items() if isinstance(part, dict))
-            raise ValueError(
-                f'the checkpoint of step {step} in "{self.directory}" holds no "{which}"; it has '
-                f"{', '.join(there)}"
-            )
-        abstract = {which: jax.tree.map(lambda m: np.zeros((0,), m.dtype), saved[which])}
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
-        args = ocp.args.PyTreeRestore(item=abstract, restore_args=as_numpy, partial_restore=True)
-        with self._reading(step):
-            path = self.directory / str(step) / STATE
-            return ocp.PyTreeCheckpointer().restore(path, args=args)[which]
+        with self._explained(step):
+            saved = self._saved_tree(step)
+            if saved.get(which) is not None:
+                return self._read_part(step, saved, which)[which]
+        there = sorted(name for name, part in saved.items() if isinstance(part, dict))
+        raise ValueError(
+            f'the checkpoint of step {step} in "{self.directory}" holds no "{which}"; it has '
+            f"{', '.join(there)}"
+        )
 
     def about(self, step: int | None = None) -> dict:
         """Returns the description saved with a checkpoint."""
         step = self._existing(step)
-        with self._reading(step):
-            return json.loads((self.directory / str(step) / ABOUT / "metadata").read_text())
+        with self._explained(step):
+            return self._read_about(step)
+
+    def undamaged_before(self, step: int) -> int | None:
+        """Returns the newest older step that can be used, having read it whole."""
+        older = [s for s in self.steps if s < step and self.marks.of(s) != DIVERGED]
+        return next((s for s in reversed(older) if self._damage(s) is None), None)
 
     def wait(self) -> None:
         """Blocks until all started saves are on disk."""
         self._manager.wait_until_finished()
+        self.marks.write()
 
     def close(self) -> None:
         """Finishes started saves and releases the store."""
         self.wait()
         self._manager.close()
 
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
     def _existing(self, step: int | None) -> int:
-        steps = self._manager.all_steps()
+        steps = self.steps
         if not steps:
             raise FileNotFoundError(f'no complete checkpoint in "{self.directory}"')
         if step is not None and step not in steps:
             raise FileNotFoundError(
-                f'no checkpoint of step {step} in "{self.directory}"; there are {sorted(steps)}'
+                f'no checkpoint of step {step} in "{self.directory}"; there are {steps}'
             )
-        return max(steps) if step is None else step
+        latest = self.latest_step
+        return step if step is not None else max(steps) if latest is None else latest
 
     def _saved_tree(self, step: int) -> Any:
-        with self._reading(step), ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.metadata(self.directory / str(step) / STATE).item_metadata.tree
+        with _reading():
+            return self._reader.metadata(self._folder(step) / STATE).tree
+
+    def _read_about(self, step: int) -> dict:
+        with _reading():
+            about = json.loads((self._folder(step) / ABOUT / "metadata").read_text())
+            sums = self._sums(step)
+        if sums is not None and _json_sum(about) != sums["about"]:
+            raise _Damage("config and vocabulary are not what was saved")
+        return about
+
+    def _read_part(self, step: int, saved: Any, name: str) -> Any:
+        """Returns {name: part of the state} as numpy arrays."""
+        abstract = {name: jax.tree.map(lambda m: np.zeros((0,), m.dtype), saved[name])}
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract)
+        args = ocp.args.PyTreeRestore(item=abstract, restore_args=as_numpy, partial_restore=True)
+        part = self._read_state(step, args)
+        self._verify(step, part)
+        return part
+
+    def _read_state(self, step: int, args: ocp.args.PyTreeRestore) -> Any:
+        """Reads without waiting for other processes, unlike the manager."""
+        with _reading():
+            return self._reader.restore(self._folder(step) / STATE, args=args)
+
+    def _verify(self, step: int, state: Any) -> None:
+        with _reading():
+            sums = self._sums(step)
+        wrong = [] if sums is None else differences(checksums(state), sums["arrays"])
+        if wrong:
+            more = f" and {len(wrong) - 1} more arrays are" if len(wrong) > 1 else " is"
+            raise _Damage(f"{wrong[0]}{more} not what was saved")
+
+    def _sums(self, step: int) -> dict | None:
+        """Returns what a checkpoint is verified by, None for one from before there was such."""
+        about_items = json.loads((self._folder(step) / "_CHECKPOINT_METADATA").read_text())
+        if CHECKSUMS not in about_items["item_handlers"]:
+            logger.warning("the checkpoint of step %d has no checksums: it is not verified", step)
+            return None
+        sums = json.loads((self._folder(step) / CHECKSUMS / "metadata").read_text())
+        return {"arrays": dict(sums["arrays"]), "about": sums["about"]}
+
+    def _damage(self, step: int) -> str | None:
+        """Reads a checkpoint whole, part by part, and returns what is wrong with it."""
+        try:
+            self._read_about(step)
+            saved = self._saved_tree(step)
+            for name in saved:
+                if jax.tree.leaves(saved[name]):
+                    self._read_part(step, saved, name)
+        except _Damage as damage:
+            return str(damage)
+        return None
 
     @contextlib.contextmanager
-    def _reading(self, step: int) -> Iterator[None]:
-        """Says what to do about a damaged checkpoint, on which Orbax fails in many ways."""
+    def _explained(self, step: int) -> Iterator[None]:
+        """Says of a damaged checkpoint what to do."""
         try:
             yield
-        except Exception as error:
-            older = [s for s in self._manager.all_steps() if s < step]
-            then = f"goes on from step {max(older)}" if older else "starts anew"
-            what = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise ValueError(
-                f"the checkpoint of step {step} cannot be read ({what}). If it is damaged, remove "
-                f'the folder "{self.directory / str(step)}"; the run then {then}'
-            ) from error
+        except _Damage as damage:
+            older = self.undamaged_before(step)
+            folder = f'remove the folder "{self._folder(step)}"'
+            if older is None:
+                way_out = f"No older one can be used: {folder}; the run then starts anew"
+            else:
+                way_out = (
+                    f"The newest undamaged one is of step {older}: give --allow-older, or "
+                    f"{folder}; the run then goes on from step {older}"
+                )
+            message = f"the checkpoint of step {step} is damaged: {damage}. {way_out}"
+            raise DamagedCheckpoint(message, step, older) from damage
 
     def _check_same_tree(self, wanted: Any, step: int) -> None:
         have, want = _shapes(self._saved_tree(step)), _shapes(wanted)
@@ -159,7 +294,7 @@ class CheckpointStore:
 @contextlib.contextmanager
 def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
     """Opens the checkpoints of an existing workdir for reading."""
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
     if workdir.name == "checkpoints":
         workdir = workdir.parent
     if not (workdir / "checkpoints").is_dir():
@@ -177,20 +312,65 @@ def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
 
 
 def read_run(
-    path: str | Path, step: int | None = None, which: str = "params"
+    path: str | Path, step: int | None = None, which: str = "params", allow_older: bool = False
 ) -> tuple[ExperimentConfig, Vocabulary, Any]:
     """Returns the resolved config, the vocabulary and the parameters of a run's checkpoint.
 
     Of a run from before tasks stood in `config.tasks`, the config has no tasks; parameters of
-    single layers are stacked.
+    single layers are stacked. With `allow_older` a damaged checkpoint gives way, with a warning, to
+    the newest undamaged one.
     """
     with open_store(path) as store:
-        about = store.about(step)
-        params = store.restore_params(step, which)
+        try:
+            about, params = store.about(step), store.restore_params(step, which)
+        except DamagedCheckpoint as error:
+            if not allow_older or error.undamaged is None:
+                raise
+            logger.warning("%s", older_instead(error))
+            about = store.about(error.undamaged)
+            params = store.restore_params(error.undamaged, which)
     values = about["config"]
     config = build(ExperimentConfig, without_moved(values) if is_old(values) else values, "config")
     params = stacked_layout(params, config.model)
     return config, Vocabulary.from_json(about["vocabulary"]), params
+
+
+def older_instead(error: DamagedCheckpoint) -> str:
+    """Returns the sentence that says which checkpoint is taken in place of a damaged one."""
+    reason = str(error).partition(". The newest undamaged")[0]
+    return f"{reason}; step {error.undamaged} is taken instead"
+
+
+@dataclass
+class _KeepsNewestGood:
+    """The policy that never removes the newest checkpoint that is known to be good."""
+
+    store: CheckpointStore
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        good = self.store.marks.newest_good([c.step for c in checkpoints])
+        return [c.step == good for c in checkpoints]
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Turns the many ways in which reading a damaged checkpoint fails into one."""
+    try:
+        yield
+    except Exception as error:
+        lines = f"it cannot be read ({type(error).__name__}: {error}".splitlines()
+        raise _Damage(f"{lines[0]:.300})") from error
+
+
+def _json_sum(values: dict) -> str:
+    """Returns a checksum of a JSON-able description that saving and reading leave as it is."""
+    text = json.dumps(json.loads(json.dumps(values)), sort_keys=True)
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _free_name(folder: Path, why: str) -> Path:
+    names = (folder.with_name(f"{folder.name}.{why}{number or ''}") for number in range(1000))
+    return next(name for name in names if not name.exists())
 
 
 def _shapes(tree: Any) -> dict[str, tuple]:

@@ -23,9 +23,11 @@ from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
 from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, put_batch, unbox
 from vlp_jax.tasks import Task, build_tasks, load_plugins
+from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
 from vlp_jax.tasks.naming import metric_titles
 from vlp_jax.training.optimizer import make_optimizer
+from vlp_jax.training.resume import check_vocabulary
 from vlp_jax.training.schedule import Group, Schedule, check_mix, cut_mix, make_schedule
 from vlp_jax.training.state import StateMaker, TrainState
 from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
@@ -54,8 +56,17 @@ class Experiment:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a checkpoint says of the run: resolved config, tokenizer and answers."""
-        return {"config": to_plain(self.config), "vocabulary": self.vocabulary.to_json()}
+        """What a checkpoint says of the run: config, tokenizer and answers, numbers of records."""
+        return {
+            "config": to_plain(self.config),
+            "vocabulary": self.vocabulary.to_json(),
+            "records": self.records,
+        }
+
+    @property
+    def records(self) -> dict[str, int]:
+        """How many records each source has."""
+        return {name: self.mixture[name].records for name in self.config.data.sources}
 
     @cached_property
     def states(self) -> StateMaker:
@@ -120,11 +131,14 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     """
     load_plugins(config.plugins)
     tasks = build_tasks(config)
+    check_evaluations(config, tasks)
     sources = open_sources(config.data)
     if vocabulary is None:
         answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
         words = chain.from_iterable(task.words(answers) for task in tasks.values())
         vocabulary = make_vocabulary(config.data.vocabulary, sources, words)
+    else:
+        check_vocabulary(vocabulary, sources)
     mesh = make_mesh(**dataclasses.asdict(config.mesh))
     share = batch_share(mesh, jax.process_index())
     training = {name: task for name, task in tasks.items() if task.trains}
@@ -135,6 +149,8 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     schedule = make_schedule(config.training, by_source, config.seed)
     model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_fields(model, batches)
+    kept = {name: task for name, task in tasks.items() if name in config.tasks}
+    check_before_training(config, vocabulary, model, kept, sources)
     boxed = abstract_params(model)
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
     fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}

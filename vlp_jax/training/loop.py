@@ -13,19 +13,34 @@ import numpy as np
 
 from vlp_jax.config import ExperimentConfig, nearest, write_config
 from vlp_jax.config.moved import is_old
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.parallel import put_batch, replicated, unbox, use_mesh
-from vlp_jax.training.checkpoint import CheckpointStore, read_run
+from vlp_jax.parallel import (
+    LostPeerError,
+    lost_peers_named,
+    put_batch,
+    replicated,
+    unbox,
+    use_mesh,
+)
+from vlp_jax.training.checkpoint import (
+    CheckpointStore,
+    DamagedCheckpoint,
+    older_instead,
+    read_run,
+)
+from vlp_jax.training.checkpoint_marks import GOOD
 from vlp_jax.training.clock import Clock
 from vlp_jax.training.experiment import Experiment, assemble
 from vlp_jax.training.interruption import Interruption
 from vlp_jax.training.metrics import MetricsWriter
 from vlp_jax.training.optimizer import make_schedule
 from vlp_jax.training.progress import Progress
+from vlp_jax.training.resume import check_records, check_resume
 from vlp_jax.training.schedule import Group
 from vlp_jax.training.state import TrainState
 from vlp_jax.training.workdir_lock import only_trainer
-from vlp_jax.weights.initial import read_initial_weights
+from vlp_jax.weights.initial import check_paths, read_initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +49,7 @@ Evaluate = Callable[[Experiment, Any], dict[str, float]]
 
 
 class NonFiniteError(RuntimeError):
-    """The loss or the gradient was not finite for too many steps in a row."""
+    """The loss, the gradient or the update was not finite for too many steps in a row."""
 
 
 @dataclass(frozen=True)
@@ -58,29 +73,44 @@ class RunResult:
 
 
 def train(
-    config: ExperimentConfig, workdir: str | Path, evaluate: Evaluate | None = None
+    config: ExperimentConfig,
+    workdir: str | Path,
+    evaluate: Evaluate | None = None,
+    allow_older: bool = False,
 ) -> RunResult:
     """Trains until `config.training.steps`, from the newest checkpoint in `workdir` if any.
 
     Writes `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints. SIGTERM or Ctrl-C
-    saves a checkpoint and returns early. Raises ValueError for a config that does not fit or a
-    workdir that cannot be used or is in use, NonFiniteError when the run has diverged.
+    saves a checkpoint and returns early. `allow_older` goes on from an older checkpoint where the
+    newest is damaged. Raises ValueError for a config that does not fit, a workdir that cannot be
+    used or is in use and a damaged checkpoint, NonFiniteError when the run has diverged,
+    LostPeerError when another process of it has gone: end this one then.
     """
-    workdir = Path(workdir)
+    workdir = local_path(workdir, "workdir")
+    check_paths(config.init_from)
     best = config.evaluation.best
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stack.enter_context(only_trainer(workdir))
         store = CheckpointStore(workdir, config.training.keep_checkpoints, best)
         stack.callback(store.close)
-        experiment = assemble(config, saved_vocabulary(store))
+        _set_diverged_aside(store)
+        about = _reading(store, lambda: saved_about(store), allow_older)
+        vocabulary = about and Vocabulary.from_json(about["vocabulary"])
+        experiment = assemble(config, vocabulary)
         stack.enter_context(use_mesh(experiment.mesh))
-        run = _Run(experiment, workdir, store, evaluate, stack)
-        return run.until_done(stack.enter_context(Interruption()))
+        run = _Run(experiment, workdir, store, evaluate, stack, allow_older, about)
+        interruption = stack.enter_context(Interruption())
+        try:
+            with lost_peers_named():
+                return run.until_done(interruption)
+        except LostPeerError:
+            stack.pop_all()  # closing would wait for the lost process
+            raise
 
 
-def saved_vocabulary(store: CheckpointStore) -> Vocabulary | None:
-    """Returns the vocabulary of the newest checkpoint, so that a resumed run keeps its ids."""
+def saved_about(store: CheckpointStore) -> dict | None:
+    """Returns the description of the checkpoint to go on from, None where there is none."""
     if store.latest_step is None:
         return None
     about = store.about()
@@ -90,7 +120,40 @@ def saved_vocabulary(store: CheckpointStore) -> Vocabulary | None:
             "not yet config.tasks, and cannot go on. Its weights can still be used: start a new "
             'workdir with config.init_from = [{"path": …, "kind": "run"}], or vlp_jax.load it'
         )
-    return Vocabulary.from_json(about["vocabulary"])
+    return about
+
+
+def _changes(about: dict, experiment: Experiment) -> list[str]:
+    """Says what is another one than when the checkpoint was saved."""
+    return [
+        *check_resume(about["config"], experiment.config),
+        *check_records(about.get("records"), experiment.records),
+    ]
+
+
+def _set_diverged_aside(store: CheckpointStore) -> None:
+    """Clears the way for a run that goes on from the last checkpoint before it diverged."""
+    for step in [s for s in store.steps if store.latest_step is not None and s > store.latest_step]:
+        store.set_aside(step, "diverged")
+        logger.warning(
+            "the checkpoint of step %d is set aside: no step after it was finite. The run goes on "
+            "from step %d",
+            step,
+            store.latest_step,
+        )
+
+
+def _reading(store: CheckpointStore, read: Callable[[], Any], allow_older: bool) -> Any:
+    """Returns what `read` reads of the newest checkpoint, of an older one if that is allowed."""
+    while True:
+        try:
+            return read()
+        except DamagedCheckpoint as error:
+            if not allow_older or error.undamaged is None:
+                raise
+            logger.warning("%s", older_instead(error))
+            for step in [s for s in store.steps if s > error.undamaged]:
+                store.set_aside(step, "damaged")
 
 
 class _Run:
@@ -103,6 +166,8 @@ class _Run:
         store: CheckpointStore,
         evaluate: Evaluate | None,
         stack: contextlib.ExitStack,
+        allow_older: bool,
+        about: dict | None,
     ):
         self.experiment = experiment
         self.training = experiment.config.training
@@ -111,8 +176,13 @@ class _Run:
         self.evaluate = evaluate
         self.clock = Clock()
         self.figures: dict[str, float] = {}
-        self.state, news = self._start_state()
+        self.state, news = self._start_state(allow_older)
+        if about is not None:
+            news = _changes(about, experiment)
         self.start = int(self.state.step)
+        self._metrics: dict[str, Any] = {}
+        self._unproven = _unproven(store)  # the step of a checkpoint not known to be good
+        self._owed = False  # whether a checkpoint was due while steps were bad
         self.writer = self._open_files(workdir, stack)
         self.progress = Progress(self.training.steps, self.start, quiet=self.writer is None)
         stack.callback(self.progress.close)
@@ -136,18 +206,35 @@ class _Run:
                 self._after(step + 1)
                 stop = interruption.requested(step + 1)
                 if stop:
-                    self._save(step + 1)
-                    self.progress.say(
-                        f"{stop}: saved step {step + 1}; the same command goes on from there"
-                    )
+                    self._stop(stop, step + 1)
                     break
         done = int(self.state.step)
         if not stop:
-            self._check_finite(done, int(self.state.bad_steps))
-            self._save(done)
+            self._end(done)
         with self.clock.measure("checkpoint"):
             self.store.wait()
         return RunResult(self.experiment, self.state, done, stop, self.clock)
+
+    def _stop(self, why: str, step: int) -> None:
+        if self._save(step):
+            self.progress.say(f"{why}: saved step {step}; the same command goes on from there")
+        else:
+            self.progress.say(
+                f"{why}: stopped at step {step}, which was not finite and is not saved. The same "
+                f"command {_goes_on(self.store)}"
+            )
+
+    def _end(self, step: int) -> None:
+        bad = int(self.state.bad_steps)
+        self._check_finite(step, bad)
+        if self._save(step):
+            return
+        if self.store.latest_step is None:
+            raise NonFiniteError(_not_finite(bad, step, self.store))
+        self.progress.say(
+            f"the last {bad} steps were not finite and are not saved: the newest checkpoint is of "
+            f"step {self.store.latest_step}"
+        )
 
     def _open_files(self, workdir: Path, stack: contextlib.ExitStack) -> MetricsWriter | None:
         """Of several processes only the first writes files, but for checkpoints: all write those.
@@ -162,7 +249,7 @@ class _Run:
         stack.callback(writer.close)
         return writer
 
-    def _start_state(self) -> tuple[TrainState, tuple[str, ...]]:
+    def _start_state(self, allow_older: bool) -> tuple[TrainState, tuple[str, ...]]:
         """Returns the state of the newest checkpoint, else a fresh one with given weights.
 
         Of the latter, the lines say what was filled.
@@ -170,7 +257,8 @@ class _Run:
         experiment, states = self.experiment, self.experiment.states
         logger.info("%s", states.report.text())
         if self.store.latest_step is not None:
-            return self.store.restore(states.abstract), ()
+            read = lambda: self.store.restore(states.abstract)
+            return _reading(self.store, read, allow_older), ()
         given = read_initial_weights(
             experiment.config,
             experiment.model,
@@ -188,17 +276,18 @@ class _Run:
             batch = put_batch(next(batches), self.experiment.mesh)
         group = self.experiment.schedule.group(step, source)
         with self.clock.measure("step"):
-            self.state, _ = self.steps[source, group](self.state, batch)
+            self.state, self._metrics = self.steps[source, group](self.state, batch)
             # Waiting here keeps the data time honest; the next batch is already being made.
             jax.block_until_ready(self.state.step)
 
     def _after(self, step: int) -> None:
         training = self.training
+        self._prove()
         self.progress.advance(step)
         if step % training.log_every == 0:
             self._log(step)
         self.figures = {}
-        due = step % training.checkpoint_every == 0
+        due = self._owed or step % training.checkpoint_every == 0
         # An evaluation that fails costs no checkpoint. Where the best one is kept, figures are
         # saved with it, so that it comes after them; and every step that was evaluated needs one.
         if due and not self.best:
@@ -223,15 +312,23 @@ class _Run:
         self.progress.report(step, shown, examples, (self.training.steps - step) / speed)
         self._check_finite(step, int(bad))
 
+    def _prove(self) -> None:
+        """Marks the last checkpoint as good if the step that came after it was finite.
+
+        Its loss and gradient count: an update that is not finite is not the checkpoint's fault.
+        """
+        if self._unproven is None:
+            return
+        found = jax.device_get((self._metrics["loss"], self._metrics["gradient_norm"]))
+        if np.isfinite(found).all():
+            self.store.mark_good(self._unproven)
+            self._unproven = None
+
     def _check_finite(self, step: int, bad: int) -> None:
         if bad >= self.training.nan_patience:
-            saved = self.store.latest_step
-            raise NonFiniteError(
-                f"loss or gradient was not finite in {bad} steps in a row up to step {step}; these "
-                "steps changed nothing. Lower config.optimizer.learning_rate, set "
-                "config.optimizer.clip_norm, or look at the data. "
-                + ("No checkpoint was saved yet" if saved is None else f"Last checkpoint: {saved}")
-            )
+            self.store.wait()
+            self.store.mark_diverged()
+            raise NonFiniteError(_not_finite(bad, step, self.store))
 
     def _evaluate(self, step: int) -> None:
         with self.clock.measure("evaluate"):
@@ -252,7 +349,41 @@ class _Run:
         if self.writer is not None:
             self.writer.write(step, values)
 
-    def _save(self, step: int) -> None:
+    def _save(self, step: int) -> bool:
+        """Starts to save the state, unless the step was bad; then the next good one is saved."""
+        self._owed = int(self.state.bad_steps) > 0
+        if self._owed:
+            return False
         with self.clock.measure("checkpoint"):
             metrics = {k: float(v) for k, v in self.figures.items() if np.isfinite(v)}
+            if step not in self.store.steps:
+                self._unproven = step
             self.store.save(step, self.state, self.experiment.about, metrics)
+        return True
+
+
+def _unproven(store: CheckpointStore) -> int | None:
+    """Returns the step of the newest checkpoint if it is not known to be good."""
+    latest = store.latest_step
+    return None if latest is None or store.marks.of(latest) == GOOD else latest
+
+
+def _not_finite(bad: int, step: int, store: CheckpointStore) -> str:
+    return (
+        f"loss, gradient or update was not finite in {bad} steps in a row up to step {step}; these "
+        "steps changed nothing. Lower config.optimizer.learning_rate, set "
+        f"config.optimizer.clip_norm, or look at the data. The same command {_goes_on(store)}"
+    )
+
+
+def _goes_on(store: CheckpointStore) -> str:
+    """Says from where a run goes on, and whether that checkpoint is known to be good."""
+    latest = store.latest_step
+    if latest is None:
+        return "starts anew: no checkpoint was saved yet"
+    if store.marks.of(latest) == GOOD:
+        return f"goes on from the checkpoint of step {latest}, which is good"
+    return (
+        f"goes on from the checkpoint of step {latest}, of which no later step has shown that it "
+        f'is good; remove "{store.directory}" to start anew'
+    )

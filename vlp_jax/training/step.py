@@ -19,7 +19,7 @@ from vlp_jax.training.state import Meter, TrainState
 
 Batch = dict[str, Array]
 
-# Of all steps since the last log line, the share whose loss or gradient was not finite.
+# Of all steps since the last log line, the share whose loss, gradient or update was not finite.
 NON_FINITE_SHARE = "non_finite_share"
 
 
@@ -46,13 +46,13 @@ def make_train_step(
         (loss, results), grads = gradient(params)
         updates, opt_state = optimizer.update(grads, state.opt_state, params)
         norm = optax.tree.norm(grads)
-        good = jnp.isfinite(loss) & jnp.isfinite(norm)
         new = state.replace(
             params=optax.apply_updates(params, updates),
             opt_state=opt_state,
             teacher=teacher,
             tasks=state.tasks | {name: result.state for name, result in results.items()},
         )
+        good = jnp.isfinite(loss) & jnp.isfinite(norm) & is_sound(new)
         new = jax.tree.map(functools.partial(jnp.where, good), new, state)
         metrics = collect(loss, norm, tasks, results)
         return (
@@ -65,6 +65,23 @@ def make_train_step(
         )
 
     return train_step
+
+
+def is_sound(state: TrainState) -> Array:
+    """Says whether a new state can be gone on from: all finite, and parameters below 1e19.
+
+    The sum of squares of larger parameters is infinite. The teacher is a mean of parameters that
+    have been checked.
+    """
+    squares = lambda x: jnp.sum(jnp.square(x.astype(jnp.float32)))
+    sizes = lambda x: jnp.sum(jnp.abs(x.astype(jnp.float32)))
+    total = sum(map(squares, _floats(state.params)))
+    total += sum(map(sizes, _floats((state.opt_state, state.tasks))))
+    return jnp.isfinite(total)
+
+
+def _floats(tree: Any) -> list[Array]:
+    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
 
 
 def constrained(params: Any, tasks: Mapping[str, Task]) -> Any:

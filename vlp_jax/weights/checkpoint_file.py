@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vlp_jax.config import nearest
+from vlp_jax.data.local_paths import local_path
 
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"
@@ -17,7 +18,7 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 
 def existing_path(path: str | Path) -> Path:
     """Returns `path`, or raises FileNotFoundError that names the nearest sibling."""
-    path = Path(path)
+    path = local_path(path, "weights")
     if not path.exists():
         folder = path.parent
         siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []

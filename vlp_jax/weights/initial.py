@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vlp_jax.config import ExperimentConfig, checked_fields, nearest
+from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.layers.layer_names import stacked_path
 from vlp_jax.model import VisionLanguageModel
@@ -118,6 +119,13 @@ def read_initial_weights(
     fresh = shapes.keys() - frozenset.union(*(filling.paths for filling in fillings))
     news.append(f"init_from: freshly drawn are {', '.join(groups(fresh, shapes)) or 'none'}")
     return Initialisation(tuple(fillings), tuple(news))
+
+
+def check_paths(init_from: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValueError for paths that are no local ones, before a run has written anything."""
+    for i, values in enumerate(init_from):
+        if values.get("path"):
+            local_path(values["path"], f"config.init_from[{i}].path")
 
 
 def _read(settings: InitialWeights, target: Target, read_run: ReadRun) -> Filling:

@@ -30,6 +30,8 @@ class ArrayRecords(Source):
     source that was stored.
     """
 
+    split_names = SPLITS
+
     def __post_init__(self):
         super().__post_init__()
         expected = "a folder of write_array_records"

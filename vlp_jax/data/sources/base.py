@@ -34,6 +34,7 @@ class Source(abc.ABC):
 
     provides: what each record holds: "image", "caption", "question", "regions", and others that
     docs/data.md lists. attribution: whom to credit. skipped: why entries have been left out.
+    split_names: all splits there can be, () if that depends on the data.
     """
 
     split: str = "train"
@@ -43,6 +44,7 @@ class Source(abc.ABC):
     provides: ClassVar[frozenset[str]] = frozenset()
     attribution: ClassVar[str] = "User-supplied data."
     skipped: ClassVar[Sequence[str]] = ()
+    split_names: ClassVar[tuple[str, ...]] = ()
 
     def __new__(cls, /, *arguments: Any, **options: Any):
         owner = next(base for base in cls.__mro__ if "__init__" in vars(base))

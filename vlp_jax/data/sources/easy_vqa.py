@@ -34,6 +34,7 @@ class EasyVqa(Source):
     path: folder laid out like the package's `data`; default: the pip package easy-vqa.
     """
 
+    split_names = SPLITS
     provides = frozenset({"image", "question", "more_questions"})
     attribution = (
         "easy-VQA by Victor Zhou, MIT licence, https://github.com/vzhou842/easy-VQA, "

@@ -43,6 +43,7 @@ class Emoji(Source):
     language: a language code of the pip package emoji.
     """
 
+    split_names = tuple(_SPLIT_ENDS)
     provides = frozenset({"image", "caption"})
     attribution = ATTRIBUTION
 

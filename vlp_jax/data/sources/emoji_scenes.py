@@ -52,6 +52,7 @@ class EmojiScenes(Source):
     concepts: how many to use.
     """
 
+    split_names = tuple(DEFAULT_SIZES)
     provides = frozenset({"image", "caption", "question", "more_questions", "regions", "foils"}) | {
         "region_classes",
         "region_class_scores",

@@ -20,7 +20,13 @@ from vlp_jax.data.sources.base import (
 )
 from vlp_jax.data.sources.columns import Columns, identity, number_texts
 from vlp_jax.data.sources.nested_texts import texts_at
-from vlp_jax.data.sources.splits import check_holdout, check_request, held_out_mask, split_name
+from vlp_jax.data.sources.splits import (
+    SPLITS,
+    check_holdout,
+    check_request,
+    held_out_mask,
+    split_name,
+)
 
 _ROWS = 10_000  # read at a time
 
@@ -37,6 +43,7 @@ class HfDatasets(Source):
     trains on all.
     """
 
+    split_names = SPLITS
     provides = frozenset({"image", "caption"})
 
     image: str = "image"

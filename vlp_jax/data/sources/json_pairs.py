@@ -8,7 +8,7 @@ import numpy as np
 from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index
 from vlp_jax.data.sources.by_image import ImageGroups
 from vlp_jax.data.sources.json_entries import Entries, are_numbers, read_entries
-from vlp_jax.data.sources.splits import check_holdout, check_request, held_out_mask
+from vlp_jax.data.sources.splits import SPLITS, check_holdout, check_request, held_out_mask
 
 
 @SOURCES.register("json")
@@ -33,6 +33,8 @@ class JsonPairs(Source):
     image_root: str | None = None
     holdout: float = 0.05
     validation_path: str | None = None
+
+    split_names = SPLITS
 
     def __post_init__(self):
         super().__post_init__()

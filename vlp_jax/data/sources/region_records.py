@@ -9,6 +9,7 @@ import numpy as np
 
 from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index
 from vlp_jax.data.sources.json_pairs import JsonPairs
+from vlp_jax.data.sources.splits import SPLITS
 
 _NEEDS = {
     "region_classes": {"labels", "confidence"},
@@ -35,6 +36,8 @@ class RegionRecords(Source):
     store_args: dict[str, Any] | None = None
     holdout: float = 0.05
     validation_path: str | None = None
+
+    split_names = SPLITS
 
     def __post_init__(self):
         super().__post_init__()

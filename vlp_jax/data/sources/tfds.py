@@ -18,7 +18,7 @@ from vlp_jax.data.sources.base import (
 )
 from vlp_jax.data.sources.columns import Columns
 from vlp_jax.data.sources.nested_texts import texts_at
-from vlp_jax.data.sources.splits import check_request, split_name
+from vlp_jax.data.sources.splits import SPLITS, check_request, split_name
 
 _TRUSTED = "tensorflow_datasets.core.features."
 _CLASS_KEYS = ("pythonClassName", "python_class_name")  # protobuf reads both spellings
@@ -35,6 +35,7 @@ class Tfds(Source):
     work: {"train": "train+restval", "test": "test[:1000]"}.
     """
 
+    split_names = SPLITS
     provides = frozenset({"image", "caption"})
 
     image: str = "image"

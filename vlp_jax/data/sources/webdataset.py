@@ -10,7 +10,7 @@ from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index, usab
 from vlp_jax.data.sources.shard_files import ShardFiles
 from vlp_jax.data.sources.shard_paths import expand_shards
 from vlp_jax.data.sources.shard_table import CaptionMember, join_shards
-from vlp_jax.data.sources.splits import check_holdout, check_request, held_out_mask
+from vlp_jax.data.sources.splits import SPLITS, check_holdout, check_request, held_out_mask
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class WebDataset(Source):
     to use as that set instead.
     """
 
+    split_names = SPLITS
     provides = frozenset({"image", "caption"})
 
     images: str = "jpg,jpeg,png,webp"

@@ -1,0 +1,80 @@
+"""What is said when another process of a run is lost, and how quickly."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import jax
+import pytest
+
+from tests.training.tiny import CONFIG, command, environment
+from vlp_jax.parallel import LostPeerError, lost_peers_named, said_by_any
+from vlp_jax.parallel.lost import lost_sentence
+from vlp_jax.training.metrics import read_metrics
+
+GLOO = "INTERNAL: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:54321"
+HEARTBEAT = "UNAVAILABLE: Task /job:jax_worker/replica:0/task:3 heartbeat timeout"
+
+
+def test_the_lost_process_is_named_where_it_is_known():
+    assert "process 0 has lost process 3 of the run" in lost_sentence(HEARTBEAT, 0, 8)
+    assert "process 3 has lost another process (" in lost_sentence(HEARTBEAT, 3, 8)
+    assert "process 1 has lost process 0 of the run" in lost_sentence(GLOO, 1, 2)
+    assert "process 1 has lost another process (" in lost_sentence(GLOO, 1, 3)
+
+
+@pytest.mark.parametrize("message", [GLOO, HEARTBEAT])
+def test_only_errors_of_several_processes_are_taken_for_a_loss(monkeypatch, message):
+    with pytest.raises(jax.errors.JaxRuntimeError), lost_peers_named():
+        raise jax.errors.JaxRuntimeError(message)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(LostPeerError, match="start the same command everywhere"):
+        with lost_peers_named():
+            raise jax.errors.JaxRuntimeError(message)
+    for other in ("RESOURCE_EXHAUSTED: Out of memory", "INVALID_ARGUMENT: shapes"):
+        with pytest.raises(jax.errors.JaxRuntimeError), lost_peers_named():
+            raise jax.errors.JaxRuntimeError(other)
+
+
+def test_one_process_says_what_it_says():
+    assert said_by_any("damaged") == "damaged" and said_by_any(None) is None
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("victim", [1])
+def test_the_survivor_ends_at_once_with_its_status(tmp_path, victim):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    workdir = tmp_path / "run"
+    processes = []
+    for number in range(2):
+        settings = {"NUM_PROCESSES": "2", "PROCESS_ID": str(number)}
+        processes.append(
+            subprocess.Popen(
+                command(
+                    "train", "--config", f"{CONFIG}:light", "--workdir", workdir,
+                    "--config.training.steps=100000",
+                ),
+                env=environment() | settings | {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 600
+        while not read_metrics(workdir / "metrics.jsonl") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.kill(processes[victim].pid, signal.SIGKILL)
+        started = time.monotonic()
+        _, shown = processes[1 - victim].communicate(timeout=120)
+        assert time.monotonic() - started < 60
+    finally:
+        for process in processes:
+            process.kill()
+    assert processes[1 - victim].returncode == 5, shown
+    assert f"vlp-jax train: process {1 - victim} has lost process {victim} of the run: " in shown
+    assert "Traceback" in shown and "Check failure stack trace" not in shown
