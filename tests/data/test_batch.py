@@ -20,7 +20,7 @@ def full_batch(questions: int | None = None, pictures: int | None = None):
     sizes |= {"N": 2, "S": 6, "K?": questions, "P?": pictures}
 
     def length(dim) -> int | None:
-        """Returns an axis' length: the first of several that are allowed; none if it is left out."""
+        """Returns the length of an axis: the first that is allowed, None where it is left out."""
         if isinstance(dim, tuple):
             return dim[0]
         return dim if isinstance(dim, int) else sizes[dim]
