@@ -117,10 +117,10 @@ def test_images_or_regions_are_needed(right, task, evaluation):
 
 @pytest.fixture
 def broken_pairs(tmp_path):
-    """An experiment on captioned pictures; one for training and two for testing are corrupt."""
+    """An experiment on captioned pictures; one for training and three for testing can't be used."""
     for name, bad in (("train", ["3"]), ("test", ["3", "5"])):
         (tmp_path / name).mkdir()
-        write_pairs(tmp_path / name)
+        write_pairs(tmp_path / name, **({"_9": {"caption": " "}} if name == "test" else {}))
         for stem in bad:
             (tmp_path / name / f"{stem}.png").write_bytes(b"no picture")
     paths = {"validation_path": str(tmp_path / "test" / "pairs.json")}
@@ -138,8 +138,9 @@ def test_unusable_pictures_are_left_out_and_counted(broken_pairs, caplog):
     config = dataclasses.replace(broken_pairs.config, tasks=tasks)
     with caplog.at_level(logging.WARNING):
         outcome = evaluate(config, broken_pairs.vocabulary, forward)
-    assert outcome.figures["skipped_records"] == 2
-    # Of 16 pictures the two are missing: 14 candidates.
+    assert outcome.figures["skipped_records"] == 3  # the source left one out
+    assert "evaluation skipped 3 records that can't be used" in caplog.text
+    # Of 16 pictures two are missing: 14 candidates.
     assert outcome.figures["i2t_r1_chance"] == pytest.approx(1 / 14)
     assert "evaluation vqa is left out: its source gives no question" in caplog.text
 
@@ -152,7 +153,7 @@ def test_records_of_two_splits_are_counted_apart(broken_pairs):
         for source in (run.training_source(evaluation), run.source(evaluation)):
             batches = list(run.batches(source, None))
     assert sorted(skipped.total for skipped in run._skipped.values()) == [1, 2]
-    assert sum(batch["example_mask"].sum() for batch in batches) == 22
+    assert sum(batch["example_mask"].sum() for batch in batches) == 21
 
 
 def test_a_split_is_opened_once(right):

@@ -1,12 +1,15 @@
 """Tests of retrieval: recall, re-ranking, ranking by the matching head alone, and examples."""
 
 import dataclasses
+import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 
 from tests.tasks.all_knowing import Listed, numbers, square_heat, words
+from vlp_jax.data.sources import SOURCES
 from vlp_jax.tasks import matching
 from vlp_jax.tasks.retrieval import RetrievalEvaluation, RetrievalTask, encode_gallery
 
@@ -18,6 +21,11 @@ def heat(monkeypatch):
 
 def outcome_of(evaluated, name="retrieval", source=None, **settings):
     return RetrievalEvaluation(limit=16, **settings)(evaluated.run("retrieval", source), name)
+
+
+def outcome_of_all(evaluated, source):
+    evaluation = RetrievalEvaluation(limit=None, rerank=0, examples=0)
+    return evaluation(evaluated.run("retrieval", source), "retrieval")
 
 
 def figures(evaluated, name="retrieval", **settings):
@@ -59,10 +67,33 @@ def test_of_an_image_the_first_captions_count(right):
         run = right.run("retrieval", listed)
         run = dataclasses.replace(run, task=RetrievalTask(captions=most))
         gallery = encode_gallery(run, RetrievalEvaluation(limit=3))
-        assert len(gallery.captions) == taken
+        assert len(gallery.captions) == taken and gallery.left_out == 12 - taken
         assert gallery.captions[: min(most, 3)] == ["0 a", "0 b", "0 c"][:most]
         np.testing.assert_array_equal(gallery.owners, np.arange(3).repeat(min(most, 3)))
         np.testing.assert_array_equal(numbers(gallery.images), [0, 1, 2])
+
+
+def test_a_list_with_an_entry_a_caption_is_measured_as_published(right, tmp_path, caplog):
+    """Entries of one caption and entries of five are the same candidates, with the same figures."""
+    names = [f"image {i} caption {c}" for i in range(20) for c in range(5)]
+    rows = [{"image": f"{i // 5}.png", "caption": name} for i, name in enumerate(names)]
+    whole = [{"image": f"{i}.png", "caption": names[5 * i : 5 * i + 5]} for i in range(20)]
+    rows[7]["caption"] = whole[1]["caption"][2] = "\u200b"
+    for i in range(20):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((9, 9, 3), np.uint8))
+    rng, found = np.random.default_rng(5), []
+    heads = right.forward.model.heads
+    heads["itc"].image = lambda image: np.eye(20)[numbers(image)] + 0.5
+    heads["itc"].text = lambda text: rng.random((len(text.mask), 20))
+    for entries in (rows, whole):
+        rng = np.random.default_rng(5)
+        (tmp_path / "pairs.json").write_text(json.dumps(entries))
+        source = SOURCES["json"](path=str(tmp_path / "pairs.json"), holdout=0)
+        found.append(outcome_of_all(right, source))
+    assert found[0].figures == found[1].figures and found[0].figures["i2t_r1"] < 1
+    assert found[0].figures["t2i_r5_chance"] == pytest.approx(5 / 20)
+    assert found[0].rows[0].note.startswith("20 images, 99 captions (1 left out); ")
+    assert "1 captions are empty, damaged or too many, and left out" in caplog.text
 
 
 def test_records_of_one_image_are_one_candidate(right):
@@ -70,7 +101,11 @@ def test_records_of_one_image_are_one_candidate(right):
     records = [source[0], source[1], source[0] | {"captions": ["a dog"]}, ValueError("damaged")]
     run = right.run("retrieval", Listed(records, source.provides))
     gallery = encode_gallery(run, RetrievalEvaluation())
-    assert gallery.size == 2 and gallery.captions.index("a dog") == len(source[0]["captions"])
+    assert (
+        gallery.size == 2
+        and gallery.left_out == 0
+        and gallery.captions.index("a dog") == len(source[0]["captions"])
+    )
     np.testing.assert_array_equal(numbers(gallery.images), [0, 1])
     # Both evaluations read the same source, so a damaged record counts once.
     encode_gallery(run, RetrievalEvaluation())

@@ -125,8 +125,20 @@ def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward)
             else:
                 outcome.merge(evaluation(run, name))
     outcome.rows = in_groups(outcome.rows)
-    outcome.figures["skipped_records"] = sum(s.total for s in skipped.values())
+    outcome.figures["skipped_records"] = _skipped_records(opened.values(), skipped)
     return outcome
+
+
+def _skipped_records(opened: Iterable[Source], skipped: Mapping[int, SkippedRecords]) -> int:
+    """Returns how many records of the sources that were read could not be used, and says so.
+
+    What sources left out themselves counts once, although several splits may list it.
+    """
+    left_out = {reason for s in opened if id(s) in skipped for reason in s.skipped}
+    count = len(left_out) + sum(records.total for records in skipped.values())
+    if count:
+        logger.warning("evaluation skipped %d records that can't be used", count)
+    return count
 
 
 def check_evaluations(config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:

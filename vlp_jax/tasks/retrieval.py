@@ -1,7 +1,9 @@
 """Image-text retrieval both ways: by similarity, re-ranked by the matching head, or by it alone."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -24,6 +26,14 @@ from vlp_jax.tasks.base import TASKS, Task
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.outcome import HeatMap, Outcome, RetrievalExample, TableRow
 
+logger = logging.getLogger(__name__)
+_AT_ONCE = 8  # texts, and pairs, that are encoded together, for each image of a batch
+_EVERY = {
+    CAPTION.ids: "every_ids",
+    CAPTION.mask: "every_mask",
+    CAPTION.segments: "every_segments",
+}
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -34,6 +44,7 @@ class Gallery:
       captions: M texts. owners: the row of each one's image, int [M].
       images, texts: tokens before the fusion.
       vectors: contrastive unit vectors of images [N, W] and of texts [M, W], or None.
+      left_out: captions of these images that are not among the M.
     """
 
     pixels: np.ndarray | None
@@ -42,6 +53,7 @@ class Gallery:
     images: Tokens
     texts: Tokens
     vectors: tuple[np.ndarray, np.ndarray] | None
+    left_out: int = 0
 
     @property
     def size(self) -> int:
@@ -53,7 +65,7 @@ class Gallery:
 class EveryCaption(Transform):
     """Makes fields of all captions of an image, with an axis [K] in front, and which are there.
 
-    most: K; further captions do not count.
+    most: K. Captions beyond it and those without words are counted as left out.
     """
 
     captions: CaptionFields
@@ -64,43 +76,39 @@ class EveryCaption(Transform):
         "every_mask": Field(("bool",), ("B", "K", "L"), "True = real token"),
         "every_segments": Field(("int32",), ("B", "K", "L"), "0 = first part, 1 = second part"),
         "every_real": Field(("bool",), ("B", "K"), "True = there is such a caption"),
+        "every_left_out": Field(("int32",), ("B",), "captions that are not there"),
     }
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        texts = self.captions.texts
-        usable = [c for c in map(texts.caption, take(example.record, "captions")) if c]
-        usable = [c for c in usable if texts.tokenizer.has_words(c)][: self.most]
+        texts, given = self.captions.texts, take(example.record, "captions")
+        usable = [c for c in map(texts.caption, given) if texts.tokenizer.has_words(c)][: self.most]
         made = [self.captions.of_caption(example, caption) for caption in usable]
-        made += [made[0]] * (self.most - len(made))
         fields = {
-            f"every_{name.removeprefix('text_')}": np.stack([row[name] for row in made])
+            f"every_{name.removeprefix('text_')}": _filled([row[name] for row in made], self.most)
             for name in made[0]
         }
-        return fields | {"every_real": np.arange(self.most) < len(usable)}
+        left_out = len(given) - len(usable) + example.record.get("captions_left_out", 0)
+        return fields | {
+            "every_real": np.arange(self.most) < len(usable),
+            "every_left_out": np.int32(left_out),
+        }
 
 
-def encode(views: Views) -> dict[str, Any]:
-    """Returns the tokens of images and of all captions before the fusion."""
-    return {"images": views.image(), "texts": _every_caption(views).text()}
+def _filled(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """Returns rows [K, L] with zeros behind them, [count, L]."""
+    filled = np.zeros((count, *rows[0].shape), rows[0].dtype)
+    filled[: len(rows)] = rows
+    return filled
 
 
-def encode_with_vectors(views: Views) -> dict[str, Any]:
-    """Returns the same with contrastive vectors."""
-    texts = _every_caption(views)
-    vectors = contrast.image_vector(views), contrast.text_vector(texts)
-    return {"images": views.image(), "texts": texts.text(), "vectors": vectors}
+def encode_image(views: Views, vector: bool) -> dict[str, Any]:
+    """Returns the tokens of images before the fusion and, if wanted, contrastive vectors."""
+    return {"tokens": views.image(), "vector": contrast.image_vector(views) if vector else None}
 
 
-def _every_caption(views: Views) -> Views:
-    """Returns views in which each caption of each image is the caption of an example, [B·K]."""
-    names = {
-        CAPTION.ids: "every_ids",
-        CAPTION.mask: "every_mask",
-        CAPTION.segments: "every_segments",
-    }
-    given = {ours: views.batch[name] for ours, name in names.items() if name in views.batch}
-    flat = {name: x.reshape(-1, x.shape[-1]) for name, x in given.items()}
-    return Views(views.model, views.params, flat)
+def encode_text(views: Views, vector: bool) -> dict[str, Any]:
+    """Returns the same of captions."""
+    return {"tokens": views.text(), "vector": contrast.text_vector(views) if vector else None}
 
 
 @dataclass(frozen=True)
@@ -186,11 +194,11 @@ class RetrievalTask(Task):
     """Finds the texts of an image and the image of a text; it trains nothing.
 
     What it ranks by is learned by contrast ("itc") and matching ("itm"). Of an image the first
-    `captions` count; COCO and Flickr30k are measured with five.
+    `captions` count, which is all of COCO's (five to seven); the table says how many there are.
     """
 
     evaluate: dict[str, RetrievalEvaluation] = field(default_factory=dict)
-    captions: Count = 5
+    captions: Count = 32
 
     title = "Retrieval"
     trains = False
@@ -202,37 +210,44 @@ class RetrievalTask(Task):
 
 def encode_gallery(run: Run, evaluation: RetrievalEvaluation) -> Gallery:
     """Encodes the first images of a split with all of their captions, each once."""
-    by_matching = evaluation.rank_by == "matching"
-    function = encode if by_matching else encode_with_vectors
-    source = run.images(evaluation)
-    parts, pixels, ids, counts = [], [], [], []
-    for batch in run.batches(source, evaluation.limit):
+    vector = evaluation.rank_by == "similarity"
+    images, pixels, texts, counts, left_out = [], [], [], [], 0
+    for batch in run.batches(run.images(evaluation), evaluation.limit):
         keep, real = batch["example_mask"], batch["every_real"] & batch["example_mask"][:, None]
-        made = run.forward(function, batch)
-        parts.append(_kept(made, keep, real.reshape(-1)))
+        made = run.forward(partial(encode_image, vector=vector), batch)
+        images.append(jax.tree.map(lambda x: np.asarray(x)[keep], made))
         pixels += [batch["image"][keep]] if "image" in batch else []
-        ids.append(batch["every_ids"][real])
+        texts.append({ours: batch[name][real] for ours, name in _EVERY.items() if name in batch})
         counts.append(real.sum(1)[keep])
-    encoded = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    owners = np.repeat(np.arange(len(encoded["images"].mask)), np.concatenate(counts))
+        left_out += int(batch["every_left_out"][keep].sum())
+    texts, images = _joined(texts), _joined(images)
+    captions = _encoded(run, texts, vector)
+    if left_out:
+        logger.warning("%d captions are empty, damaged or too many, and left out", left_out)
     return Gallery(
         np.concatenate(pixels) if pixels else None,
-        [run.vocabulary.tokenizer.decode(row) for row in np.concatenate(ids)],
-        owners,
-        encoded["images"],
-        encoded["texts"],
-        encoded.get("vectors"),
+        [run.vocabulary.tokenizer.decode(row) for row in texts[CAPTION.ids]],
+        np.repeat(np.arange(len(images["tokens"].mask)), np.concatenate(counts)),
+        images["tokens"],
+        captions["tokens"],
+        (images["vector"], captions["vector"]) if vector else None,
+        left_out,
     )
 
 
-def _kept(made: dict[str, Any], images: np.ndarray, texts: np.ndarray) -> dict[str, Any]:
-    """Returns what was encoded on the host, of real images and captions alone."""
-    pick = lambda tree, rows: jax.tree.map(lambda x: np.asarray(x)[rows], tree)
-    kept = {"images": pick(made["images"], images), "texts": pick(made["texts"], texts)}
-    if "vectors" not in made:
-        return kept
-    image, text = made["vectors"]
-    return kept | {"vectors": (pick(image, images), pick(text, texts))}
+def _encoded(run: Run, texts: dict[str, np.ndarray], vector: bool) -> dict[str, Any]:
+    """Returns what `encode_text` gives for texts [M, L], some at a time, on the host."""
+    count, size = len(texts[CAPTION.ids]), _AT_ONCE * run.config.evaluation.batch_size
+    parts = []
+    for start in range(0, count, size):
+        rows = {name: _padded(x[start : start + size], size) for name, x in texts.items()}
+        made = run.forward(partial(encode_text, vector=vector), rows)
+        parts.append(jax.tree.map(np.asarray, made))
+    return jax.tree.map(lambda x: x[:count], _joined(parts))
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def best_candidates(similarities: Float[Array, "q c"], k: int) -> Int[Array, "q k"]:
@@ -242,7 +257,7 @@ def best_candidates(similarities: Float[Array, "q c"], k: int) -> Int[Array, "q 
 
 def match_scores(run: Run, gallery: Gallery, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """Returns the match log odds of image i with text j for index arrays [N]."""
-    size = 8 * run.config.evaluation.batch_size
+    size = _AT_ONCE * run.config.evaluation.batch_size
     scores = []
     for start in range(0, len(images), size):
         rows = slice(start, start + size)
@@ -266,6 +281,7 @@ def _figures(
 def _rows(figures: dict, split: str, gallery: Gallery, headline: bool) -> list[TableRow]:
     """Returns the rows of the figures of `retrieval_report`; a headline shows re-ranked R@1."""
     rows, sizes = [], f"{gallery.size} images, {len(gallery.captions)} captions"
+    sizes += f" ({gallery.left_out} left out)" if gallery.left_out else ""
     for direction, words in (("i2t", "Image → text"), ("t2i", "Text → image")):
         for suffix, how in (("", ""), ("_itm", ", re-ranked")):
             for k in (1, 5, 10):

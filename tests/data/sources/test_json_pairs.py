@@ -93,6 +93,20 @@ def test_empty_captions_are_skipped_and_listed(tmp_path):
     source = JsonPairs(path=path, validation_path=write(tmp_path, pairs(1), "v.json"))
     assert len(source) == 4
     assert source.skipped == [f"{path} entry 2: empty caption", f"{path} entry 4: empty caption"]
+    # Each split lists its own; an image's place does not depend on what else is there.
+    held_out = JsonPairs("validation", path=write(tmp_path, pairs(20), "w.json"), holdout=0.5)
+    own = {held_out.image_key(i) for i in range(len(held_out))}
+    content = [
+        entry | {"caption": ""} if i in (2, 4, 9, 11) else entry
+        for i, entry in enumerate(pairs(20))
+    ]
+    path = write(tmp_path, content, "x.json")
+    listed = {
+        split: JsonPairs(split, path=path, holdout=0.5).skipped for split in ("train", "test")
+    }
+    for place in (2, 4, 9, 11):
+        split = "test" if content[place]["image"] in own else "train"
+        assert f"{path} entry {place}: empty caption" in listed[split]
 
 
 def test_lone_surrogates_are_replaced(tmp_path):

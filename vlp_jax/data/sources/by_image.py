@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +41,8 @@ class ImageGroups:
 class ByImage(Source):
     """Each image of a source once, with the captions of all records that show it.
 
-    What else a record holds comes from the first record of the image that can be read.
+    What else a record holds comes from the first record of the image that can be read;
+    "captions_left_out" is how many of them can't be.
     """
 
     def __init__(self, source: Source, ids: np.ndarray):
@@ -60,16 +60,17 @@ class ByImage(Source):
         """Returns the record of an image; the first ValueError or OSError if none can be read."""
         rows = self._groups.rows(check_index(index, len(self)))
         found: list[Record] = []
-        problem: Any = None
+        problems: list[Exception] = []
         for row in rows:
             try:
                 found.append(self._source[row])
             except (ValueError, OSError) as error:
-                problem = problem or error
+                problems.append(error)
         if not found:
-            raise problem
+            raise problems[0]
         captions = [caption for record in found for caption in record.get("captions", ())]
-        return found[0] | ({"captions": captions} if captions else {})
+        made = found[0] | ({"captions": captions} if captions else {})
+        return made | ({"captions_left_out": len(problems)} if problems else {})
 
     def image_ids(self) -> np.ndarray:
         """Returns the "image_id" of every image, all different, int64 [G]."""

@@ -29,6 +29,7 @@ class Entries:
     keys: the image as the file has it, which need not be a path for sources that look it up
     elsewhere. captions, questions, answers: one an entry, or none at all. scores: of each answer.
     annotators: how many an entry's answers come from, 0 where scores were given.
+    skipped: the hash in [0, 1) of the image of each entry that can't be used, and why.
     """
 
     def __init__(self):
@@ -38,6 +39,7 @@ class Entries:
         self.answers = TextLists()
         self.scores = array("d")
         self.annotators = array("I")
+        self.skipped: list[tuple[float, str]] = []
         self._identities = array("Q")
         self._places = array("Q")
         self._roots: list[tuple[int, str]] = []  # first entry, folder
@@ -61,7 +63,7 @@ class Entries:
         """Adds a checked entry; `identity` is a number or text, or None for the image's path."""
         image = image if image.isascii() else valid_text(image)
         self.keys.append(image)
-        place = stable_digest(image if identity is None else str(identity))
+        place = _place(image, identity)
         self._places.append(place)
         if isinstance(identity, int):
             self._identities.append(identity)
@@ -95,18 +97,22 @@ class Entries:
         return np.frombuffer(self._places, np.uint64) / 2**64
 
 
+def _place(image: str, identity: Any) -> int:
+    """Returns 64 bits that decide in which split an image is."""
+    return stable_digest(image if identity is None else str(identity))
+
+
 def are_numbers(identities: np.ndarray) -> bool:
     """Tells whether all identities are numbers that the file gives."""
     return not len(identities) or int(identities.max()) < _TEXT
 
 
-def read_entries(paths: str, image_root: str | None) -> tuple[Entries, list[str]]:
-    """Returns the entries of comma-separated JSON files, and which were skipped and why.
+def read_entries(paths: str, image_root: str | None) -> Entries:
+    """Returns the entries of comma-separated JSON files.
 
     Raises FileNotFoundError for a missing file and ValueError for a malformed one.
     """
     entries, keys = Entries(), _SharedKeys()
-    skipped: list[str] = []
     for path in filter(None, (part.strip() for part in paths.split(","))):
         file = existing_path(path, "JSON file")
         root = existing_path(image_root, "image_root") if image_root else file.parent
@@ -119,14 +125,16 @@ def read_entries(paths: str, image_root: str | None) -> tuple[Entries, list[str]
             except ValueError as error:
                 raise ValueError(f"{file} entry {index}: {error}") from None
             if "caption" in raw and not fields[2]:
-                skipped.append(f"{file} entry {index}: empty caption")
+                place = _place(*fields[:2]) / 2**64
+                entries.skipped.append((place, f"{file} entry {index}: empty caption"))
             else:
                 entries.append(*fields)
     keys.check()
     if not len(entries):
-        reason = f"all {len(skipped)} have an empty caption" if skipped else "the list is empty"
+        count = len(entries.skipped)
+        reason = f"all {count} have an empty caption" if count else "the list is empty"
         raise ValueError(f"{paths}: no entries to use, {reason}")
-    return entries, skipped
+    return entries
 
 
 class _SharedKeys:

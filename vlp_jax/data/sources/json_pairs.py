@@ -19,9 +19,9 @@ class JsonPairs(Source):
     "image" is required, and either "caption" (text or list), or "question" and "answer" (text,
     list, or answer → score), or all; every entry has the same ones. Optional "image_id" (whole
     number or text) says which entries show the same image; default: the image's path.
-    Entries without a non-empty caption are left out and listed in `skipped`. Pictures are given
-    as paths; a missing or corrupt one shows when it is decoded. Entries are kept as columns of
-    bytes, and records are made when they are asked for.
+    Entries without a non-empty caption are left out and listed in `skipped` of their split.
+    Pictures are given as paths; a missing or corrupt one shows when it is decoded. Entries are
+    kept as columns of bytes, and records are made when they are asked for.
 
     path: one or several JSON files, comma separated; lists, or one object a line. image_root: what
     relative image paths start from; default: the folder of the JSON file. holdout: share of images
@@ -39,17 +39,20 @@ class JsonPairs(Source):
     def __post_init__(self):
         super().__post_init__()
         check_request("json", self.split, self.path, "one or several JSON files, comma separated")
-        training, self.skipped = read_entries(self.path, self.image_root)
-        held_out = training
+        held_out = training = read_entries(self.path, self.image_root)
+        rows = split_by_image(training.places(), check_holdout(self.holdout))
+        last = training.places()[rows[1]].max(initial=self.holdout or -1)
         if self.validation_path:
-            held_out, skipped = read_entries(self.validation_path, self.image_root)
-            self.skipped = [*self.skipped, *skipped]
+            held_out = read_entries(self.validation_path, self.image_root)
             rows = np.arange(len(training)), np.arange(len(held_out))
-        else:
-            rows = split_by_image(training.places(), check_holdout(self.holdout))
         self._training, self._train_rows = training, rows[0]
         here = 0 if self.split == "train" else 1
         self._entries, self._rows = (training, held_out)[here], rows[here]
+        self.skipped = [
+            reason
+            for place, reason in self._entries.skipped
+            if self.validation_path or (place <= last) == bool(here)
+        ]
         if not len(self._rows):
             raise ValueError(
                 f"{self.path}: split {self.split!r} is empty, because all entries show one image "
