@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from vlp_jax.config import OptimizerConfig, checked_fields
+from vlp_jax.config.ranges import NonNegative
 from vlp_jax.layers.layer_names import layer_paths
 from vlp_jax.training.muon import scale_by_muon_or_adam
 
@@ -29,8 +30,8 @@ class ParameterGroup:
     """
 
     pattern: str = ".*"
-    learning_rate: float = 1.0
-    weight_decay: float = 1.0
+    learning_rate: NonNegative = 1.0
+    weight_decay: NonNegative = 1.0
     decay_all: bool = False
     frozen: bool = False
 
