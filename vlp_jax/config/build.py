@@ -101,13 +101,13 @@ def _coerce_union(value: Any, args: tuple, path: str, hint: Any) -> Any:
             raise
         except ValueError:
             continue
-    raise ValueError(f"{path} = {value!r} ({type(value).__name__}): expected {_type_name(hint)}")
+    raise ValueError(f"{path} = {value!r:.80} ({type(value).__name__}): expected {_type_name(hint)}")
 
 
 def _coerce_literal(value: Any, allowed: tuple, path: str) -> Any:
     if not any(value == a and type(value) is type(a) for a in allowed):
         raise ValueError(
-            f"{path} = {value!r}.{nearest(value, allowed)} "
+            f"{path} = {value!r:.80}.{nearest(value, allowed)} "
             f"Allowed: {', '.join(repr(a) for a in allowed)}"
         )
     return value
@@ -117,17 +117,17 @@ def _coerce_tuple(value: Any, args: tuple, path: str, hint: Any) -> tuple:
     if isinstance(value, str) and args == (str, Ellipsis):
         value = (value,)
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{path} = {value!r}: expected a list of values, {_type_name(hint)}")
+        raise ValueError(f"{path} = {value!r:.80}: expected a list of values, {_type_name(hint)}")
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
-        raise ValueError(f"{path} = {value!r}: expected {len(args)} values, got {len(value)}")
+        raise ValueError(f"{path} = {value!r:.80}: expected {len(args)} values, got {len(value)}")
     return tuple(coerce(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args)))
 
 
 def _coerce_dict(value: Any, args: tuple, path: str) -> dict:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{path} = {value!r}: expected a group of fields, such as {{name: value}}")
+        raise ValueError(f"{path} = {value!r:.80}: expected a group of fields, such as {{name: value}}")
     inner = args[1] if args else Any
     return {str(k): coerce(v, inner, f"{path}.{k}") for k, v in value.items()}
 
@@ -142,7 +142,7 @@ def _coerce_scalar(value: Any, hint: Any, path: str) -> Any:
     fits = isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool))
     if not fits:
         raise ValueError(
-            f"{path} = {value!r} ({type(value).__name__}): expected {_type_name(hint)}"
+            f"{path} = {value!r:.80} ({type(value).__name__}): expected {_type_name(hint)}"
         )
     return value
 

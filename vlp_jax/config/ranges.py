@@ -27,14 +27,14 @@ class Range:
         if value is None:
             return
         if not self._holds(value):
-            raise OutOfRange(f"{path} = {value!r}: must be {self}")
+            raise OutOfRange(f"{path} = {value!r:.80}: must be {self}")
         if not self._fits(value):
-            raise OutOfRange(f"{path} = {value!r}: 32 bits do not hold such a number")
+            raise OutOfRange(f"{path} = {value!r:.80}: 32 bits do not hold such a number")
 
     def _holds(self, value: float) -> bool:
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
-        return above and below and math.isfinite(value)
+        return above and below and abs(value) < math.inf
 
     def _fits(self, value: float) -> bool:
         if isinstance(value, int):

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from vlp_jax.config import ExperimentConfig, replace, to_plain
-from vlp_jax.data.assemble import Feed, make_mixture, open_sources
+from vlp_jax.data.assemble import Feed, check_names, make_mixture, open_sources
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.sizes import Batches, read_sizes
 from vlp_jax.data.transforms import Transform
@@ -26,11 +26,12 @@ from vlp_jax.tasks import Task, build_tasks, load_plugins
 from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
 from vlp_jax.tasks.naming import metric_titles
-from vlp_jax.training.optimizer import make_optimizer
+from vlp_jax.training.optimizer import make_optimizer, parameter_groups
 from vlp_jax.training.resume import check_vocabulary
 from vlp_jax.training.schedule import Group, Schedule, check_mix, cut_mix, make_schedule
 from vlp_jax.training.state import StateMaker, TrainState
 from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
+from vlp_jax.weights.initial import initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +130,7 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
 
     `vocabulary` is given when a run resumes; else it is made from the data.
     """
-    load_plugins(config.plugins)
-    tasks = build_tasks(config)
-    check_evaluations(config, tasks)
+    tasks = check_settings(config)
     sources = open_sources(config.data)
     if vocabulary is None:
         answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
@@ -155,6 +154,18 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
     fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
     return Experiment(config, vocabulary, mixture, model, boxed, fed, schedule, optimizer, mesh)
+
+
+def check_settings(config: ExperimentConfig) -> dict[str, Task]:
+    """Returns the tasks; raises ValueError for all that is wrong whatever the data may be."""
+    load_plugins(config.plugins)
+    tasks = build_tasks(config)
+    check_names(config.data)
+    check_evaluations(config, tasks)
+    build_model(config.model, config.training.dtype, config.training.remat)
+    parameter_groups(config.optimizer.groups)
+    initial_weights(config.init_from)
+    return tasks
 
 
 def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:
