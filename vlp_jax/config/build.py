@@ -101,7 +101,9 @@ def _coerce_union(value: Any, args: tuple, path: str, hint: Any) -> Any:
             raise
         except ValueError:
             continue
-    raise ValueError(f"{path} = {value!r:.80} ({type(value).__name__}): expected {_type_name(hint)}")
+    raise ValueError(
+        f"{path} = {value!r:.80} ({type(value).__name__}): expected {_type_name(hint)}"
+    )
 
 
 def _coerce_literal(value: Any, allowed: tuple, path: str) -> Any:
@@ -127,7 +129,9 @@ def _coerce_tuple(value: Any, args: tuple, path: str, hint: Any) -> tuple:
 
 def _coerce_dict(value: Any, args: tuple, path: str) -> dict:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{path} = {value!r:.80}: expected a group of fields, such as {{name: value}}")
+        raise ValueError(
+            f"{path} = {value!r:.80}: expected a group of fields, such as {{name: value}}"
+        )
     inner = args[1] if args else Any
     return {str(k): coerce(v, inner, f"{path}.{k}") for k, v in value.items()}
 

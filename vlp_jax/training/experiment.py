@@ -1,8 +1,9 @@
 """Puts an experiment's parts together and checks that they fit, before anything is computed."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,7 +98,8 @@ class Experiment:
             for group in self.schedule.groups[source]:
                 programs[source, group] = group, shapes
                 if (group, shapes) not in lowered:
-                    lowered[group, shapes] = steps[group].lower(state, batch)
+                    with _fitting(group):
+                        lowered[group, shapes] = steps[group].lower(state, batch)
         compiled = dict(zip(lowered, _side_by_side(lambda x: x.compile(), lowered.values())))
         return {pair: compiled[program] for pair, program in programs.items()}
 
@@ -148,6 +150,9 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     schedule = make_schedule(config.training, by_source, config.seed)
     model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_fields(model, batches)
+    sizes = read_sizes(config.data, vocabulary, batches)
+    read = chain.from_iterable(task.heads(sizes) for task in training.values())
+    _check_pictures(model, batches, read)
     kept = {name: task for name, task in tasks.items() if name in config.tasks}
     check_before_training(config, vocabulary, model, kept, sources)
     boxed = abstract_params(model)
@@ -224,3 +229,33 @@ def _check_fields(model: VisionLanguageModel, batches: Batches) -> None:
                 f"the vision encoder reads {', '.join(model.vision.reads)}, and source {source} "
                 f"has no {', '.join(missing)}"
             )
+
+
+def _check_pictures(model: VisionLanguageModel, batches: Batches, heads: Iterable[str]) -> None:
+    """The fusion and the heads that tasks read have to be given as many pictures as they take."""
+    takes = {"fusion": model.fusion.images}
+    takes |= {f"heads.{name}": model.heads[name].pictures for name in heads if name in model.heads}
+    for source, batch in batches.items():
+        first = batch[model.vision.reads[0]]
+        given = first.shape[1] if first.ndim > model.vision.rank else 1
+        for part, wanted in takes.items():
+            if wanted > given:
+                raise ValueError(
+                    f"config.model.{part} reads {wanted} pictures an example, and the batches of "
+                    f"source {source} have {given}: choose another"
+                )
+
+
+@contextlib.contextmanager
+def _fitting(group: Group) -> Iterator[None]:
+    """Turns what a part raises that gets another input than it takes into a ValueError."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        if "config." in str(error):  # it says itself what is wrong
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"tasks {', '.join(group)} do not go with config.model.heads or config.model.fusion: "
+            f"{type(error).__name__}: {reason}"
+        ) from error
