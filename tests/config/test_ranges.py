@@ -1,14 +1,23 @@
 """Tests of ranges: what lies within, what the error says, and the ranges of every setting."""
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, get_args, get_origin
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlp_jax.config import DataConfig, ExperimentConfig, build, replace, to_plain
+from vlp_jax.config import (
+    DataConfig,
+    ExperimentConfig,
+    TrainingConfig,
+    build,
+    field_types,
+    replace,
+    to_plain,
+)
 from vlp_jax.config.ranges import (
     Count,
     Finite,
@@ -20,7 +29,11 @@ from vlp_jax.config.ranges import (
     Range,
     Share,
 )
-from vlp_jax.tasks import build_tasks
+from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
+from vlp_jax.fusion import FUSIONS
+from vlp_jax.heads import HEADS, POOLERS
+from vlp_jax.tasks import TASKS, build_tasks
+from vlp_jax.training.optimizer import ParameterGroup
 
 NAN, INF = float("nan"), math.inf
 
@@ -45,8 +58,8 @@ class Ranged:
 
 
 WITHIN = [
-    ("count", 1), ("natural", 0), ("positive", 1e-300), ("not_negative", 0.0), ("share", 0.0),
-    ("share", 1.0), ("fraction", 0.0), ("fraction", 0.999), ("finite", -1e300), ("maybe", None),
+    ("count", 1), ("natural", 0), ("positive", 1e-30), ("not_negative", 0.0), ("share", 0.0),
+    ("share", 1.0), ("fraction", 0.0), ("fraction", 0.999), ("finite", -1e30), ("maybe", None),
     ("maybe", 0.1), ("either", 2), ("either", "some"), ("axis", -1), ("each", {"a": 0.1}),
     ("shares", (0.0, 1.0)), ("open", 0.5),
 ]  # fmt: skip
@@ -107,7 +120,7 @@ def test_the_path_leads_into_groups_and_types_come_first(values, message):
     assert str(error.value) == message
 
 
-@given(st.floats(), st.floats(), st.floats(), st.booleans(), st.booleans())
+@given(st.floats(width=32, allow_subnormal=False), *[st.floats()] * 2, *[st.booleans()] * 2)
 def test_a_range_holds_what_its_bounds_say(value, low, high, low_open, high_open):
     limits = Range(low, high, low_open, high_open)
     above = value > low or (value == low and not low_open)
@@ -117,6 +130,46 @@ def test_a_range_holds_what_its_bounds_say(value, low, high, low_open, high_open
     else:
         with pytest.raises(OutOfRange, match="config.x"):
             limits.check(value, "config.x")
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-300, -1e39, 10**400, 2**31, -(2**31)])
+def test_numbers_that_32_bits_do_not_hold(value):
+    name = "axis" if value in (2**31, -(2**31)) else "finite"
+    with pytest.raises(OutOfRange, match=rf"config\.{name} = "):
+        build(Ranged, {name: value}, "config")
+
+
+def test_every_number_of_a_part_a_task_and_the_schema_has_a_range():
+    registries = (VISION_ENCODERS, TEXT_ENCODERS, FUSIONS, POOLERS, HEADS, TASKS)
+    classes = [cls for registry in registries for cls in registry.values()]
+    assert [
+        bare for cls in (*classes, ExperimentConfig, ParameterGroup) for bare in bares(cls)
+    ] == []
+
+
+def bares(hint, path=""):
+    """Yields where a type has a number without a range."""
+    if dataclasses.is_dataclass(hint):
+        for name, inner in field_types(hint).items():
+            yield from bares(inner, f"{path or hint.__name__}.{name}")
+    elif hint in (int, float):
+        yield path
+    elif get_origin(hint) is not Annotated:
+        for inner in get_args(hint):
+            yield from bares(inner, path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TrainingConfig(steps=0),
+        lambda: replace(ExperimentConfig(), "training.steps", 0),
+        lambda: dataclasses.replace(ExperimentConfig().training, steps=0),
+    ],
+)
+def test_a_group_is_checked_however_it_was_made(make):
+    with pytest.raises(OutOfRange, match=r"^config\.training\.steps = 0: must be at least 1$"):
+        make()
 
 
 def set_to(path, value):

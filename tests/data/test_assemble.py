@@ -5,7 +5,14 @@ import pytest
 from tests.data.chains import chain
 from tests.data.sources.tars import write_shards
 from vlp_jax.config import DataConfig
-from vlp_jax.data.assemble import Feed, make_chain, make_mixture, open_source, open_sources
+from vlp_jax.data.assemble import (
+    Feed,
+    check_names,
+    make_chain,
+    make_mixture,
+    open_source,
+    open_sources,
+)
 from vlp_jax.data.caption_fields import CaptionFields
 from vlp_jax.data.picture_fields import PictureFields
 from vlp_jax.data.region_fields import RegionFields, RegionReader
@@ -94,4 +101,4 @@ def test_unknown_names_and_kinds_of_sources_say_what_to_write():
             open_source(config, name, "train")
     config = DataConfig(source="emoji", weights={"emoijs": 1.0})
     with pytest.raises(ValueError, match='config.data.weights: unknown source "emoijs"'):
-        make_mixture(config, {}, Vocabulary(WORDS), NOTHING, seed=0)
+        check_names(config)

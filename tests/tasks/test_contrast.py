@@ -200,8 +200,8 @@ def test_a_local_batch_is_compared_with_its_own_part(form, implementation):
         ({"smoothing": -0.1}, r"smoothing = -0\.1: must be in"),
         ({"smoothing": 0.1, "form": "sigmoid"}, r'smoothing = 0\.1: it is for form = "softmax"'),
         ({"local_batch": 1}, r"local_batch = 1: must be at least 2"),
-        ({"temperature_range": (0.5, 0.1)}, r"temperature_range = \(0\.5, 0\.1\): must be two"),
-        ({"temperature_range": (0.0, 0.1)}, r"temperature_range = \(0\.0, 0\.1\): must be two"),
+        ({"temperature_range": (0.5, 0.1)}, r"temperature_range = \(0\.5, 0\.1\): the lower"),
+        ({"temperature_range": (0.0, 0.1)}, r"temperature_range\[0\] = 0\.0: must be above 0"),
         ({"queue_size": 8}, r"queue_size = 8 needs a momentum teacher that fills the queue"),
     ],
 )

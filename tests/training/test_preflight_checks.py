@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.training.tiny import tiny, write_pairs
+from vlp_jax.parallel import use_mesh
 from vlp_jax.tasks import Evaluation, build_tasks
 from vlp_jax.tasks.evaluation import _check_best
 from vlp_jax.training.experiment import assemble
@@ -27,6 +28,27 @@ def test_a_wrong_setting_is_named_with_its_path(settings, message):
     with pytest.raises(ValueError) as error:
         assemble(tiny("light", tasks__vqa__evaluate={"x": settings}))
     assert message in str(error.value)
+
+
+PARTS = {
+    "two_image_cross_attention": ("fusion", "config.model.fusion reads 2 pictures an example, and"),
+    "pair_classifier": ("heads__vqa__kind", "config.model.heads.vqa reads 2 pictures an example"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_that_compare_pictures_need_several(part):
+    path, message = PARTS[part]
+    with pytest.raises(ValueError, match=message):
+        assemble(tiny("light", **{f"model__{path}": part}))
+
+
+def test_a_head_that_takes_something_else_is_one_sentence():
+    experiment = assemble(tiny("light", model__heads__vqa={"kind": "mlm"}))
+    with use_mesh(experiment.mesh), pytest.raises(ValueError) as error:
+        experiment.compiled_steps(experiment.states.abstract)
+    assert str(error.value).startswith("tasks vqa do not go with config.model.heads")
+    assert "\n" not in str(error.value)
 
 
 def best(figure: str, **more):

@@ -1,6 +1,6 @@
 """Experiment configuration: typed frozen dataclasses, overrides and errors that name the path."""
 
-from vlp_jax.config.build import build, checked_fields, to_plain
+from vlp_jax.config.build import build, checked_fields, field_types, to_plain
 from vlp_jax.config.files import import_beside, load_config, with_overrides, write_config
 from vlp_jax.config.registry import Registry, nearest
 from vlp_jax.config.schema import (
@@ -25,6 +25,7 @@ __all__ = [
     "TrainingConfig",
     "build",
     "checked_fields",
+    "field_types",
     "import_beside",
     "load_config",
     "nearest",

@@ -1,16 +1,19 @@
 """Builds frozen dataclasses from nested mappings; every error names the full path and the cure."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from vlp_jax.config.ranges import OutOfRange, Range
-from vlp_jax.config.registry import nearest
+from vlp_jax.config.registry import Registry, nearest
 
 # Fields that Linen adds to every module; they are not configuration.
 _LINEN_FIELDS = {"parent", "name"}
+
+_HUGE = 10**300  # a whole number that no float holds
 
 
 def build(cls: type, values: Any, path: str) -> Any:
@@ -26,7 +29,7 @@ def build(cls: type, values: Any, path: str) -> Any:
 
 def checked_fields(cls: type, values: Mapping, path: str) -> dict[str, Any]:
     """Returns `values` coerced to the field types of dataclass `cls`; unknown names are errors."""
-    hints = _field_types(cls)
+    hints = field_types(cls)
     for key in values:
         if key not in hints:
             raise ValueError(
@@ -49,7 +52,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if origin is dict or hint is dict:
         return _coerce_dict(value, args, path)
     if dataclasses.is_dataclass(hint):
-        return build(hint, value, path)
+        return value if isinstance(value, hint) else build(hint, value, path)
     return _coerce_scalar(value, hint, path)
 
 
@@ -64,7 +67,8 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def _field_types(cls: type) -> dict[str, Any]:
+def field_types(cls: type) -> dict[str, Any]:
+    """Returns name → type of the fields that are configuration."""
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
     if _LINEN_FIELDS <= fields.keys():
@@ -73,15 +77,17 @@ def _field_types(cls: type) -> dict[str, Any]:
 
 
 def _names(cls: type) -> str:
-    return "{" + ", ".join(_field_types(cls)) + "}"
+    return "{" + ", ".join(field_types(cls)) + "}"
 
 
 def _coerce_annotated(value: Any, args: tuple, path: str) -> Any:
-    """Checks ranges, see `config.ranges`."""
+    """Checks ranges, see `config.ranges`, and names of registries."""
     coerced = coerce(value, args[0], path)
     for extra in args[1:]:
         if isinstance(extra, Range):
             extra.check(coerced, path)
+        if isinstance(extra, Registry):
+            extra.get_known(coerced, path)
     return coerced
 
 
@@ -95,13 +101,15 @@ def _coerce_union(value: Any, args: tuple, path: str, hint: Any) -> Any:
             raise
         except ValueError:
             continue
-    raise ValueError(f"{path} = {value!r} ({type(value).__name__}): expected {_type_name(hint)}")
+    raise ValueError(
+        f"{path} = {value!r:.80} ({type(value).__name__}): expected {_type_name(hint)}"
+    )
 
 
 def _coerce_literal(value: Any, allowed: tuple, path: str) -> Any:
-    if value not in allowed:
+    if not any(value == a and type(value) is type(a) for a in allowed):
         raise ValueError(
-            f"{path} = {value!r}.{nearest(value, allowed)} "
+            f"{path} = {value!r:.80}.{nearest(value, allowed)} "
             f"Allowed: {', '.join(repr(a) for a in allowed)}"
         )
     return value
@@ -111,17 +119,19 @@ def _coerce_tuple(value: Any, args: tuple, path: str, hint: Any) -> tuple:
     if isinstance(value, str) and args == (str, Ellipsis):
         value = (value,)
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{path} = {value!r}: expected a list of values, {_type_name(hint)}")
+        raise ValueError(f"{path} = {value!r:.80}: expected a list of values, {_type_name(hint)}")
     if len(args) == 2 and args[1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
-        raise ValueError(f"{path} = {value!r}: expected {len(args)} values, got {len(value)}")
+        raise ValueError(f"{path} = {value!r:.80}: expected {len(args)} values, got {len(value)}")
     return tuple(coerce(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args)))
 
 
 def _coerce_dict(value: Any, args: tuple, path: str) -> dict:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{path} = {value!r}: expected a group of fields, such as {{name: value}}")
+        raise ValueError(
+            f"{path} = {value!r:.80}: expected a group of fields, such as {{name: value}}"
+        )
     inner = args[1] if args else Any
     return {str(k): coerce(v, inner, f"{path}.{k}") for k, v in value.items()}
 
@@ -130,13 +140,13 @@ def _coerce_scalar(value: Any, hint: Any, path: str) -> Any:
     if hint is Any:
         return to_builtin(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) < _HUGE else math.inf
     if hint is int and isinstance(value, float) and value.is_integer():
         value = int(value)  # 1e3 is a number of steps
     fits = isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool))
     if not fits:
         raise ValueError(
-            f"{path} = {value!r} ({type(value).__name__}): expected {_type_name(hint)}"
+            f"{path} = {value!r:.80} ({type(value).__name__}): expected {_type_name(hint)}"
         )
     return value
 

@@ -1,12 +1,16 @@
-"""Ranges of numeric settings, written where the setting is: `steps: Annotated[int, Range(1)]`."""
+"""What a setting may be, written where the setting is: `steps: Annotated[int, Range(1)]`."""
 
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+# Arrays hold numbers in 32 bits: larger ones are infinite there, and smaller ones nothing.
+_WHOLE = 2**31 - 1
+_LEAST, _MOST = 2.0**-126, 2.0**127 * (2 - 2.0**-23)
+
 
 class OutOfRange(ValueError):
-    """A number of the right type outside of its range."""
+    """A value of the right type outside of its range."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +24,22 @@ class Range:
 
     def check(self, value: Any, path: str) -> None:
         """Raises ValueError unless the number `value` lies within; None passes."""
-        if value is None or self._holds(value):
+        if value is None:
             return
-        raise OutOfRange(f"{path} = {value!r}: must be {self}")
+        if not self._holds(value):
+            raise OutOfRange(f"{path} = {value!r:.80}: must be {self}")
+        if not self._fits(value):
+            raise OutOfRange(f"{path} = {value!r:.80}: 32 bits do not hold such a number")
 
     def _holds(self, value: float) -> bool:
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
-        return above and below and math.isfinite(value)
+        return above and below and abs(value) < math.inf
+
+    def _fits(self, value: float) -> bool:
+        if isinstance(value, int):
+            return abs(value) <= _WHOLE or abs(value) <= self.high < math.inf
+        return value == 0 or _LEAST <= abs(value) <= _MOST
 
     def __str__(self) -> str:
         if self.high == math.inf:
@@ -46,3 +58,5 @@ NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
 Fraction = Annotated[float, Range(0, 1, high_open=True)]
 Finite = Annotated[float, Range()]
+Epsilon = Annotated[float, Range(0, 1, low_open=True)]
+Classes = Annotated[int, Range(2)]

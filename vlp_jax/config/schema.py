@@ -2,8 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from vlp_jax.config.build import checked_fields
 from vlp_jax.config.ranges import (
     Count,
     Fraction,
@@ -17,13 +18,25 @@ from vlp_jax.config.ranges import (
 Args = dict[str, Any]
 
 
+class Checked:
+    """A group of settings: each is checked and coerced, however the group was made."""
+
+    where: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name, value in checked_fields(type(self), vars(self), self.where).items():
+            object.__setattr__(self, name, value)
+
+
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """Two encoders, a fusion, a pooler and heads, each by name with the arguments of that part.
 
     `scan_layers` compiles one layer of each stack and loops over it ("on"), or every layer ("off");
     "auto" goes by what is faster. Numbers and checkpoints are the same.
     """
+
+    where: ClassVar[str] = "config.model"
 
     vision: str = "vit"
     vision_args: Args = field(default_factory=dict)
@@ -39,7 +52,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Where records come from and how pictures, regions and captions become batches.
 
     `source` is one name, or several joined by "::"; then each step draws its batch from one of
@@ -52,6 +65,8 @@ class DataConfig:
     regions a second text. `vocabulary` is "bert-base-uncased", "fit" (made from the training
     texts), or a path. What else a task needs of a record stands in `config.tasks`.
     """
+
+    where: ClassVar[str] = "config.data"
 
     source: str = "emoji_scenes"
     source_args: dict[str, Args] = field(default_factory=dict)
@@ -80,7 +95,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked):
     """AdamW with warm-up and decay; parameter groups match by regular expression, first one wins.
 
     `name` = "muon" gives the weight matrices of encoders and fusion to Muon, with `muon_momentum`
@@ -90,6 +105,8 @@ class OptimizerConfig:
     one; 0 lets it decay at every step after the warm-up. `bias_correction` off is BERT's own Adam,
     whose first steps are larger.
     """
+
+    where: ClassVar[str] = "config.optimizer"
 
     name: Literal["adamw", "muon"] = "adamw"
     muon_momentum: Fraction = 0.95
@@ -104,14 +121,14 @@ class OptimizerConfig:
     weight_decay: NonNegative = 0.01
     beta1: Fraction = 0.9
     beta2: Fraction = 0.999
-    epsilon: NonNegative = 1e-8
+    epsilon: Positive = 1e-8
     bias_correction: bool = True
     clip_norm: Positive | None = None
     groups: tuple[Args, ...] = ()
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Checked):
     """Length of the run, precision, momentum teacher, and how often things happen (in steps).
 
     `accumulate` = k computes every forward and backward pass in k micro-batches. `momentum` is the
@@ -125,6 +142,8 @@ class TrainingConfig:
     of the sum of all tasks (UNITER). A key of `mix` is a task, or several joined by "+"; an empty
     `mix` gives each task a group of its own, all of one weight.
     """
+
+    where: ClassVar[str] = "config.training"
 
     steps: Count = 1000
     schedule: Literal["all", "sampled"] = "all"
@@ -142,8 +161,10 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Checked):
     """Sizes of the mesh axes; -1 takes the devices that are left."""
+
+    where: ClassVar[str] = "config.mesh"
 
     data: Annotated[int, Range(-1)] = -1
     fsdp: Annotated[int, Range(-1)] = 1
@@ -151,18 +172,20 @@ class MeshConfig:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Checked):
     """How evaluations run; what is measured stands in `config.tasks.<name>.evaluate`.
 
     `best` names the figure to keep the best checkpoint of.
     """
+
+    where: ClassVar[str] = "config.evaluation"
 
     best: str | None = None
     batch_size: Count = 64
 
 
 @dataclass(frozen=True)
-class ExperimentConfig:
+class ExperimentConfig(Checked):
     """One experiment, whole: what `vlp-jax train` runs and what a checkpoint carries.
 
     `tasks` holds all that is asked of the model, by name, each with the settings of its class in
@@ -173,6 +196,8 @@ class ExperimentConfig:
     `vlp_jax.weights.initial.InitialWeights`; they are applied in order. A checkpoint in the workdir
     goes before them.
     """
+
+    where: ClassVar[str] = "config"
 
     name: str = "experiment"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
@@ -187,6 +212,7 @@ class ExperimentConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_combinations(self)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vlp_jax.config import DataConfig, nearest
+from vlp_jax.data.augment import AUGMENTATIONS
 from vlp_jax.data.caption_fields import CaptionFields
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.picture_fields import PictureFields
@@ -11,6 +12,7 @@ from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.sources.base import Source
+from vlp_jax.data.text import TEXT_STYLES
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Chain, Transform
 from vlp_jax.data.vocabulary import Vocabulary
@@ -80,6 +82,17 @@ def _check_options(feed: Feed) -> None:
         )
 
 
+def check_names(config: DataConfig) -> None:
+    """Raises ValueError for names of sources, styles and augmentations that there are not."""
+    for name in config.sources:
+        source_class(config, name, "config.data.source")
+    for names, path in ((config.source_args, "source_args"), (config.weights, "weights")):
+        for name in names:
+            source_class(config, name, f"config.data.{path}")
+    TEXT_STYLES.get_known(config.text_style, "config.data.text_style")
+    AUGMENTATIONS.get_known(config.augment, "config.data.augment")
+
+
 def open_source(config: DataConfig, name: str, split: str) -> Source:
     """Returns one split of a source, with the options that the config has for it.
 
@@ -109,8 +122,6 @@ def make_mixture(
     hosts: int = 1,
 ) -> Mixture:
     """Returns the training batches of all sources; this host gets its share of each batch."""
-    for name in config.weights:
-        source_class(config, name, "config.data.weights")
     parts = []
     for name, source in sources.items():
         feed = Feed(config, source.provides, vocabulary, train=True)

@@ -6,8 +6,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.encoders import TEXT_ENCODERS
 from vlp_jax.encoders.encoder import TextEncoder
+from vlp_jax.layers.activation import Activation
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
@@ -25,21 +27,21 @@ class BertEncoder(TextEncoder):
     longer (ViLBERT 12-in-1); `task` is the row for callers that name none.
     """
 
-    vocab_size: int = 30522
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    max_length: int = 512
-    types: int = 2
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
+    vocab_size: Count = 30522
+    width: Count = 768
+    layers: Natural = 12
+    heads: Count = 12
+    mlp_width: Count = 3072
+    max_length: Count = 512
+    types: Count = 2
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
     embedding_norm: bool = True
     frozen_first_rows: tuple[Literal["word", "position", "type"], ...] = ("word",)
-    epsilon: float = BERT_EPSILON
-    activation: str = "gelu"
-    tasks: int = 0
-    task: int = 0
+    epsilon: Epsilon = BERT_EPSILON
+    activation: Activation = "gelu"
+    tasks: Natural = 0
+    task: Natural = 0
     dtype: str = "float32"
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"

@@ -1,13 +1,17 @@
 """Region encoder: detector features and boxes to tokens, in the form of each published model."""
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.linen import meta
 from jaxtyping import Array, Float, Int
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural, Range
 from vlp_jax.config.registry import Registry
 from vlp_jax.encoders import VISION_ENCODERS
 from vlp_jax.encoders.encoder import VisionEncoder
+from vlp_jax.layers.activation import Activation
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
@@ -116,27 +120,27 @@ class RegionEncoder(VisionEncoder):
     * `embedding_dropout`: by default that of the layers, `dropout`.
     """
 
-    feature_width: int = 2048
-    width: int = 768
-    boxes: str = "corners"
+    feature_width: Count = 2048
+    width: Count = 768
+    boxes: Annotated[str, BOX_ENCODINGS] = "corners"
     boxes_joined: bool = False
     feature_norm: bool = False
     box_norm: bool = False
     output_norm: bool = True
     average: bool = False
-    types: int = 0
-    default_type: int = 0
-    positions: int = 0
-    text_type: int = -1
+    types: Natural = 0
+    default_type: Natural = 0
+    positions: Natural = 0
+    text_type: Annotated[int, Range(-1)] = -1
     mask_embedding: bool = False
-    layers: int = 0
-    heads: int = 12
-    mlp_width: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    embedding_dropout: float | None = None
-    epsilon: float = BERT_EPSILON
-    activation: str = "gelu"
+    layers: Natural = 0
+    heads: Count = 12
+    mlp_width: Count = 3072
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    embedding_dropout: Fraction | None = None
+    epsilon: Epsilon = BERT_EPSILON
+    activation: Activation = "gelu"
     dtype: str = "float32"
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"

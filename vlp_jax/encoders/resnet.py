@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Count, Finite, Fraction, Natural, Positive
 from vlp_jax.encoders import VISION_ENCODERS
 from vlp_jax.encoders.encoder import VisionEncoder
 from vlp_jax.encoders.vit import normalise_pixels
-from vlp_jax.layers.activation import ACTIVATIONS
+from vlp_jax.layers.activation import ACTIVATIONS, Activation
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear, kernel_init
 from vlp_jax.layers.tokens import Tokens
@@ -123,19 +124,19 @@ class ResNet(VisionEncoder):
       statistics always do.
     """
 
-    image_size: int = 224
-    embedding_width: int = 64
-    widths: tuple[int, ...] = (256, 512, 1024, 2048)
-    depths: tuple[int, ...] = (3, 4, 6, 3)
+    image_size: Count = 224
+    embedding_width: Count = 64
+    widths: tuple[Count, ...] = (256, 512, 1024, 2048)
+    depths: tuple[Count, ...] = (3, 4, 6, 3)
     block: Literal["bottleneck", "basic"] = "bottleneck"
-    activation: str = "relu"
+    activation: Activation = "relu"
     stride_in_first: bool = False
     stride_in_first_stage: bool = False
     frozen_norm: bool = True
-    width: int = 0
-    dropout: float = 0.0
-    pixel_mean: tuple[float, ...] = PIXEL_MEAN
-    pixel_std: tuple[float, ...] = PIXEL_STD
+    width: Natural = 0
+    dropout: Fraction = 0.0
+    pixel_mean: tuple[Finite, Finite, Finite] = PIXEL_MEAN
+    pixel_std: tuple[Positive, Positive, Positive] = PIXEL_STD
     dtype: str = "float32"
 
     @nn.compact

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Count, Epsilon, Finite, Fraction, Natural, NonNegative, Positive
 from vlp_jax.encoders import VISION_ENCODERS
 from vlp_jax.encoders.encoder import VisionEncoder
 from vlp_jax.layers.activation import gelu
@@ -44,21 +45,21 @@ class ViT(VisionEncoder):
     `distilled` adds a second learned token after [CLS] (DeiT, Touvron et al. 2021, section 4).
     """
 
-    image_size: int = 256
-    patch_size: int = 16
-    width: int = 768
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
-    stem_width: int = 0
+    image_size: Count = 256
+    patch_size: Count = 16
+    width: Count = 768
+    layers: Natural = 12
+    heads: Count = 12
+    mlp_width: Count = 3072
+    stem_width: Natural = 0
     patch_norm: bool = False
-    position_std: float = INITIAL_STD
+    position_std: NonNegative = INITIAL_STD
     distilled: bool = False
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    epsilon: float = VIT_EPSILON
-    pixel_mean: tuple[float, ...] = PIXEL_MEAN
-    pixel_std: tuple[float, ...] = PIXEL_STD
+    dropout: Fraction = 0.0
+    attention_dropout: Fraction = 0.0
+    epsilon: Epsilon = VIT_EPSILON
+    pixel_mean: tuple[Finite, Finite, Finite] = PIXEL_MEAN
+    pixel_std: tuple[Positive, Positive, Positive] = PIXEL_STD
     dtype: str = "float32"
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.fusion.fusion import Fusion
+from vlp_jax.layers.activation import Activation
 from vlp_jax.layers.attention import Attention, head_size
 from vlp_jax.layers.blocks import BertLayer, PostNormFeedForward
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
@@ -140,22 +142,22 @@ class CoAttentionFusion(Fusion):
     Connections in a row with as many layers after them are one stack, `run_0_layers` the first.
     """
 
-    layers: int = 6
-    heads: int = 12
-    mlp_width: int = 3072
-    width: int = 0
-    connection_heads: int = 8
-    image_heads: int = 8
-    image_mlp_width: int = 1024
-    image_layers: tuple[int, ...] = ()
-    text_layers: tuple[int, ...] = ()
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    image_dropout: float = 0.1
-    image_attention_dropout: float = 0.1
-    activation: str = "gelu"
-    image_activation: str = "gelu"
-    epsilon: float = BERT_EPSILON
+    layers: Natural = 6
+    heads: Count = 12
+    mlp_width: Count = 3072
+    width: Natural = 0
+    connection_heads: Count = 8
+    image_heads: Count = 8
+    image_mlp_width: Count = 1024
+    image_layers: tuple[Natural, ...] = ()
+    text_layers: tuple[Natural, ...] = ()
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    image_dropout: Fraction = 0.1
+    image_attention_dropout: Fraction = 0.1
+    activation: Activation = "gelu"
+    image_activation: Activation = "gelu"
+    epsilon: Epsilon = BERT_EPSILON
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 

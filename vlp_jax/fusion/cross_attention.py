@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import BertLayer
@@ -14,12 +15,12 @@ from vlp_jax.layers.tokens import Fused, Tokens
 class CrossAttentionFusion(Fusion):
     """`layers` BERT layers on the text, each with cross-attention to the image; image unchanged."""
 
-    layers: int = 6
-    heads: int = 12
-    mlp_width: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    epsilon: float = BERT_EPSILON
+    layers: Natural = 6
+    heads: Count = 12
+    mlp_width: Count = 3072
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    epsilon: Epsilon = BERT_EPSILON
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 

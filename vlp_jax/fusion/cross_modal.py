@@ -7,6 +7,7 @@ UNITER is a single stream; see `vlp_jax.fusion.single_stream`.
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.blocks import PostNormAttention, PostNormFeedForward
@@ -53,12 +54,12 @@ class CrossModalLayer(nn.Module):
 class CrossModalFusion(Fusion):
     """`layers` layers in which text and image read each other."""
 
-    layers: int = 2
-    heads: int = 12
-    mlp_width: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    epsilon: float = BERT_EPSILON
+    layers: Natural = 2
+    heads: Count = 12
+    mlp_width: Count = 3072
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    epsilon: Epsilon = BERT_EPSILON
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 

@@ -2,8 +2,10 @@
 
 import flax.linen as nn
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.fusion.fusion import Fusion
+from vlp_jax.layers.activation import Activation
 from vlp_jax.layers.blocks import PostNormAttention, PostNormFeedForward
 from vlp_jax.layers.normalisation import BERT_EPSILON
 from vlp_jax.layers.stack import Remat, ScanLayers, TransformerStack
@@ -58,13 +60,13 @@ class CrossModalityLayer(nn.Module):
 class CrossModalityFusion(Fusion):
     """`layers` cross-modality layers; text and image must have the same width."""
 
-    layers: int = 5
-    heads: int = 12
-    mlp_width: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    epsilon: float = BERT_EPSILON
-    activation: str = "gelu"
+    layers: Natural = 5
+    heads: Count = 12
+    mlp_width: Count = 3072
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    epsilon: Epsilon = BERT_EPSILON
+    activation: Activation = "gelu"
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 

@@ -3,8 +3,10 @@
 import flax.linen as nn
 from jaxtyping import Array, Bool
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.fusion.fusion import Fusion
+from vlp_jax.layers.activation import Activation
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
@@ -22,14 +24,14 @@ class SingleStreamFusion(Fusion):
     sees all real ones.
     """
 
-    layers: int = 12
-    heads: int = 12
-    mlp_width: int = 3072
+    layers: Natural = 12
+    heads: Count = 12
+    mlp_width: Count = 3072
     embedding_norm: bool = False
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    epsilon: float = BERT_EPSILON
-    activation: str = "gelu"
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    epsilon: Epsilon = BERT_EPSILON
+    activation: Activation = "gelu"
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.fusion.fusion import Fusion
 from vlp_jax.layers.attention import head_size
@@ -47,12 +48,12 @@ class LayerPair(nn.Module):
 class TwoImageCrossAttentionFusion(Fusion):
     """`layers` pairs of BERT layers on the text; the fused image tokens are those of image 0."""
 
-    layers: int = 6
-    heads: int = 12
-    mlp_width: int = 3072
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    epsilon: float = BERT_EPSILON
+    layers: Natural = 6
+    heads: Count = 12
+    mlp_width: Count = 3072
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    epsilon: Epsilon = BERT_EPSILON
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
 from vlp_jax.heads.masked_text import MaskedTextHead
@@ -27,15 +28,15 @@ class AnswerDecoder(Head):
     `vocab_size` from the tokenizer.
     """
 
-    vocab_size: int = 30522
-    layers: int = 6
-    heads: int = 12
-    mlp_width: int = 3072
-    max_length: int = 512
-    types: int = 2
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    epsilon: float = BERT_EPSILON
+    vocab_size: Count = 30522
+    layers: Natural = 6
+    heads: Count = 12
+    mlp_width: Count = 3072
+    max_length: Count = 512
+    types: Count = 2
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
+    epsilon: Epsilon = BERT_EPSILON
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Classes, Epsilon, Fraction, Natural
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head
 from vlp_jax.layers.activation import gelu
@@ -22,7 +23,7 @@ class MatchingHead(Head):
     """
 
     match_index: Literal[0, 1] = 1
-    classes: int = 2
+    classes: Classes = 2
 
     @nn.compact
     def __call__(
@@ -43,11 +44,11 @@ class Classifier(Head):
     `classes` = 0 stands for as many as the data has answers.
     """
 
-    classes: int = 0
+    classes: Natural = 0
     form: Literal["linear", "mlp_norm", "mlp_relu", "mlp_relu_norm"] = "mlp_norm"
-    hidden: int = 0
-    dropout: float = 0.0
-    epsilon: float = BERT_EPSILON
+    hidden: Natural = 0
+    dropout: Fraction = 0.0
+    epsilon: Epsilon = BERT_EPSILON
 
     sized_by = {"class": "classes"}
 

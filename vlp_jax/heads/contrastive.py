@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Count, Finite, Positive
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.projection import Linear
@@ -33,9 +34,9 @@ class ContrastiveHead(Head):
     which have no [CLS], and for short runs, in which [CLS] does not learn where to look).
     """
 
-    width: int = 256
-    temperature: float = 0.07
-    bias: float | None = None
+    width: Count = 256
+    temperature: Positive = 0.07
+    bias: Finite | None = None
     image_pool: Literal["first", "mean"] = "first"
     text_pool: Literal["first", "mean"] = "first"
 

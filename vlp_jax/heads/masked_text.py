@@ -6,9 +6,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Epsilon
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
-from vlp_jax.layers.activation import ACTIVATIONS
+from vlp_jax.layers.activation import ACTIVATIONS, Activation
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear, kernel_init, zeros_init
 
@@ -21,8 +22,8 @@ class MaskedTextHead(Head):
     captioning).
     """
 
-    epsilon: float = BERT_EPSILON
-    activation: str = "gelu"
+    epsilon: Epsilon = BERT_EPSILON
+    activation: Activation = "gelu"
     tied: bool = True
 
     def of(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Classes, Count, Fraction
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.attention import Attention, attention_bias
@@ -37,10 +38,10 @@ class PairedAttentionHead(Head):
     "Pair-biattn").
     """
 
-    classes: int = 2
-    heads: int = 12
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
+    classes: Classes = 2
+    heads: Count = 12
+    dropout: Fraction = 0.1
+    attention_dropout: Fraction = 0.1
 
     pictures = 2
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from vlp_jax.config.ranges import Count
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.attention import attention_bias
@@ -20,7 +21,7 @@ class PhraseGroundingHead(Head):
     Source: VisualBERT (Li et al. 2019), Flickr30k Entities. `width` is that of the one head.
     """
 
-    width: int = 64
+    width: Count = 64
 
     def of(
         self, model: Any, reading: Reading, *, deterministic: bool = True

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Count, Fraction
 from vlp_jax.heads import POOLERS
 from vlp_jax.layers.projection import Linear
 from vlp_jax.layers.tokens import Fused, Tokens
@@ -46,10 +47,10 @@ class ProductPooler(nn.Module):
     means over the real tokens instead of the first ones.
     """
 
-    width: int = 1024
+    width: Count = 1024
     pool: Literal["first", "mean"] = "first"
     combine: Literal["product", "sum"] = "product"
-    dropout: float = 0.1
+    dropout: Fraction = 0.1
 
     @nn.compact
     def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:

@@ -1,6 +1,6 @@
 """Classifiers that read regions one by one: what a region shows, and how well the text names it."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -29,7 +29,7 @@ class RegionClassifier(Classifier):
 class RegionScore(Classifier):
     """One score [B, R] for each region; padding scores -1e4 (referring expressions)."""
 
-    classes: int = 1
+    classes: Literal[1] = 1
 
     def of(
         self, model: Any, reading: Reading, *, deterministic: bool = True

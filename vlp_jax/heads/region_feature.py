@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Epsilon
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.activation import gelu
@@ -20,7 +21,7 @@ class RegionFeatureHead(Head):
     The output layer is the transpose of the projection that embeds features, with its own bias.
     """
 
-    epsilon: float = BERT_EPSILON
+    epsilon: Epsilon = BERT_EPSILON
 
     def of(
         self, model: Any, reading: Reading, *, deterministic: bool = True

@@ -7,9 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Epsilon, Natural
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
-from vlp_jax.layers.activation import ACTIVATIONS
+from vlp_jax.layers.activation import ACTIVATIONS, Activation
 from vlp_jax.layers.normalisation import BERT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
 
@@ -23,11 +24,11 @@ class RegionLabelHead(Head):
     "attribute": …, "feature": …}; what has size 0 is left out.
     """
 
-    objects: int = 1600
-    attributes: int = 400
-    features: int = 2048
-    epsilon: float = BERT_EPSILON
-    activation: str = "gelu"
+    objects: Natural = 1600
+    attributes: Natural = 400
+    features: Natural = 2048
+    epsilon: Epsilon = BERT_EPSILON
+    activation: Activation = "gelu"
 
     sized_by = {"object": "objects", "attribute": "attributes", "feature": "features"}
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Fraction
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.attention import MASKED_SCORE
@@ -17,7 +18,7 @@ from vlp_jax.layers.tokens import Tokens
 class RegionScoreHead(Head):
     """Scores [B, R] of the regions, in float32; -1e4 is added where there is none (grounding)."""
 
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
 
     def of(
         self, model: Any, reading: Reading, *, deterministic: bool = True
@@ -36,7 +37,7 @@ class RegionScoreHead(Head):
 class WordScoreHead(Head):
     """Scores [B, L] of the words, in float32; those of padding mean nothing."""
 
-    dropout: float = 0.0
+    dropout: Fraction = 0.0
 
     def of(
         self, model: Any, reading: Reading, *, deterministic: bool = True

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vlp_jax.config.ranges import Fraction, Natural
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head
 from vlp_jax.layers.projection import kernel_init, zeros_init
@@ -42,9 +43,9 @@ class WeightNormClassifier(Head):
     for as many as the data has answers.
     """
 
-    classes: int = 0
-    hidden: int = 0
-    dropout: float = 0.5
+    classes: Natural = 0
+    hidden: Natural = 0
+    dropout: Fraction = 0.5
 
     sized_by = {"class": "classes"}
 

@@ -1,5 +1,7 @@
 """Activation functions by the names that published configs use."""
 
+from typing import Annotated
+
 import jax
 from jaxtyping import Array
 
@@ -13,3 +15,5 @@ def gelu(x: Array) -> Array:
 
 ACTIVATIONS = Registry("activation")
 ACTIVATIONS.update(gelu=gelu, relu=jax.nn.relu, swish=jax.nn.silu, silu=jax.nn.silu)
+
+Activation = Annotated[str, ACTIVATIONS]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vlp_jax.config.ranges import Count, Finite, Natural
+from vlp_jax.config.ranges import Count, Natural, NonNegative
 from vlp_jax.data.assemble import Feed, caption_fields
 from vlp_jax.data.batch import Field
 from vlp_jax.data.caption_fields import CaptionFields
@@ -125,7 +125,7 @@ class RetrievalEvaluation(Evaluation):
 
     rank_by: Literal["similarity", "matching"] = "similarity"
     rerank: Natural = 16
-    similarity_weight: Finite = 0.0
+    similarity_weight: NonNegative = 0.0
     examples: Natural = 3
 
     needs = ("image|region_features", "caption")

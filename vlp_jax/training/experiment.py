@@ -1,8 +1,9 @@
 """Puts an experiment's parts together and checks that they fit, before anything is computed."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import optax
 from jax.sharding import Mesh
 
 from vlp_jax.config import ExperimentConfig, replace, to_plain
-from vlp_jax.data.assemble import Feed, make_mixture, open_sources
+from vlp_jax.data.assemble import Feed, check_names, make_mixture, open_sources
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.sizes import Batches, read_sizes
 from vlp_jax.data.transforms import Transform
@@ -26,11 +27,12 @@ from vlp_jax.tasks import Task, build_tasks, load_plugins
 from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
 from vlp_jax.tasks.naming import metric_titles
-from vlp_jax.training.optimizer import make_optimizer
+from vlp_jax.training.optimizer import make_optimizer, parameter_groups
 from vlp_jax.training.resume import check_vocabulary
 from vlp_jax.training.schedule import Group, Schedule, check_mix, cut_mix, make_schedule
 from vlp_jax.training.state import StateMaker, TrainState
 from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
+from vlp_jax.weights.initial import initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,8 @@ class Experiment:
             for group in self.schedule.groups[source]:
                 programs[source, group] = group, shapes
                 if (group, shapes) not in lowered:
-                    lowered[group, shapes] = steps[group].lower(state, batch)
+                    with _fitting(group):
+                        lowered[group, shapes] = steps[group].lower(state, batch)
         compiled = dict(zip(lowered, _side_by_side(lambda x: x.compile(), lowered.values())))
         return {pair: compiled[program] for pair, program in programs.items()}
 
@@ -129,9 +132,7 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
 
     `vocabulary` is given when a run resumes; else it is made from the data.
     """
-    load_plugins(config.plugins)
-    tasks = build_tasks(config)
-    check_evaluations(config, tasks)
+    tasks = check_settings(config)
     sources = open_sources(config.data)
     if vocabulary is None:
         answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
@@ -149,12 +150,27 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     schedule = make_schedule(config.training, by_source, config.seed)
     model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_fields(model, batches)
+    sizes = read_sizes(config.data, vocabulary, batches)
+    read = chain.from_iterable(task.heads(sizes) for task in training.values())
+    _check_pictures(model, batches, read)
     kept = {name: task for name, task in tasks.items() if name in config.tasks}
     check_before_training(config, vocabulary, model, kept, sources)
     boxed = abstract_params(model)
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
     fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
     return Experiment(config, vocabulary, mixture, model, boxed, fed, schedule, optimizer, mesh)
+
+
+def check_settings(config: ExperimentConfig) -> dict[str, Task]:
+    """Returns the tasks; raises ValueError for all that is wrong whatever the data may be."""
+    load_plugins(config.plugins)
+    tasks = build_tasks(config)
+    check_names(config.data)
+    check_evaluations(config, tasks)
+    build_model(config.model, config.training.dtype, config.training.remat)
+    parameter_groups(config.optimizer.groups)
+    initial_weights(config.init_from)
+    return tasks
 
 
 def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:
@@ -213,3 +229,33 @@ def _check_fields(model: VisionLanguageModel, batches: Batches) -> None:
                 f"the vision encoder reads {', '.join(model.vision.reads)}, and source {source} "
                 f"has no {', '.join(missing)}"
             )
+
+
+def _check_pictures(model: VisionLanguageModel, batches: Batches, heads: Iterable[str]) -> None:
+    """The fusion and the heads that tasks read have to be given as many pictures as they take."""
+    takes = {"fusion": model.fusion.images}
+    takes |= {f"heads.{name}": model.heads[name].pictures for name in heads if name in model.heads}
+    for source, batch in batches.items():
+        first = batch[model.vision.reads[0]]
+        given = first.shape[1] if first.ndim > model.vision.rank else 1
+        for part, wanted in takes.items():
+            if wanted > given:
+                raise ValueError(
+                    f"config.model.{part} reads {wanted} pictures an example, and the batches of "
+                    f"source {source} have {given}: choose another"
+                )
+
+
+@contextlib.contextmanager
+def _fitting(group: Group) -> Iterator[None]:
+    """Turns what a part raises that gets another input than it takes into a ValueError."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        if "config." in str(error):  # it says itself what is wrong
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"tasks {', '.join(group)} do not go with config.model.heads or config.model.fusion: "
+            f"{type(error).__name__}: {reason}"
+        ) from error

@@ -31,7 +31,7 @@ from vlp_jax.training.checkpoint import (
 )
 from vlp_jax.training.checkpoint_marks import GOOD
 from vlp_jax.training.clock import Clock
-from vlp_jax.training.experiment import Experiment, assemble
+from vlp_jax.training.experiment import Experiment, assemble, check_settings
 from vlp_jax.training.interruption import Interruption
 from vlp_jax.training.metrics import MetricsWriter
 from vlp_jax.training.optimizer import make_schedule
@@ -40,7 +40,7 @@ from vlp_jax.training.resume import check_records, check_resume
 from vlp_jax.training.schedule import Group
 from vlp_jax.training.state import TrainState
 from vlp_jax.training.workdir_lock import only_trainer
-from vlp_jax.weights.initial import check_paths, read_initial_weights
+from vlp_jax.weights.initial import read_initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def train(
     LostPeerError when another process of it has gone: end this one then.
     """
     workdir = local_path(workdir, "workdir")
-    check_paths(config.init_from)
+    check_settings(config)
     best = config.evaluation.best
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:

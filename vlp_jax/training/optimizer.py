@@ -1,6 +1,7 @@
 """AdamW or Muon with warm-up, decay and parameter groups, from an `OptimizerConfig`."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vlp_jax.config import OptimizerConfig, checked_fields
+from vlp_jax.config import OptimizerConfig, build
+from vlp_jax.config.ranges import NonNegative
 from vlp_jax.layers.layer_names import layer_paths
 from vlp_jax.training.muon import scale_by_muon_or_adam
 
@@ -29,8 +31,8 @@ class ParameterGroup:
     """
 
     pattern: str = ".*"
-    learning_rate: float = 1.0
-    weight_decay: float = 1.0
+    learning_rate: NonNegative = 1.0
+    weight_decay: NonNegative = 1.0
     decay_all: bool = False
     frozen: bool = False
 
@@ -137,16 +139,23 @@ def _is_groups(x: Any) -> bool:
     return isinstance(x, tuple) and all(isinstance(group, ParameterGroup) for group in x)
 
 
+def parameter_groups(groups: Sequence[Mapping[str, Any]]) -> list[ParameterGroup]:
+    """Returns `config.optimizer.groups`; ValueError for a wrong field and an invalid pattern."""
+    built = []
+    for i, values in enumerate(groups):
+        where = f"config.optimizer.groups[{i}]"
+        built.append(build(ParameterGroup, values, where))
+        _check_pattern(built[-1].pattern, where)
+    return built
+
+
 def match_groups(groups: tuple[dict, ...], params: Any) -> Any:
     """Returns the groups of every parameter: one, or of a stacked one those of its layers.
 
     The first pattern that matches wins.
     """
-    built = [
-        ParameterGroup(**checked_fields(ParameterGroup, g, f"config.optimizer.groups[{i}]"))
-        for i, g in enumerate(groups)
-    ]
-    patterns = [_compiled(g.pattern, i) for i, g in enumerate(built)]
+    built = parameter_groups(groups)
+    patterns = [re.compile(group.pattern) for group in built]
     used = set()
 
     def find(name: str) -> ParameterGroup:
@@ -174,13 +183,12 @@ def path_name(path: tuple) -> str:
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
-def _compiled(pattern: str, index: int) -> re.Pattern:
+def _check_pattern(pattern: str, where: str) -> None:
     try:
-        return re.compile(pattern)
+        re.compile(pattern)
     except re.error as error:
         raise ValueError(
-            f'config.optimizer.groups[{index}].pattern = "{pattern}" is no regular expression: '
-            f"{error}"
+            f'{where}.pattern = "{pattern}" is no regular expression: {error}'
         ) from None
 
 

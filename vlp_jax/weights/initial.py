@@ -12,7 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vlp_jax.config import ExperimentConfig, checked_fields, nearest
+from vlp_jax.config import ExperimentConfig, build, nearest
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.layers.layer_names import stacked_path
@@ -106,9 +106,8 @@ def read_initial_weights(
     shapes = layers_apart(params)
     target = Target(spelled_out(config.model, model), shapes, vocabulary)
     fillings = []
-    for i, values in enumerate(config.init_from):
+    for i, settings in enumerate(initial_weights(config.init_from)):
         where = f"config.init_from[{i}]"
-        settings = InitialWeights(**checked_fields(InitialWeights, values, where))
         try:
             fillings.append(_read(settings, target, read_run))
         except FileNotFoundError as error:
@@ -121,16 +120,22 @@ def read_initial_weights(
     return Initialisation(tuple(fillings), tuple(news))
 
 
-def check_paths(init_from: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ValueError for paths that are no local ones, before a run has written anything."""
+def initial_weights(init_from: Sequence[Mapping[str, Any]]) -> list[InitialWeights]:
+    """Returns the entries; ValueError for wrong fields, patterns, and paths that are no local ones.
+
+    No file is read.
+    """
+    entries = []
     for i, values in enumerate(init_from):
-        if values.get("path"):
-            local_path(values["path"], f"config.init_from[{i}].path")
+        where = f"config.init_from[{i}]"
+        entries.append(build(InitialWeights, values, where))
+        if not entries[-1].path:
+            raise ValueError(f"{where}.path is missing: a weight file, a directory or a workdir")
+        local_path(entries[-1].path, f"{where}.path")
+    return entries
 
 
 def _read(settings: InitialWeights, target: Target, read_run: ReadRun) -> Filling:
-    if not settings.path:
-        raise ValueError("path is missing: give a weight file, a directory or a workdir")
     chosen = _chosen(settings, target.shapes)
     weights = read_weights(settings.path, settings.kind, target, read_run)
     renamed = _renamed(weights.entries, settings.rename)

@@ -9,12 +9,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from vlp_jax.config import Registry, nearest
 from vlp_jax.config.build import checked_fields
+from vlp_jax.config.ranges import Range
 
 SOURCES = Registry("source")
 
@@ -39,7 +40,7 @@ class Source(abc.ABC):
 
     split: str = "train"
     path: str | None = None
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
 
     provides: ClassVar[frozenset[str]] = frozenset()
     attribution: ClassVar[str] = "User-supplied data."
