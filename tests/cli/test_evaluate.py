@@ -1,17 +1,19 @@
 """Tests of `vlp-jax evaluate`."""
 
 import json
+import re
 import shutil
 
 import pytest
 
+from tests.training.tiny import ROOT
 from vlp_jax.cli.main import main
 
 
 @pytest.fixture(scope="module")
 def evaluated(run, tmp_path_factory):
     """A copy of the run after `vlp-jax evaluate`."""
-    workdir = tmp_path_factory.mktemp("evaluated") / "run"
+    workdir = tmp_path_factory.mktemp("evaluated") / "runs/quickstart"
     shutil.copytree(run, workdir)
     (workdir / "timing.json").write_text('{"data_wait_share": 0.02, "skipped_training_records": 4}')
     (workdir / "metrics.jsonl").write_text('{"step": 2, "loss": 1.0}\n{"step": 4, "lo')
@@ -37,6 +39,14 @@ def test_the_summary_has_every_figure_with_its_twins(evaluated):
     assert summary["evaluation_seconds"] > 0 and summary["data_wait_share"] == 0.02
     assert (summary["skipped_records"], summary["skipped_training_records"]) == (0, 4)
     assert "seconds" not in summary  # only the command that trained knows how long all took
+
+
+def test_the_readme_asks_the_model_about_pictures_that_a_run_leaves(evaluated, monkeypatch):
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(evaluated.parents[1])
+    made: dict = {}
+    exec(block, made)
+    assert made["model"].match(made["pictures"], "a red apple").shape == (3,)
 
 
 def test_the_report_stands_beside_it(evaluated):

@@ -13,7 +13,6 @@ from vlp_jax.training.optimizer import make_optimizer
 from vlp_jax.weights.conversion import count_parameters, published_shapes, to_published
 from vlp_jax.weights.zoo.resnet import (
     encoder_args,
-    encoder_args_by_layers,
     encoder_shapes,
     huggingface_table,
     load_resnet,
@@ -34,11 +33,11 @@ def tiny(**changes):
 
 
 @pytest.mark.parametrize(
-    "layers, trained, tensors", [(50, 23_508_032, 265), (101, 42_500_160, 520)]
+    "depths, trained, tensors", [((3, 4, 6, 3), 23_508_032, 265), ((3, 4, 23, 3), 42_500_160, 520)]
 )
-def test_published_sizes(layers, trained, tensors):
-    """Counts of the published ResNets without their classifier, running statistics apart."""
-    args = encoder_args_by_layers(layers)
+def test_published_sizes(depths, trained, tensors):
+    """Counts of ResNet-50 and -101 without their classifier, running statistics apart."""
+    args = encoder_args({"depths": depths})
     shapes = encoder_shapes(args)
     flat = flatten_dict(shapes, sep="/")
     stored = [path for path in flat if path.rsplit("/")[-1] in STATISTICS]
@@ -127,7 +126,7 @@ def test_half_precision_stays_half():
 
 
 def test_an_empty_config_is_resnet_50():
-    assert ResNet(**encoder_args({})) == ResNet(**encoder_args_by_layers(50)) == ResNet()
+    assert ResNet(**encoder_args({})) == ResNet()
 
 
 def test_mistakes_are_explained(tmp_path):
@@ -136,8 +135,6 @@ def test_mistakes_are_explained(tmp_path):
         model.apply({"params": params}, {"image": batch["image"][:, :32]})
     with pytest.raises(ValueError, match="one entry each for every stage"):
         tiny(depths=(1,))
-    with pytest.raises(ValueError, match="expected one of 18, 34, 50, 101, 152"):
-        encoder_args_by_layers(51)
     with pytest.raises(ValueError, match="num_channels = 4"):
         encoder_args({"num_channels": 4})
     with pytest.raises(FileNotFoundError):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen import meta
 
-from vlp_jax.heads.phrase_grounding import PhraseGroundingHead, states_at
+from vlp_jax.heads.phrase_grounding import PhraseGroundingHead
 from vlp_jax.layers.tokens import Tokens
 
 
@@ -21,8 +21,3 @@ def test_logits_are_scaled_dot_products_of_the_two_projections():
     np.testing.assert_allclose(logits[0], expected[0], atol=1e-5)
     np.testing.assert_allclose(logits[1, :, [0, 3]], expected[1, :, [0, 3]], atol=1e-5)
     assert (logits[1, :, 1:3] < -9e3).all()
-
-
-def test_states_at_gathers_and_reads_no_phrase_as_position_zero():
-    states = jnp.arange(12.0).reshape(1, 4, 3)
-    assert states_at(states, jnp.array([[2, -1]])).tolist() == [[[6, 7, 8], [0, 1, 2]]]

@@ -42,13 +42,29 @@ def test_arguments_win_over_the_environment():
     assert read_settings(NOTHING, environ).coordinator_address == "b:2"
 
 
+def test_slurm_job_step_leaves_the_detection_to_jax():
+    assert read_settings(NOTHING, SLURM) == ProcessSettings("auto", 4)
+    given = ProcessSettings("a:1", 4, 3)
+    assert read_settings(given, SLURM) == given
+
+
 @pytest.mark.parametrize(
-    ("nodes", "host"),
-    [(SLURM["SLURM_STEP_NODELIST"], "node007"), ("gpu[01-04]", "gpu01"), ("one,two", "one")],
+    ("tasks", "devices"), [("1(x4)", "all"), ("1", "all"), ("4", "2"), ("1,3", "2"), ("11", "2")]
 )
-def test_slurm_job_step(nodes, host):
-    settings = read_settings(NOTHING, SLURM | {"SLURM_STEP_NODELIST": nodes})
-    assert settings == ProcessSettings(f"{host}:61443", 4, 2)
+def test_the_only_task_of_a_slurm_node_uses_all_its_gpus(monkeypatch, tasks, devices):
+    for name, value in (SLURM | {"SLURM_STEP_TASKS_PER_NODE": tasks}).items():
+        monkeypatch.setenv(name, value)
+    updates = {}
+    monkeypatch.setattr(jax.config, "update", updates.__setitem__)
+
+    def connect(**settings):  # as JAX does under SLURM
+        assert settings["coordinator_address"] is None
+        jax.config.update("jax_cuda_visible_devices", "2")
+
+    monkeypatch.setattr(jax.distributed, "initialize", connect)
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    assert initialize_distributed() == 4
+    assert updates["jax_cuda_visible_devices"] == devices
 
 
 def test_slurm_batch_script_is_one_process():

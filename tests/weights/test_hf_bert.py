@@ -15,7 +15,7 @@ from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.encoders.bert import BertEncoder
 from vlp_jax.model import build_model
 from vlp_jax.weights.conversion import layers_apart, published_shapes, to_params, to_published
-from vlp_jax.weights.hf_bert import bert_args, bert_prefix, bert_table, text_table
+from vlp_jax.weights.hf_bert import bert_args, bert_prefix, bert_table
 from vlp_jax.weights.state_dict import read_state_dict
 from vlp_jax.weights.zoo.base import abstract_shapes
 
@@ -31,6 +31,10 @@ SIZES = {
 # What the documentation of sentence-transformers prints for all-MiniLM-L6-v2.
 SENTENCES = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
 SIMILARITIES = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]]
+
+
+def text_table(state, args):
+    return bert_table(state, args["heads"], [f"text/layer_{i}" for i in range(args["layers"])])
 
 
 def text_shapes(args: dict) -> dict:

@@ -63,6 +63,7 @@ def report(
     from vlp_jax.data.local_paths import local_path
     from vlp_jax.model import Forward, build_model
     from vlp_jax.report.page import write_report
+    from vlp_jax.report.pictures import write_pictures
     from vlp_jax.report.run import make_report
     from vlp_jax.report.summary import clean_summary, write_summary
     from vlp_jax.report.table import print_table
@@ -90,8 +91,10 @@ def report(
     if not written:
         print(json.dumps(figures, indent=2))
     make = lambda: make_report(folder, config, outcome, params, figures)
+    pictures = folder / "pictures"
+    _written(pictures, lambda: write_pictures(pictures, outcome))
     if _written(page, lambda: write_report(page, make())) and written:
-        print(f"report: {page}   figures: {summary}")
+        print(f"report: {page}   figures: {summary}   pictures to try: {pictures}/")
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from vlp_jax.config.ranges import Count
 from vlp_jax.heads import HEADS
@@ -35,8 +35,3 @@ class PhraseGroundingHead(Head):
         key = Linear(self.width, axes=("embed", None), name="key")(regions.states)
         scores = jnp.einsum("bpk,brk->bpr", query, key, preferred_element_type=jnp.float32)
         return scores / jnp.sqrt(float(self.width)) + attention_bias(regions.mask)[:, 0]
-
-
-def states_at(states: Float[Array, "b l d"], positions: Int[Array, "b p"]) -> Float[Array, "b p d"]:
-    """Returns the states at the given positions; -1 (no phrase) gives that of position 0."""
-    return jnp.take_along_axis(states, jnp.maximum(positions, 0)[..., None], axis=1)

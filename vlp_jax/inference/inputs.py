@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions
@@ -193,4 +194,4 @@ def _is_pixels(value: Any) -> bool:
     first = value[0] if isinstance(value, list) and value else value
     pictures = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
     named = isinstance(first, str) and first.lower().endswith(pictures)
-    return named or isinstance(first, np.ndarray | bytes) or hasattr(first, "getpixel")
+    return named or isinstance(first, np.ndarray | bytes | Image.Image)

@@ -1,7 +1,7 @@
 """Losses of answers from a closed list."""
 
-import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
 from vlp_jax.losses.cross_entropy import divergence_terms, soft_cross_entropy
@@ -21,8 +21,7 @@ def answer_loss(
       are all doubtful counts less (VisualBERT).
     """
     if form == "bce":
-        positive, negative = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
-        return -(scores * positive + (1 - scores) * negative).sum(-1).mean()
+        return optax.losses.sigmoid_binary_cross_entropy(logits, scores).sum(-1).mean()
     if form == "kl_unnormalised":
         return divergence_terms(logits, scores).sum(-1).mean()
     targets = scores / jnp.maximum(scores.sum(-1, keepdims=True), 1e-12)

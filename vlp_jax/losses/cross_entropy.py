@@ -2,20 +2,22 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 
 def cross_entropy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, "*b"]:
     """Returns -log softmax(logits)[label] in float32 for every position."""
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    return -jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+    return optax.losses.softmax_cross_entropy_with_integer_labels(
+        logits.astype(jnp.float32), labels
+    )
 
 
 def soft_cross_entropy(
     logits: Float[Array, "*b c"], targets: Float[Array, "*b c"]
 ) -> Float[Array, "*b"]:
     """Returns -Σ targets · log softmax(logits) in float32 for every position."""
-    return -(targets * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(-1)
+    return optax.losses.softmax_cross_entropy(logits.astype(jnp.float32), targets)
 
 
 def distilled_cross_entropy(

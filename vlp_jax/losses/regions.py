@@ -1,18 +1,13 @@
 """Losses of what the detector saw in regions: features, classes, and labels by confidence."""
 
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.losses.cross_entropy import cross_entropy, divergence_terms, masked_mean
 
 # The original's 1 / mask probability; Hugging Face rounds it to 6.67.
 LOSS_SCALE = 1 / 0.15
-
-
-def smooth_l1(difference: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Returns half the square below 1, and the absolute value less a half above."""
-    size = jnp.abs(difference)
-    return jnp.where(size < 1, 0.5 * jnp.square(difference), size - 0.5)
 
 
 def feature_losses(
@@ -24,9 +19,8 @@ def feature_losses(
       over the feature as well, and so does ViLBERT's.
     * "smooth_l1": LXMERT (section 3.1.2).
     """
-    difference = predicted.astype(jnp.float32) - targets
-    terms = smooth_l1(difference) if form == "smooth_l1" else jnp.square(difference)
-    return terms.mean(-1)
+    loss = optax.losses.huber_loss if form == "smooth_l1" else optax.losses.squared_error
+    return loss(predicted.astype(jnp.float32), targets).mean(-1)
 
 
 def class_losses(

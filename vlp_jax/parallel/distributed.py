@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import jax
 
 AUTO = "auto"
+_ONE_TASK_A_NODE = re.compile(r"1(\(x\d+\))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +30,10 @@ def initialize_distributed(
     """Connects this process to the others of the run and returns how many there are.
 
     What is not given is read from the environment: JAX_COORDINATOR_ADDRESS or COORDINATOR_ADDRESS,
-    NUM_PROCESSES, PROCESS_ID; else SLURM's variables of a job step. COORDINATOR_ADDRESS=auto leaves
-    the detection to JAX (Cloud TPU, Kubernetes, MPI); a TPU_WORKER_HOSTNAMES with several hosts
-    means "auto" too. One process, or no settings at all: does nothing. Call it before anything that
-    touches a device; a second call does nothing.
+    NUM_PROCESSES, PROCESS_ID. COORDINATOR_ADDRESS=auto leaves the detection to JAX (SLURM, Cloud
+    TPU, Kubernetes, MPI); a SLURM job step of several tasks and a TPU_WORKER_HOSTNAMES with several
+    hosts mean "auto" too. One process, or no settings at all: does nothing. Call it before anything
+    that touches a device; a second call does nothing.
 
     Raises:
       ValueError: if the settings are incomplete or contradict each other.
@@ -87,16 +88,9 @@ def _from_plain_variables(environ: Mapping[str, str]) -> ProcessSettings:
 def _from_slurm(environ: Mapping[str, str]) -> ProcessSettings:
     # Only a job step (srun) starts every task; a bare sbatch script sees SLURM_NTASKS but runs
     # alone, and would wait for the others until the timeout.
-    nodes = environ.get("SLURM_STEP_NODELIST")
     count = _read_int(environ, "SLURM_STEP_NUM_TASKS") or _read_int(environ, "SLURM_NTASKS")
-    if not nodes or not count or count == 1:
-        return ProcessSettings()
-    first_host = re.match(r"([^,\[]+)(?:\[([^,\-\]]+))?", nodes)
-    if first_host is None:
-        raise ValueError(f"SLURM_STEP_NODELIST={nodes!r}: expected a list of host names")
-    host = first_host.group(1) + (first_host.group(2) or "")
-    port = 61440 + (_read_int(environ, "SLURM_JOB_ID") or 0) % 4096
-    return ProcessSettings(f"{host}:{port}", count, _read_int(environ, "SLURM_PROCID"))
+    several = "SLURM_STEP_NODELIST" in environ and count not in (None, 1)
+    return ProcessSettings(AUTO, count) if several else ProcessSettings()
 
 
 def _read_int(environ: Mapping[str, str], name: str) -> int | None:
@@ -144,6 +138,10 @@ def _connect(settings: ProcessSettings, timeout_seconds: int) -> None:
         )
     except Exception as error:
         raise RuntimeError(f"distributed start failed: {message}: {error}") from error
+    if _ONE_TASK_A_NODE.fullmatch(os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")):
+        # Under SLURM JAX gives each process one GPU of its host; here it is the host's only one.
+        jax.config.update("jax_cuda_visible_devices", "all")
+        jax.config.update("jax_rocm_visible_devices", "all")
     if settings.num_processes not in (None, jax.process_count()):
         raise RuntimeError(
             f"distributed start: expected {settings.num_processes} processes, "

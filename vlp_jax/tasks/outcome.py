@@ -43,9 +43,11 @@ class TableRow:
 
 def check_image(name: str, image: Any) -> None:
     """Raises ValueError unless `image` is a uint8 array [H, W, 3]."""
-    dtype, shape = getattr(image, "dtype", type(image).__name__), np.shape(image)
-    if dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3 or not min(shape):
-        raise ValueError(f"{name} is {dtype} {list(shape)}, expected a uint8 array [H, W, 3]")
+    array = np.asarray(image)
+    shape = array.shape
+    if array.dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3 or not min(shape):
+        what = array.dtype if shape else type(image).__name__
+        raise ValueError(f"{name} is {what} {list(shape)}, expected a uint8 array [H, W, 3]")
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ def scale_by_muon_or_adam(
 
 def _matrix_axes(path: tuple, x: Any) -> MuonDimensionNumbers | None:
     """Returns which axes of a parameter are inputs and outputs; None if it is no hidden matrix."""
-    names = [str(getattr(key, "key", key)) for key in path]
-    first = 1 if is_stacked("/".join(names)) else 0  # after the axis of layers
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    first, names = int(is_stacked(name)), name.split("/")  # first: after the axis of layers
     rank = len(x.shape) - first
     if names[-1] != "kernel" or names[0].startswith("heads_") or rank < 2:
         return None

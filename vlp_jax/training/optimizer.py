@@ -180,7 +180,7 @@ def match_groups(groups: tuple[dict, ...], params: Any) -> Any:
 
 def path_name(path: tuple) -> str:
     """Returns a tree path as text, such as "text/layers/feed_forward/norm/scale"."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _check_pattern(pattern: str, where: str) -> None:

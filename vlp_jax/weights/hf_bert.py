@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vlp_jax.layers.activation import ACTIVATIONS
-from vlp_jax.weights.conversion import State
 from vlp_jax.weights.key_groups import bert_embeddings, bert_layer, mlm_head
 from vlp_jax.weights.key_table import KeyTable, key_table, linear
 
@@ -87,11 +86,6 @@ def bert_table(
         linear(f"{prefix}pooler.dense", pooler) if pooler else [],
         unmodelled=left_out,
     )
-
-
-def text_table(state: State, args: Mapping[str, Any]) -> KeyTable:
-    """Returns the key table between a BERT file and the text encoder with `args`."""
-    return bert_table(state, args["heads"], [f"text/layer_{i}" for i in range(args["layers"])])
 
 
 def bert_prefix(names: Iterable[str]) -> str:

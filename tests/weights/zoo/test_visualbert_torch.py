@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from tests.weights.zoo.reading import read_head
-from vlp_jax.heads.phrase_grounding import states_at
 from vlp_jax.model import build_model
 from vlp_jax.verify.forward import quick_jit
 from vlp_jax.weights.state_dict import read_state_dict
@@ -123,7 +122,8 @@ def word_outputs(model, fused, states, inputs):
 
 
 def phrase_outputs(model, fused, states, inputs):
-    phrases = states_at(fused.text.states, jnp.asarray(inputs["region_to_phrase_position"]))
+    positions = jnp.maximum(jnp.asarray(inputs["region_to_phrase_position"]), 0)
+    phrases = jnp.take_along_axis(fused.text.states, positions[..., None], axis=1)
     return {"logits": jax.nn.log_softmax(model.head("grounding")(phrases, fused.image))}
 
 

@@ -21,15 +21,6 @@ from vlp_jax.weights.state_dict import read_state_dict
 UNMODELLED = (r".*\.num_batches_tracked", r"classifier\.1\..*", r"fc\..*")
 
 # Blocks in each stage (He et al. 2016, table 1), by number of layers.
-DEPTHS = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-}
-
-
 # What `ResNetConfig` assumes of entries that a config.json leaves out.
 DEFAULTS = {
     "num_channels": 3,
@@ -57,19 +48,6 @@ def encoder_args(published: Mapping[str, Any], image_size: int = 224) -> dict[st
         activation=sizes["hidden_act"],
         stride_in_first=sizes["downsample_in_bottleneck"],
         stride_in_first_stage=sizes["downsample_in_first_stage"],
-    )
-
-
-def encoder_args_by_layers(layers: int, image_size: int = 224) -> dict[str, Any]:
-    """Returns the `vision_args` of ResNet-18, -34, -50, -101 or -152 as torchvision builds them."""
-    if layers not in DEPTHS:
-        raise ValueError(f"layers = {layers}: expected one of {', '.join(str(n) for n in DEPTHS)}")
-    deep = layers >= 50
-    return dict(
-        image_size=image_size,
-        widths=(256, 512, 1024, 2048) if deep else (64, 128, 256, 512),
-        depths=DEPTHS[layers],
-        block="bottleneck" if deep else "basic",
     )
 
 
