@@ -7,10 +7,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def cross_entropy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, "*b"]:
-    """Returns -log softmax(logits)[label] in float32 for every position."""
-    return optax.losses.softmax_cross_entropy_with_integer_labels(
-        logits.astype(jnp.float32), labels
-    )
+    """Returns -log softmax(logits)[label] in float32 for every position.
+
+    optax's subtracts the logit from log Σ exp, which loses the digits of small losses.
+    """
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    return -jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
 
 
 def soft_cross_entropy(
