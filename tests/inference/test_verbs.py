@@ -202,9 +202,8 @@ def test_regions_of_another_detector(loaded):
 
 def test_wrong_answer_lists(tmp_path, loaded):
     file = write_weights(tmp_path, "uniter_vqa")
-    model = vlp_jax.load("uniter_vqa", file, sizes=sizes_of("uniter_vqa"), answers=["yes"])
-    with pytest.raises(ValueError, match="knows 4 answers, and the list given to `load` has 1"):
-        model.answer(questions="what?", regions=LEFT)
+    with pytest.raises(ValueError, match='`load` has 1 answers, and the head "vqa" knows 4: it is'):
+        vlp_jax.load("uniter_vqa", file, sizes=sizes_of("uniter_vqa"), answers=["yes"])
     nameless = vlp_jax.load("uniter_vqa", file, sizes=sizes_of("uniter_vqa"))
     with pytest.raises(ValueError, match="came without its list of answers"):
         nameless.answer(questions="what?", regions=LEFT)

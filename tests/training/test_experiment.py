@@ -191,6 +191,7 @@ class Counted:
 
     def __init__(self, function):
         self.function, self.calls = function, []
+        self.split_names = vars(function).get("split_names", ())
 
     def __call__(self, *args, **kwargs):
         self.calls.append(args)

@@ -95,6 +95,10 @@ class Task:
         """Returns the heads that the task reads, by name; missing ones are added to the model."""
         return {}
 
+    def table_sizes(self, model: VisionLanguageModel) -> Mapping[str, int]:
+        """Returns batch field → number of classes, for fields that hold classes of its heads."""
+        return {}
+
     def state(self, model: VisionLanguageModel, key: Array) -> Any:
         """Returns what the task remembers before the first step, a tree of arrays, or None."""
         return None

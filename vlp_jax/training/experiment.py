@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -149,12 +149,21 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     schedule = make_schedule(config.training, by_source, config.seed)
     model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_fields(model, batches)
+    fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
+    mixture.know_sizes(_table_sizes(fed.values(), model))
     kept = {name: task for name, task in tasks.items() if name in config.tasks}
     check_before_training(config, vocabulary, model, kept, sources)
     boxed = abstract_params(model)
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
-    fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
     return Experiment(config, vocabulary, mixture, model, boxed, fed, schedule, optimizer, mesh)
+
+
+def _table_sizes(tasks: Iterable[Task], model: VisionLanguageModel) -> dict[str, int]:
+    """Returns batch field → the fewest classes that a task's head has for what is in it."""
+    sizes: dict[str, int] = {}
+    for name, size in chain.from_iterable(task.table_sizes(model).items() for task in tasks):
+        sizes[name] = min(size, sizes.get(name, size))
+    return sizes
 
 
 def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:
