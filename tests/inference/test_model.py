@@ -112,6 +112,19 @@ def test_retrieve_puts_the_best_matches_first(model):
     close([f.score for f in found], np.sort(odds)[::-1])
 
 
+def test_a_picture_is_no_text(model, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(IMAGES[0]).save(path)
+    for ask in (
+        lambda: model.retrieve(str(path), TEXTS),
+        lambda: model.match(IMAGES[0], str(path)),
+    ):
+        with pytest.raises(ValueError, match=r"a.png\", the path of a picture: where a picture is"):
+            ask()
+    assert model.retrieve(path, TEXTS, top=1) == model.retrieve(IMAGES[0], TEXTS, top=1)
+    assert len(model.encode_text("gone.png")) == 1  # there is no such file
+
+
 def test_candidates_not_scored_again_stand_below(model):
     similarities = (model.encode_image(IMAGES[0]) @ model.encode_text(TEXTS).T).ravel()
     best = set(np.argsort(-similarities)[:2].tolist())

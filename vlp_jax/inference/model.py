@@ -157,6 +157,7 @@ class Model:
         """
         if isinstance(query, str):
             texts, images = [query], candidates
+            self.inputs.encoder.cleaned(texts, self.rules.text_of("retrieve"))  # before candidates
         else:
             texts = listed(candidates if candidates is not None else query)
             images = query if candidates is not None else None
