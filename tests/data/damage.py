@@ -1,6 +1,11 @@
 """Damages bytes as disks and copies do: cut off, overwritten, doubled."""
 
+import os
+
 import numpy as np
+
+TIMES = int(os.environ.get("TEST_DAMAGE", "1"))
+"""How many times as many files as usual are damaged; TEST_SEED decides how."""
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from vlp_jax.data.batch import FIELDS, IGNORE, check_batch, stack
+from vlp_jax.data.batch import (
+    FIELDS,
+    IGNORE,
+    check_batch,
+    check_indices,
+    check_numbers,
+    stack,
+)
 from vlp_jax.data.masking import MaskWords
 from vlp_jax.data.pairing import ExchangeTexts
 from vlp_jax.data.region_masking import HideRegions
@@ -60,6 +67,27 @@ def test_fields_of_tasks_are_known_where_a_task_makes_them():
 def test_a_wrong_field_is_named(name, value, message):
     with pytest.raises(ValueError, match=message):
         check_batch(full_batch() | {name: value}, EVERY)
+
+
+def test_numbers_that_point_beyond_a_table():
+    batch = {"region_labels": np.array([[0, 1599]]), "region_alignment": np.array([[[-1, 3]]])}
+    check_indices(batch, {"region_labels": 1600, "region_alignment": 4, "region_types": 1})
+    for sizes, message in (
+        ({"region_labels": 1599}, '"region_labels" holds 1599, and the model knows 1599 of them'),
+        ({"region_alignment": 3}, '"region_alignment" holds 3, .* expected -1 to 2'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_indices(batch, sizes)
+
+
+def test_boxes_in_pixels_and_numbers_that_are_none():
+    boxes = np.array([[[0, 0, 1, 1], [0, 0, 640, 480]]], np.float32)
+    filling = {"region_boxes": boxes, "region_mask": np.array([[True, False]])}
+    check_numbers(filling)
+    with pytest.raises(ValueError, match='"region_boxes" reach from 0 to 640: .* divide pixels'):
+        check_numbers({"region_boxes": boxes})
+    with pytest.raises(ValueError, match=r'"region_features" holds inf at \[0, 1\]'):
+        check_numbers({"region_features": np.array([[1.0, np.inf]])})
 
 
 def test_fields_of_questions_and_of_pictures_agree_in_their_number():

@@ -21,6 +21,7 @@ def test_unit_boxes_literal():
         ([[5, 0, 1, 1]], "reversed"),
         ([[0, 0, 10, 12]], "outside the picture of 10 x 10"),
         ([[-2, 0, 10, 10]], "outside"),
+        ([[0, 0, 0.5, 1.004]], "reach to 1.004 in .* they are shares of the picture already"),
     ],
 )
 def test_bad_boxes_are_explained(boxes, message):

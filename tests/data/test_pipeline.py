@@ -104,6 +104,17 @@ def test_unusable_records_are_replaced_counted_and_listed():
     assert "no caption" in reasons[5] and "reversed" in reasons[11]
 
 
+def test_records_beyond_the_tables_of_the_model_are_skipped():
+    pipeline = Pipeline(FakeSource(20), CHAIN, 5)
+    assert set(ids(pipeline.first)) - set(range(8))
+    pipeline.know_sizes({"image_id": 8})
+    shown = [number for step in range(4) for number in ids(pipeline.batch(step))]
+    assert set(shown) <= set(range(8)) and pipeline.skipped_total == 12
+    assert pipeline.skipped[9] == (
+        '"image_id" holds 9, and the model knows 8 of them: expected 0 to 7'
+    )
+
+
 def test_one_usable_record_is_enough():
     broken = {i: {"image": b"junk"} for i in range(12) if i != 7}
     pipeline = Pipeline(FakeSource(12, broken=broken), CHAIN, 4)

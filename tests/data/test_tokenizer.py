@@ -127,7 +127,8 @@ def test_lowercasing_is_read_from_a_transformers_directory(tmp_path):
     [
         ("", "is empty"),
         ("[PAD]\n[UNK]\n[CLS]\n[SEP]\ndog\n", r"has no \[MASK\]"),
-        ("\n".join([*SPECIAL_TOKENS, "dog", "dog", "cat"]), "more than once: 'dog'"),
+        ("\n".join([*SPECIAL_TOKENS, "dog", "dog", "cat"]), "more than once: dog"),
+        ("\n".join([*SPECIAL_TOKENS, *["x" * 10_000] * 2]), "more than once: x{60}…$"),
         (b"\xff\xfe\x00", "not UTF-8"),
     ],
 )
@@ -137,6 +138,31 @@ def test_a_bad_vocabulary_is_explained(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as error:
         Tokenizer.from_vocab_file(path)
     assert str(path) in str(error.value)
+
+
+def test_a_hole_among_the_ids_makes_the_table_longer_but_not_without_end(tmp_path):
+    tokenizer = Tokenizer.from_vocab([*SPECIAL_TOKENS, "a", "dog"])
+    for place, size in ((9, 10), (99, None)):
+        text = tokenizer.to_json().replace('"dog":6', f'"dog":{place}')
+        (tmp_path / "tokenizer.json").write_text(text)
+        if size:
+            made = Tokenizer.from_directory(tmp_path)
+            assert made.size == size > max(made.piece_ids("a dog"))
+            continue
+        with pytest.raises(ValueError, match='gives the token "dog" the id 99, but holds 7 tokens'):
+            Tokenizer.from_directory(tmp_path)
+
+
+def test_lower_case_against_the_vocabulary_is_said(tmp_path, caplog):
+    (tmp_path / "cased.txt").write_text("\n".join([*SPECIAL_TOKENS, "A", "cat", "London"]))
+    (tmp_path / "plain.txt").write_text("\n".join([*SPECIAL_TOKENS, "a", "cat"]))
+    assert Tokenizer.from_vocab_file(tmp_path / "cased.txt").word_pieces("A cat") == ["A", "cat"]
+    assert Tokenizer.from_vocab_file(tmp_path / "plain.txt").word_pieces("A cat") == ["a", "cat"]
+    assert not caplog.text
+    Tokenizer.from_vocab_file(tmp_path / "cased.txt", lowercase=True)
+    Tokenizer.from_vocab_file(tmp_path / "plain.txt", lowercase=False)
+    assert 'cased.txt" has words with capitals, and texts are made lower case' in caplog.text
+    assert 'plain.txt" has no words with capitals, and texts are not made lower' in caplog.text
 
 
 def test_missing_files_and_broken_json(tmp_path):

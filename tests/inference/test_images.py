@@ -86,6 +86,8 @@ def test_one_value_is_a_list_of_one():
         ([PIXELS, 7], ValueError, "image 1 is a int, expected a path, bytes, a Pillow image or an"),
         (None, ValueError, "image 0 is a NoneType"),
         (PIXELS.astype(float), ValueError, "float64.*expected uint8"),
+        (PIXELS.astype(np.uint16), ValueError, "reaches to .* of 65535; convert it to uint8"),
+        (Image.fromarray(np.full((3, 4), 0.5, np.float32)), ValueError, 'mode "F", whose numbers'),
         ("gone.png", FileNotFoundError, 'image file "gone.png" does not exist'),
         (b"no picture", ValueError, "image 0 is corrupt, cut short or not a picture"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "has no pixels"),

@@ -112,6 +112,19 @@ def test_retrieve_puts_the_best_matches_first(model):
     close([f.score for f in found], np.sort(odds)[::-1])
 
 
+def test_a_picture_is_no_text(model, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(IMAGES[0]).save(path)
+    for ask in (
+        lambda: model.retrieve(str(path), TEXTS),
+        lambda: model.match(IMAGES[0], str(path)),
+    ):
+        with pytest.raises(ValueError, match=r"a.png\", the path of a picture: where a picture is"):
+            ask()
+    assert model.retrieve(path, TEXTS, top=1) == model.retrieve(IMAGES[0], TEXTS, top=1)
+    assert len(model.encode_text("gone.png")) == 1  # there is no such file
+
+
 def test_candidates_not_scored_again_stand_below(model):
     similarities = (model.encode_image(IMAGES[0]) @ model.encode_text(TEXTS).T).ravel()
     best = set(np.argsort(-similarities)[:2].tolist())
@@ -139,7 +152,32 @@ def test_apply_gives_every_output(model):
     assert outputs["vqa"].shape == (1, len(model.answers))
 
 
-@pytest.mark.parametrize("text", ["", "   ", "...", None, 3, ["nested"]])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("text_ids", 10**6, '"text_ids" holds 1000000, and the model knows .* of them: expected 0'),
+        ("text_ids", -1, '"text_ids" holds -1, '),
+        ("text_segments", 2, '"text_segments" holds 2, and the model knows 2 of them'),
+        ("image", np.nan, r'"image" holds nan at \[0, 1, 0, 0\]'),
+    ],
+)
+def test_apply_refuses_what_no_table_has(model, field, value, message):
+    image = np.zeros((1, 32, 32, 3), np.float32)
+    batch = {
+        "image": image,
+        "text_ids": np.ones((1, 4), np.int32),
+        "text_mask": np.ones((1, 4), bool),
+    }
+    changed = np.array(batch.get(field, np.zeros((1, 4), np.int32)))
+    changed[0, 1] = value
+    with pytest.raises(ValueError, match=message):
+        model.apply(batch | {field: changed})
+
+
+INVISIBLE = ["\u200b", "\u00ad", "\ufeff", "\u00a0\u3000", "\ud800"]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "...", None, 3, ["nested"], *INVISIBLE])
 def test_a_text_without_words(model, text):
     with pytest.raises(ValueError, match="text 1 is .*expected a string with words in it"):
         model.encode_text(["a dog", text])

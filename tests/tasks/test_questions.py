@@ -102,6 +102,12 @@ def test_a_longer_answer_is_left_out_and_not_cut():
 def test_a_question_without_a_usable_answer():
     with pytest.raises(ValueError, match=r"'a big dog'.*answer_length = 4; the shortest has 5"):
         spelt({"a big dog": 1.0}, length=4, count=1)
+    with pytest.raises(ValueError, match=r"no answer with words in it: \['.u200b'\]"):
+        spelt({"\u200b": 1.0}, length=4, count=1)
+    assert spelt({"\u200b": 1.0, "dog": 0.5}, length=4, count=2)["answer_mask"].any(1).tolist() == [
+        1,
+        0,
+    ]
     assert not spelt({}, length=4, count=1)["answer_mask"].any()
 
 

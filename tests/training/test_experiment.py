@@ -134,6 +134,14 @@ MISFITS = {
         dict(tasks__itc={"queue_size": 16}),
         r"config.tasks.itc.queue_size = 16 needs a momentum teacher .* config.training.momentum",
     ),
+    "no negatives": (
+        dict(data__batch_size=1, tasks__itm={"negatives": "random"}),
+        r"config.tasks.itm takes its negatives from .* none with config.data.batch_size = 1",
+    ),
+    "no contrast": (
+        dict(data__batch_size=1, tasks__itc={}),
+        r"config.tasks.itc takes its negatives from .* none with config.data.batch_size = 1",
+    ),
     "temperature": (
         dict(tasks__itc={}, tasks__p={"kind": "itc", "temperature_range": (0.1, 1.0)}),
         r"config.tasks.itc.temperature_range = .*, config.tasks.p.temperature_range = .*one range",
@@ -191,6 +199,7 @@ class Counted:
 
     def __init__(self, function):
         self.function, self.calls = function, []
+        self.split_names = vars(function).get("split_names", ())
 
     def __call__(self, *args, **kwargs):
         self.calls.append(args)

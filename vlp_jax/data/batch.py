@@ -10,6 +10,8 @@ from vlp_jax.config import nearest
 IGNORE = -100
 """Label of a position that has no prediction target (ALBEF's and PyTorch's convention)."""
 
+_UNIT_SLACK = 0.01  # of boxes that were kept as float16
+
 
 @dataclass(frozen=True)
 class Field:
@@ -73,6 +75,43 @@ def check_batch(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field] = F
             allowed = " or ".join(field.dtypes)
             raise ValueError(f'batch field "{name}" has dtype {array.dtype}, expected {allowed}')
         _check_shape(name, array.shape, field.dims, sizes)
+
+
+def check_indices(batch: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> None:
+    """Raises ValueError for a number in a field that is no row of the table it points into.
+
+    sizes: batch field → rows of the table; fields that are not there are passed over. Computed
+    look-ups would give NaN, or another row, without a word. -1 is "none" in an alignment.
+    """
+    for name in sizes.keys() & batch.keys():
+        values, least = np.asarray(batch[name]), -1 if name == "region_alignment" else 0
+        low, high = values.min(initial=0), values.max(initial=0)
+        if low < least or high >= sizes[name]:
+            raise ValueError(
+                f'"{name}" holds {low if low < least else high}, and the model knows '
+                f"{sizes[name]} of them: expected {least} to {sizes[name] - 1}"
+            )
+
+
+def check_numbers(batch: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError for numbers that are not finite and boxes that are not in the unit square.
+
+    Rows of regions that `region_mask` calls filling do not count for boxes.
+    """
+    for name, values in batch.items():
+        values = np.asarray(values)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            first = tuple(map(int, np.argwhere(~np.isfinite(values))[0]))
+            raise ValueError(f'"{name}" holds {values[first]} at {list(first)}: expected numbers')
+    if "region_boxes" in batch:
+        boxes = np.asarray(batch["region_boxes"])
+        real = np.asarray(batch.get("region_mask", np.ones(boxes.shape[:-1], bool)))
+        low, high = boxes[real].min(initial=0), boxes[real].max(initial=0)
+        if low < -_UNIT_SLACK or high > 1 + _UNIT_SLACK:
+            raise ValueError(
+                f'"region_boxes" reach from {low:.6g} to {high:.6g}: expected shares of the '
+                "picture from 0 to 1; divide pixels by its width and height"
+            )
 
 
 def _check_shape(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+_SHARES_REACH = 1.05
 PIXEL_SLACK = 1.0  # detectors put borders up to one pixel outside the picture
 
 
@@ -12,8 +13,8 @@ def unit_boxes(
 
     The only place where pixels become shares of the picture. ValueError for another shape, for
     entries that are not finite, reversed corners, corners more than `slack` pixels outside, and for
-    boxes that are shares already: all within one pixel of a picture of several. A picture of which
-    only shares are known is 1 x 1.
+    boxes that are shares already: all within one pixel of a picture of several, and as little
+    outside of it as detectors are. A picture of which only shares are known is 1 x 1.
     """
     boxes = np.asarray(boxes, np.float32)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -30,7 +31,7 @@ def unit_boxes(
             f"box {boxes[outside][0].tolist()} lies outside the picture of {width} x {height} "
             "pixels, expected absolute x1, y1, x2, y2"
         )
-    if min(width, height) > 1 and 0 < boxes.max(initial=0) <= 1:
+    if min(width, height) > _SHARES_REACH and 0 < boxes.max(initial=0) <= _SHARES_REACH:
         raise ValueError(
             f"boxes reach to {boxes.max():.6g} in a picture of {width} x {height} pixels: they are "
             "shares of the picture already, expected absolute x1, y1, x2, y2"

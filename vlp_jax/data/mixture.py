@@ -1,6 +1,6 @@
 """Several pipelines in one stream: every step draws the one its batch comes from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class Mixture:
     def skipped_total(self) -> int:
         """The number of records that were replaced or left out, in all parts."""
         return sum(pipeline.skipped_total for pipeline in self._parts.values())
+
+    def know_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Skips records with numbers beyond the tables of the model, see `Pipeline.know_sizes`."""
+        for pipeline in self._parts.values():
+            pipeline.know_sizes(sizes)
 
     def choice(self, step: int) -> str:
         """Returns the name of the part that a step's batch comes from."""

@@ -28,10 +28,15 @@ def pillow_pixels(image: Image.Image) -> np.ndarray:
 
 
 def check_numbers(pixels: np.ndarray) -> None:
-    """Raises ValueError for an array of other numbers than 8 or 16 bits, which says what to do."""
+    """Raises ValueError for an array of other numbers than 8 or 16 bits, which says what to do.
+
+    Also for 16 bits of which the upper eight are empty: such pictures would be black.
+    """
+    what = f"the array is {pixels.dtype} {list(pixels.shape)}"
+    if pixels.dtype == np.uint16 and 0 < pixels.max(initial=0) < 256:
+        raise ValueError(f"{what} and reaches to {pixels.max()} of 65535; convert it to uint8")
     if pixels.dtype in (np.uint8, np.uint16):
         return
-    what = f"the array is {pixels.dtype} {list(pixels.shape)}"
     if pixels.dtype.kind == "f" and pixels.size:
         if not np.isfinite(pixels).all():
             raise ValueError(f"{what} and holds numbers that are not finite")

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vlp_jax.data.batch import Field, check_batch, stack
+from vlp_jax.data.batch import Field, check_batch, check_indices, stack
 from vlp_jax.data.records import RecordReader, SkippedRecords
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Chain
@@ -79,6 +79,18 @@ class Pipeline:
         Entries that the source itself has left out (its `skipped`) count as well.
         """
         return self._left_out + self._skipped.total
+
+    def know_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Skips from now on records with numbers beyond the tables of the model.
+
+        sizes: as in `check_indices`; they are known when there is a model, which follows the first
+        batch. That is made again if it holds such a record.
+        """
+        self._reader.sizes = sizes
+        try:
+            check_indices(self.first, sizes)
+        except ValueError:
+            del self.first
 
     @cached_property
     def first(self) -> Batch:

@@ -3,12 +3,13 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 
+from vlp_jax.data.batch import check_indices
 from vlp_jax.data.sources.base import Source
 
 _LISTED = 1000  # reasons kept; the count goes on
@@ -92,6 +93,7 @@ class RecordReader:
         self.chain = chain
         self.seed = seed
         self.skipped = skipped
+        self.sizes: Mapping[str, int] = {}  # of the tables that fields point into
 
     def read(self, index: int, epoch: int = 0) -> Example | None:
         """Returns the example of a record, or None (and files it) if it can't be used."""
@@ -100,7 +102,9 @@ class RecordReader:
         try:
             record = self.source[index]
             others = OtherRecords(self.source, record.get("image_id"), key)
-            return self.chain(record, np.random.default_rng(key), others)
+            example = self.chain(record, np.random.default_rng(key), others)
+            check_indices(example, self.sizes)
+            return example
         except _FAILURES as error:
             reason = str(error) or type(error).__name__
             name = record.get("name", "")  # unknown while the source itself fails, which says it

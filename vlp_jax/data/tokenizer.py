@@ -1,6 +1,7 @@
 """BERT WordPiece tokenisation with fixed-length output, wrapping the `tokenizers` library."""
 
 import functools
+import logging
 import string
 import unicodedata
 from collections import Counter
@@ -11,11 +12,13 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.foreign import foreign_bytes, listed, shortened
 from vlp_jax.data.json_text import parse_json
+from vlp_jax.data.sources.nested_texts import valid_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")  # letters and signs without ink
+_LOG = logging.getLogger(__name__)
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -23,7 +26,8 @@ class Tokenizer:
     """Turns text into `[CLS] pieces... ([SEP])`, padded or cut to a length.
 
     Immutable after construction, so it may be shared between threads; it can be pickled.
-    Attributes: pad_id, unk_id, cls_id, sep_id, mask_id, special_ids (these five) and size.
+    Attributes: pad_id, unk_id, cls_id, sep_id, mask_id, special_ids (these five) and size, one more
+    than the largest id.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, name: str = "tokenizer"):
@@ -38,7 +42,7 @@ class Tokenizer:
         self._backend = backend
         self.special_ids = tuple(backend.token_to_id(token) for token in SPECIAL_TOKENS)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
-        self.size = backend.get_vocab_size(with_added_tokens=True)
+        self.size = _table_size(backend, name)
 
     @classmethod
     def from_vocab(
@@ -49,8 +53,9 @@ class Tokenizer:
             raise ValueError(f"{name} is empty, expected one token a line")
         repeated = [token for token, count in Counter(tokens).items() if count > 1]
         if repeated:
-            shown = ", ".join(map(repr, repeated[:5]))
-            raise ValueError(f"{name} holds {len(repeated)} tokens more than once: {shown}")
+            raise ValueError(
+                f"{name} holds {len(repeated)} tokens more than once: {listed(repeated)}"
+            )
         vocabulary = {token: index for index, token in enumerate(tokens)}
         backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
@@ -70,12 +75,20 @@ class Tokenizer:
         if not path.is_file():
             raise FileNotFoundError(f'vocabulary file "{path}" does not exist')
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f'vocabulary file "{path}" is not UTF-8 text: {error}') from None
         tokens = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
         tokens = [] if tokens == [""] else tokens
-        lowercase = not _is_cased(tokens) if lowercase is None else lowercase
+        cased = _is_cased(tokens)
+        lowercase = not cased if lowercase is None else lowercase
+        if lowercase == cased:
+            _LOG.warning(
+                '"%s" has %s capitals, and texts are%s made lower case, as was asked: words become '
+                "[UNK]",
+                path,
+                *(("words with", "") if cased else ("no words with", " not")),
+            )
         return cls.from_vocab(tokens, lowercase, f'vocabulary file "{path}"')
 
     @classmethod
@@ -143,11 +156,17 @@ class Tokenizer:
 
     def piece_ids(self, text: str) -> list[int]:
         """Returns the ids of the word pieces alone, without [CLS] or [SEP]."""
-        return self._backend.encode(text, add_special_tokens=False).ids
+        return self._encoded(text).ids
 
     def word_pieces(self, text: str) -> list[str]:
         """Returns the word pieces of a text as strings."""
-        return self._backend.encode(text, add_special_tokens=False).tokens
+        return self._encoded(text).tokens
+
+    def _encoded(self, text: str) -> tokenizers.Encoding:
+        try:
+            return self._backend.encode(text, add_special_tokens=False)
+        except TypeError:  # lone surrogates, which Python allows in texts
+            return self._backend.encode(valid_text(text), add_special_tokens=False)
 
     def has_words(self, text: str) -> bool:
         """Tells whether a model sees anything of a text: a word piece besides special tokens.
@@ -192,6 +211,19 @@ class Tokenizer:
         return self._backend.decode([int(i) for i in ids], skip_special_tokens=True)
 
 
+def _table_size(backend: tokenizers.Tokenizer, name: str) -> int:
+    """Returns how many rows a table needs for all ids; ValueError if most would be of no token."""
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    last = max(vocabulary, key=vocabulary.__getitem__)
+    size = vocabulary[last] + 1
+    if size > 2 * len(vocabulary):
+        raise ValueError(
+            f'{name} gives the token "{shortened(last, 60)}" the id {size - 1}, but holds '
+            f"{len(vocabulary)} tokens; expected ids from 0 on without large gaps"
+        )
+    return size
+
+
 def _is_visible(character: str) -> bool:
     """Tells whether a character leaves a mark: no space, control or format, and no blank letter."""
     return unicodedata.category(character)[0] not in "ZCM" and character not in _BLANK
@@ -214,4 +246,6 @@ def _lowercase_of(directory: Path) -> bool | None:
         return None
     with foreign_bytes(f'"{path}" is not a tokenizer configuration'):
         stated = parse_json(path.read_bytes(), "it").get("do_lower_case")
-        return None if stated is None else bool(stated)
+        if stated not in (None, True, False):
+            raise ValueError(f'"do_lower_case" is {stated!r:.80}; expected true or false')
+        return stated

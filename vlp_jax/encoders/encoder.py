@@ -6,6 +6,15 @@ from typing import ClassVar
 import flax.linen as nn
 
 
+class TextEncoder(nn.Module):
+    """A text encoder; subclasses compute `(ids, mask, segments) -> Tokens`.
+
+    They have `vocab_size` words, `max_length` positions and `types` of segments.
+    """
+
+    from_data: ClassVar[Mapping[str, str]] = {"vocab_size": "words"}
+
+
 class VisionEncoder(nn.Module):
     """A vision encoder; subclasses compute `(batch) -> Tokens`.
 
@@ -22,8 +31,6 @@ class VisionEncoder(nn.Module):
     from_data: ClassVar[Mapping[str, str]] = {"image_size": "image_size"}
     shares_text_tables: ClassVar[bool] = False
 
-
-class TextEncoder(nn.Module):
-    """A text encoder; subclasses compute `(ids, mask, segments) -> Tokens`."""
-
-    from_data: ClassVar[Mapping[str, str]] = {"vocab_size": "words"}
+    def table_sizes(self, text: TextEncoder) -> Mapping[str, int]:
+        """Returns how many rows the tables have that batch fields point into."""
+        return {}

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from vlp_jax.config.ranges import Count, Epsilon, Fraction, Natural, Range
 from vlp_jax.config.registry import Registry
 from vlp_jax.encoders import VISION_ENCODERS
-from vlp_jax.encoders.encoder import VisionEncoder
+from vlp_jax.encoders.encoder import TextEncoder, VisionEncoder
 from vlp_jax.layers.activation import Activation
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.embedding import Embedding
@@ -154,6 +154,12 @@ class RegionEncoder(VisionEncoder):
     def shares_text_tables(self) -> bool:
         """Whether the text encoder's type or position table takes part."""
         return self.text_type >= 0 or self.positions > 0
+
+    def table_sizes(self, text: TextEncoder) -> dict[str, int]:
+        """Those of types and of aligned words."""
+        types = min([n for n in (self.types, text.types * (self.text_type >= 0)) if n], default=0)
+        sizes = {"region_types": types, "region_alignment": self.positions and text.max_length}
+        return {name: size for name, size in sizes.items() if size}
 
     @nn.compact
     def __call__(self, batch: dict, *, text_encoder=None, deterministic: bool = True) -> Tokens:

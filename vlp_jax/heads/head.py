@@ -34,6 +34,10 @@ class Head(nn.Module):
     pictures: ClassVar[int] = 1
     sized_by: ClassVar[Mapping[str, str]] = {}
 
+    def size_of(self, part: str) -> int:
+        """Returns the size of a part of what it predicts, 0 if it has no such part."""
+        return getattr(self, self.sized_by.get(part, ""), 0)
+
     def of(self, model: Any, reading: Reading, *, deterministic: bool = True) -> Any:
         """Applies the head to what it reads: by default the pooled vector of each picture.
 

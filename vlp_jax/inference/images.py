@@ -7,6 +7,7 @@ import numpy as np
 
 from vlp_jax.data.images import decode, resize
 
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 _ONE = (str, bytes, bytearray, memoryview)  # sequences that are one value
 
 
@@ -18,6 +19,11 @@ def image_batch(images: Any, size: int) -> np.ndarray:
     """
     named = ((f"image {index}", image) for index, image in enumerate(listed(images)))
     return np.stack([resize(decode(image, name), size) for name, image in named])
+
+
+def names_picture(value: Any) -> bool:
+    """Tells whether a value is a text that ends as the names of image files do."""
+    return isinstance(value, str) and value.lower().endswith(_ENDINGS)
 
 
 def listed(values: Any) -> list:

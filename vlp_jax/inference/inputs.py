@@ -13,7 +13,7 @@ from PIL import Image
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.tokenizer import Tokenizer
-from vlp_jax.inference.images import image_batch, listed
+from vlp_jax.inference.images import image_batch, listed, names_picture
 from vlp_jax.inference.region_inputs import as_regions, chosen, region_fields
 from vlp_jax.inference.texts import TextInputs
 from vlp_jax.model import CAPTION, TextFields, VisionLanguageModel
@@ -192,6 +192,4 @@ def tag_text(tags: str | Sequence[str]) -> str:
 def _is_pixels(value: Any) -> bool:
     """Tells what can only be meant as a picture."""
     first = value[0] if isinstance(value, list) and value else value
-    pictures = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-    named = isinstance(first, str) and first.lower().endswith(pictures)
-    return named or isinstance(first, np.ndarray | bytes | Image.Image)
+    return names_picture(first) or isinstance(first, np.ndarray | bytes | Image.Image)

@@ -86,7 +86,10 @@ def _published_model(
     params = published.load(state, config)
     vocabulary = Vocabulary(tokenizer(config), answers)
     experiment = ExperimentConfig(name=published.name, model=config, data=_data(published, config))
-    return Model(experiment, params, vocabulary, published.inputs)
+    model = Model(experiment, params, vocabulary, published.inputs)
+    if answers:
+        model.check_answers()
+    return model
 
 
 def _data(published: Published, config: ModelConfig) -> DataConfig:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig
+from vlp_jax.data.batch import check_indices, check_numbers
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
@@ -156,6 +157,7 @@ class Model:
         """
         if isinstance(query, str):
             texts, images = [query], candidates
+            self.inputs.encoder.cleaned(texts, self.rules.text_of("retrieve"))  # before candidates
         else:
             texts = listed(candidates if candidates is not None else query)
             images = query if candidates is not None else None
@@ -277,7 +279,13 @@ class Model:
         ]
 
     def apply(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict."""
+        """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict.
+
+        ValueError for words, types and alignments that the model has no row for, for boxes in
+        pixels and for numbers that are not finite.
+        """
+        check_indices(batch, self.module.table_sizes())
+        check_numbers(batch)
         arrays = {name: jnp.asarray(value) for name, value in batch.items()}
         return self.module.apply({"params": self.params}, arrays)
 
@@ -347,15 +355,22 @@ class Model:
         rules = self.rules.text_of(verb, head)
         return rules if task is None else dataclasses.replace(rules, task=task)
 
+    def check_answers(self, *heads: str) -> None:
+        """Raises ValueError if the list of answers fits none of the heads, by default of all."""
+        answering = heads or [name for name in self.module.heads if _USES.get(name) == "answer"]
+        classes = {name: self.module.heads[name].size_of("class") for name in answering}
+        classes = {name: size for name, size in classes.items() if size}
+        if classes and len(self.answers) not in classes.values():
+            known = " and ".join(f'"{name}" knows {size}' for name, size in classes.items())
+            raise ValueError(
+                f"the list given to `load` has {len(self.answers)} answers, and the head {known}: "
+                "it is of another model"
+            )
+
     def _check_answers(self, head: str) -> None:
         if not self.answers:
             raise ValueError("this model came without its list of answers: give `load` those")
-        classes = getattr(self.module.heads[head], "classes", 0)
-        if classes and classes != len(self.answers):
-            raise ValueError(
-                f'the head "{head}" knows {classes} answers, and the list given to `load` has '
-                f"{len(self.answers)}: it is of another model"
-            )
+        self.check_answers(head)
 
     def _needs(self, verb: str, *heads: str) -> str:
         """Returns the first of the heads that the model has; without any, says what fits it."""

@@ -14,6 +14,7 @@ from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.regions import JoinedStores, Regions, RegionStore, Rules, open_regions
 from vlp_jax.data.regions.build import build_regions
+from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.data.regions.npz import read_npz
 from vlp_jax.data.regions.rows import choose_rows
 from vlp_jax.data.transforms import Example
@@ -44,6 +45,8 @@ def as_regions(given: Any, name: str = "regions") -> list[Regions]:
     holds one picture; a pair with a list of keys, and a list, are several. ValueError otherwise.
     """
     if isinstance(given, Regions):
+        with foreign_bytes(name):
+            check_regions(given, None)
         return [given]
     if isinstance(given, str | Path):
         return [_only_picture(given)]

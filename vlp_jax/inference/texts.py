@@ -1,5 +1,6 @@
 """Texts of a verb as batch fields, in a few lengths so that little is compiled."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from vlp_jax.data.foreign import shortened
 from vlp_jax.data.input_rules import TextRules
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.inference.images import names_picture
 from vlp_jax.model import TextFields
 
 LENGTHS = (16, 64, 256)
@@ -26,11 +28,16 @@ class TextInputs:
     positions: int
 
     def cleaned(self, texts: Sequence[Any], rules: TextRules, question: bool = False) -> list[str]:
-        """Returns texts as the model reads them; ValueError for one without words."""
+        """Returns texts as the model reads them; ValueError for none, and for a picture's path."""
         encoder = rules.encoder(self.tokenizer)
         usable = encoder.usable_question if question else lambda x: encoder.usable_caption([x])[0]
         found = []
         for i, text in enumerate(texts):
+            if names_picture(text) and os.path.isfile(text):
+                raise ValueError(
+                    f'text {i} is "{shortened(text, _SHOWN)}", the path of a picture: where a '
+                    "picture is meant, give pathlib.Path(...) of it; a text is shown as it is"
+                )
             try:
                 found.append(usable(text))
             except ValueError:

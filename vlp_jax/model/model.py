@@ -123,6 +123,11 @@ class VisionLanguageModel(nn.Module):
         """Returns what a head gives for a pass."""
         return self.head(name).of(self, reading, deterministic=deterministic)
 
+    def table_sizes(self) -> dict[str, int]:
+        """Returns batch field → rows of the table that it points into (`check_indices`)."""
+        own = {"text_ids": self.text.vocab_size, "text_segments": self.text.types}
+        return own | dict(self.vision.table_sizes(self.text))
+
     def head(self, name: str) -> nn.Module:
         """Returns a head by name; one the model lacks is a ValueError that lists the others."""
         if name not in self.heads:

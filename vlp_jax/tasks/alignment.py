@@ -1,12 +1,14 @@
 """Word-region alignment: what belongs together is near in optimal transport (UNITER)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Positive
 from vlp_jax.losses.cross_entropy import masked_mean
 from vlp_jax.losses.optimal_transport import alignment_loss, transport_distance
 from vlp_jax.model import CAPTION
-from vlp_jax.tasks.base import TASKS, Result, Step, Task
+from vlp_jax.tasks.base import TASKS, Result, Step, Task, check_others
 from vlp_jax.tasks.matching import swapped_pairs
 from vlp_jax.tasks.texts import needed
 
@@ -35,6 +37,10 @@ class AlignmentTask(Task):
     def reads(self) -> frozenset[str]:
         """The caption and which images are the same."""
         return needed(CAPTION) | {"image_id"}
+
+    def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
+        """Swapped pairs are of one batch."""
+        check_others(path, config)
 
     def loss(self, step: Step) -> Result:
         """The signed mean distance of all pairs."""

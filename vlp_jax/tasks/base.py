@@ -17,6 +17,15 @@ from vlp_jax.model import Views, VisionLanguageModel
 TASKS = Registry("task")
 
 
+def check_others(path: str, config: ExperimentConfig) -> None:
+    """Raises ValueError if a batch has no other example, from which a task takes its negatives."""
+    if config.data.batch_size < 2:
+        raise ValueError(
+            f"{path} takes its negatives from the other examples of a batch, and there are none "
+            "with config.data.batch_size = 1: make it 2 or more"
+        )
+
+
 @flax.struct.dataclass
 class Result:
     """What a task makes of a step: a scalar loss, scalar metrics by name, and its new state."""
@@ -93,6 +102,10 @@ class Task:
 
     def heads(self, sizes: Sizes) -> Mapping[str, HeadNeed]:
         """Returns the heads that the task reads, by name; missing ones are added to the model."""
+        return {}
+
+    def table_sizes(self, model: VisionLanguageModel) -> Mapping[str, int]:
+        """Returns batch field → number of classes, for fields that hold classes of its heads."""
         return {}
 
     def state(self, model: VisionLanguageModel, key: Array) -> Any:

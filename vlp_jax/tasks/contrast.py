@@ -27,7 +27,7 @@ from vlp_jax.losses.ring_contrastive import ring_accuracy, ring_loss
 from vlp_jax.losses.similarity_blocks import Scale
 from vlp_jax.model import CAPTION, Views, VisionLanguageModel
 from vlp_jax.parallel.ring import Axes, ring_axes, ring_size
-from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task, check_others
 from vlp_jax.tasks.texts import needed
 
 HEAD = "itc"
@@ -128,6 +128,8 @@ class ContrastiveTask(Task):
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """A queue needs a teacher; tasks that share the one temperature give it one range."""
+        if not self.queue_size:
+            check_others(path, config)
         if self.queue_size and config.training.momentum is None:
             raise ValueError(
                 f"{path}.queue_size = {self.queue_size} needs a momentum teacher that fills the "

@@ -1,5 +1,6 @@
 """Image-text matching: hard negatives by contrastive similarity (ALBEF section 3.2), or others."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import NonNegative, Share
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import Field
@@ -24,7 +26,7 @@ from vlp_jax.losses.sampling import sample_negatives
 from vlp_jax.model import CAPTION, Forward, TextFields, Views, VisionLanguageModel
 from vlp_jax.model.heat_maps import heat_maps
 from vlp_jax.tasks import contrast
-from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task, check_others
 from vlp_jax.tasks.texts import needed
 
 HEAD = "itm"
@@ -152,6 +154,10 @@ class MatchingTask(Task):
     def reads(self) -> frozenset[str]:
         """The caption and which images are the same."""
         return needed(CAPTION) | {"image_id"}
+
+    def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
+        """Negatives are of one batch."""
+        check_others(path, config)
 
     def transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """Foils, in training, where the source gives some."""

@@ -80,9 +80,10 @@ class NearMissEvaluation(Evaluation):
         kept = {row: record for row, record in found.items() if record.get("near_misses")}
         records = list(kept.values())
         truths = [run.texts.usable_caption(record["captions"])[0] for record in records]
-        foils = [(i, f) for i, record in enumerate(records) for f in record["near_misses"]]
+        cleaned = ((i, map(run.texts.caption, r["near_misses"])) for i, r in enumerate(records))
+        foils = [(i, f) for i, own in cleaned for f in own if run.texts.tokenizer.has_words(f)]
         owners = np.array([i for i, _ in foils], int)
-        texts = [run.texts.caption(foil) for _, foil in foils]
+        texts = [foil for _, foil in foils]
         return Pairs(records, np.array(list(kept), int), truths, texts, owners)
 
     def _images(self, run: Run, source: Source) -> tuple[Tokens, np.ndarray]:

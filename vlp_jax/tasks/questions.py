@@ -9,6 +9,7 @@ import numpy as np
 
 from vlp_jax.data.batch import Field
 from vlp_jax.data.entry import take
+from vlp_jax.data.foreign import shortened
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.transforms import Example, Transform
@@ -83,8 +84,8 @@ class AnswerWords(Transform):
     """Makes `answer_ids`, `answer_mask` and `answer_weights`: the answers as texts to be written.
 
     length: tokens of an answer, `[CLS] words [SEP]`; longer ones are left out, for a part of an
-    answer is another answer. count: answers of a question, those of the highest score, which are
-    the weights as they are.
+    answer is another answer, and so are those without words. count: answers of a question, those
+    of the highest score, which are the weights as they are.
     """
 
     tokenizer: Tokenizer
@@ -98,7 +99,7 @@ class AnswerWords(Transform):
     }
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """ValueError if every answer is too long."""
+        """ValueError if every answer is too long or without words."""
         answers = take(example.record, "answers")
         shape = self.count, self.length
         ids = np.full(shape, self.tokenizer.pad_id, np.int32)
@@ -109,13 +110,16 @@ class AnswerWords(Transform):
         return {"answer_ids": ids, "answer_mask": mask, "answer_weights": weights}
 
     def _chosen(self, answers: Mapping[str, float]) -> list[tuple[str, list[int]]]:
-        spelt = [(answer, answer_pieces(self.tokenizer, answer)) for answer in answers]
+        seen = [answer for answer in answers if self.tokenizer.has_words(answer)]
+        if answers and not seen:
+            raise ValueError(f"no answer with words in it: {shortened(ascii(list(answers)))}")
+        spelt = [(answer, answer_pieces(self.tokenizer, answer)) for answer in seen]
         short = [(answer, pieces) for answer, pieces in spelt if len(pieces) <= self.length]
         if answers and not short:
             least = min(len(pieces) for _, pieces in spelt)
             raise ValueError(
-                f"no answer of {list(answers)!r} fits answer_length = {self.length}; the shortest "
-                f"has {least} tokens"
+                f"no answer of {shortened(str(seen))} fits answer_length = {self.length}; the "
+                f"shortest has {least} tokens"
             )
         return sorted(short, key=lambda item: -answers[item[0]])[: self.count]
 

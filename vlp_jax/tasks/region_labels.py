@@ -10,7 +10,7 @@ from vlp_jax.config.ranges import NonNegative
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.losses.cross_entropy import cross_entropy
 from vlp_jax.losses.regions import LOSS_SCALE, feature_losses, weighted_region_loss
-from vlp_jax.model import Views
+from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step
 from vlp_jax.tasks.hidden_regions import (
     HiddenRegionTask,
@@ -70,6 +70,11 @@ class RegionLabelsTask(HiddenRegionTask):
             "feature": sizes.widths.get("region_targets", 0),
         }
         return {self.head: HeadNeed("region_labels", {part: known[part] for part in self.parts})}
+
+    def table_sizes(self, model: VisionLanguageModel) -> dict[str, int]:
+        """Object and attribute classes."""
+        head = model.head(self.head)
+        return {PART_FIELDS[p][0]: head.size_of(p) for p in self.parts if p != "feature"}
 
     def loss(self, step: Step) -> Result:
         """The sum of the parts."""

@@ -153,11 +153,12 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     sizes = read_sizes(config.data, vocabulary, batches)
     read = chain.from_iterable(task.heads(sizes) for task in training.values())
     _check_pictures(model, batches, read)
+    fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
+    mixture.know_sizes(_table_sizes(fed.values(), model))
     kept = {name: task for name, task in tasks.items() if name in config.tasks}
     check_before_training(config, vocabulary, model, kept, sources)
     boxed = abstract_params(model)
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
-    fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
     return Experiment(config, vocabulary, mixture, model, boxed, fed, schedule, optimizer, mesh)
 
 
@@ -171,6 +172,14 @@ def check_settings(config: ExperimentConfig) -> dict[str, Task]:
     parameter_groups(config.optimizer.groups)
     initial_weights(config.init_from)
     return tasks
+
+
+def _table_sizes(tasks: Iterable[Task], model: VisionLanguageModel) -> dict[str, int]:
+    """Returns batch field → the fewest classes that a task's head has for what is in it."""
+    sizes: dict[str, int] = {}
+    for name, size in chain.from_iterable(task.table_sizes(model).items() for task in tasks):
+        sizes[name] = min(size, sizes.get(name, size))
+    return sizes
 
 
 def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:

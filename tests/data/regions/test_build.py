@@ -50,7 +50,7 @@ WRONG = {
     "half a pixel": ({"width": 50.5}, "width is 50.5, expected a whole number"),
     "logits": ({"soft_labels": ONES * 4}, r"class scores reach from 0.0 to 4.0, expected prob"),
     "nan confidence": ({"conf": with_entry(ONES[:, 0], np.nan, 1)}, "confidence reach from nan"),
-    "negative label": ({"labels": np.array([0, -1, 2, 3, 4])}, "labels hold -1, expected 0 or m"),
+    "negative label": ({"labels": np.array([0, -1, 2, 3, 4])}, "labels hold -1, expected 0 to 21"),
     "label share": ({"labels": ONES[:, 0] * 0.5}, "labels are float64, expected whole numbers"),
     "fewer labels": ({"labels": np.arange(4)}, "there are 4 labels for 5 features"),
     "one name": ({"names": 5}, "names are 5, expected a list of texts"),
@@ -65,6 +65,7 @@ WRONG = {
     "several classes": ({"soft_labels": np.full((5, 3), 0.6)},
                         r"scores of region 0 sum to 1.8 \(5 of 5 regions"),
     "one row": ({"soft_labels": with_entry(np.eye(5), 0.3, 2, 2)}, "of region 2 sum to 0.3 .1 of"),
+    "large label": ({"labels": np.full(5, 2**40)}, "labels hold 1099511627776, expected 0 to 214"),
     "sizes": ({"box_sizes": ONES[:, :2] * 7}, "box sizes .* reach from 0.0 to 7.0"),
 }  # fmt: skip
 

@@ -100,6 +100,13 @@ def test_braces_stand_for_folders_and_wildcards_too(tmp_path):
             expand_shards(f"{tmp_path}/{pattern}")
 
 
+@pytest.mark.parametrize("pattern", ["x" * 70_000, "{" + "a" * 90_000 + ",b}.tar", "{" * 70_000])
+def test_messages_are_short_however_long_the_pattern_is(pattern):
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        expand_shards(pattern)
+    assert type(error.value) in (ValueError, FileNotFoundError) and len(str(error.value)) < 600
+
+
 def test_kept_indices_are_no_shards(tmp_path):
     kept = ("0.tar.tar_index.npz", f"0.tar.tar_index.npz.{'a' * 32}.tmp")
     touch(tmp_path, "0.tar", *kept)

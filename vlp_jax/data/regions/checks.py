@@ -6,6 +6,7 @@ from vlp_jax.data.boxes import PIXEL_SLACK, unit_boxes
 from vlp_jax.data.regions.regions import PER_REGION, Regions
 
 UNIT_SLACK = 0.01  # boxes as shares of the picture, kept as float16
+_MOST_INT32 = 2**31 - 1
 _SCORE_SLACK = 1e-2  # float16 probabilities
 _SUM_SLACK = 0.02  # of the sum of some 1,600 float16 probabilities
 
@@ -30,8 +31,9 @@ def check_regions(regions: Regions, dimension: int | None) -> None:
     _check_sizes(regions.box_sizes)
     for name in ("labels", "attributes"):
         value = getattr(regions, name)
-        if value is not None and value.min(initial=0) < 0:
-            raise ValueError(f"{name} hold {value.min()}, expected 0 or more")
+        low, high = (0, 0) if value is None else (value.min(initial=0), value.max(initial=0))
+        if low < 0 or high > _MOST_INT32:
+            raise ValueError(f"{name} hold {low if low < 0 else high}, expected 0 to {_MOST_INT32}")
 
 
 def check_distributions(scores: np.ndarray | None) -> None:

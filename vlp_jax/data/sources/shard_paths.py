@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vlp_jax.config import nearest
+from vlp_jax.data.foreign import shortened
 from vlp_jax.data.kept_arrays import is_kept
 from vlp_jax.data.local_paths import is_address
 
@@ -24,27 +25,34 @@ def expand_shards(patterns: str, suffix: str = ".tar") -> list[Path]:
     FileNotFoundError for missing shards, ValueError for other mistakes.
     """
     found = []
+    named = _named(patterns)
     for pattern in patterns.split("::"):
         if not pattern.strip():
-            raise ValueError(f'shards "{patterns}": there is an empty pattern around "::"')
-        found += _expand(pattern.strip(), suffix)
+            raise ValueError(f'{named}: there is an empty pattern around "::"')
+        try:
+            found += _expand(pattern.strip(), suffix)
+        except OSError as error:
+            if error.errno is None:  # one of ours
+                raise
+            raise ValueError(f"{named}: {error.strerror}") from None
     twice = next((path for path, n in _counts(found).items() if n > 1), None)
     if twice is not None:
-        raise ValueError(f'shards "{patterns}": {twice} is named twice')
+        raise ValueError(f"{named}: {twice} is named twice")
     return found
 
 
 def _expand(pattern: str, suffix: str) -> list[Path]:
+    named = _named(pattern)
     if is_address(pattern):
         raise ValueError(
-            f'shards "{pattern}": only files are read, because every sample is read directly; '
+            f"{named}: only files are read, because every sample is read directly; "
             "mount the bucket (gcsfuse, mountpoint-s3) or copy the shards"
         )
     paths = [Path(text).expanduser() for text in _braces(pattern)]
     found = [_matches(path, suffix) for path in paths]
     missing = [path for path, files in zip(paths, found) if not files]
     if missing:
-        raise FileNotFoundError(f'shards "{pattern}": {_none_of(missing, len(paths), suffix)}')
+        raise FileNotFoundError(f"{named}: {_none_of(missing, len(paths), suffix)}")
     return [file for files in found for file in files]
 
 
@@ -60,18 +68,19 @@ def _matches(path: Path, suffix: str) -> list[Path]:
 def _none_of(missing: list[Path], count: int, suffix: str) -> str:
     """Returns the sentence about `missing` ones of `count` paths."""
     first = missing[0] / f"*{suffix}" if missing[0].is_dir() else missing[0]
-    hint = f" The folder {first.parent} does not exist."
+    hint = f" The folder {shortened(str(first.parent), 200)} does not exist."
     if first.parent.is_dir():
-        hint = nearest(first.name, (path.name for path in first.parent.iterdir()))
+        hint = nearest(first.name[:255], (path.name for path in first.parent.iterdir()))
     several = f"{len(missing)} of {count} match no file, the first is"
-    return f"{several if count > 1 else 'no file matches'} {first}.{hint}"
+    what = several if count > 1 else "no file matches"
+    return f"{what} {shortened(str(first), 200)}.{hint}"
 
 
 def _braces(pattern: str) -> Iterator[str]:
     """Yields the texts that a pattern with braces stands for; the last group changes first."""
     parts = _GROUP.split(pattern)
     if any(brace in literal for literal in parts[::2] for brace in "{}"):
-        raise ValueError(f'shards "{pattern}": braces must pair up and cannot be nested')
+        raise ValueError(f"{_named(pattern)}: braces must pair up and cannot be nested")
     choices = [[part] if i % 2 == 0 else _choices(pattern, part) for i, part in enumerate(parts)]
     for chosen in itertools.product(*choices):
         yield "".join(chosen)
@@ -81,17 +90,21 @@ def _choices(pattern: str, group: str) -> list[str]:
     if not (match := _RANGE.fullmatch(group)):
         if ".." in group or "," not in group:
             raise ValueError(
-                f'shards "{pattern}": expected a range such as {{00000..00331}} or choices such '
-                f"as {{train,val}}, found {{{group}}}"
+                f"{_named(pattern)}: expected a range such as {{00000..00331}} or choices such "
+                f"as {{train,val}}, found {{{shortened(group, 200)}}}"
             )
         return group.split(",")
     first, last = map(int, match.groups())
     if not 0 <= last - first < _MOST_SHARDS:
         raise ValueError(
-            f'shards "{pattern}": the range {{{group}}} must rise, to a million at most'
+            f"{_named(pattern)}: the range {{{group}}} must rise, to a million at most"
         )
     width = len(match[1]) if match[1].startswith("0") else 0
     return [f"{number:0{width}d}" for number in range(first, last + 1)]
+
+
+def _named(pattern: str) -> str:
+    return f'shards "{shortened(pattern, 200)}"'
 
 
 def _counts(paths: list[Path]) -> dict[Path, int]:
