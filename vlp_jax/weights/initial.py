@@ -123,7 +123,7 @@ def read_initial_weights(
     return Initialisation(tuple(fillings), tuple(news))
 
 
-def initial_weights(init_from: Sequence[Mapping[str, Any]]) -> list[InitialWeights]:
+def initial_weights(init_from: Sequence[Mapping[str, Any] | str]) -> list[InitialWeights]:
     """Returns the entries; ValueError for wrong fields, patterns, and paths that are no local ones.
 
     No file is read.
@@ -131,6 +131,7 @@ def initial_weights(init_from: Sequence[Mapping[str, Any]]) -> list[InitialWeigh
     entries = []
     for i, values in enumerate(init_from):
         where = f"config.init_from[{i}]"
+        values = {"path": values} if isinstance(values, str) else values
         entries.append(build(InitialWeights, values, where))
         if not entries[-1].path:
             raise ValueError(f"{where}.path is missing: a weight file, a directory or a workdir")
