@@ -119,7 +119,7 @@ def test_your_own_pictures_with_some_unusable_are_counted_in_the_summary(tmp_pat
     workdir = tmp_path / "run"
     arguments = on_pairs(path, workdir, added, "--config.training.log_every=3", "--report")
     assert main(arguments) == 0, capsys.readouterr().err
-    assert "task vqa is off: no source of config.data.source = json gives" in caplog.text
+    assert "task vqa is off and trains nothing: source json gives no " in caplog.text
     assert "evaluation near_miss is left out: the model has no head itm" in caplog.text
     assert json.loads((workdir / "timing.json").read_text())["skipped_training_records"] == 3
     summary = json.loads((workdir / "summary.json").read_text())

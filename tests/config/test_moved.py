@@ -9,6 +9,7 @@ import pytest
 
 import vlp_jax
 from tests.training.tiny import differing, save_untrained, tiny, without_checksums
+from vlp_jax.cli.main import main
 from vlp_jax.config import load_config, to_plain
 from vlp_jax.config.moved import is_old, without_moved
 from vlp_jax.training.checkpoint import open_store, read_run
@@ -118,7 +119,9 @@ def old_run(tmp_path_factory) -> tuple[Path, Any]:
 def test_the_model_of_an_old_run_can_be_read(old_run):
     workdir, experiment = old_run
     config, vocabulary, params = read_run(workdir)
-    assert config.model == experiment.config.model and config.tasks == {}
+    assert config.model == experiment.config.model and config.tasks == {
+        "vqa": {"question_length": 8}
+    }
     assert config.data == experiment.config.data
     assert vocabulary.answers == experiment.vocabulary.answers
     with open_store(workdir) as store:
@@ -128,8 +131,17 @@ def test_the_model_of_an_old_run_can_be_read(old_run):
 def test_an_old_run_still_answers(old_run):
     """Its questions had a length that the defaults exceed."""
     workdir, experiment = old_run
-    (found,) = vlp_jax.load(workdir).answer(np.zeros((32, 32, 3), np.uint8), "is there a dog?")
+    model = vlp_jax.load(workdir)
+    assert model.rules.texts["answer"].length == 8
+    (found,) = model.answer(np.zeros((32, 32, 3), np.uint8), "is there a dog?")
     assert found.text in experiment.vocabulary.answers
+
+
+def test_the_evaluation_of_an_old_run_says_what_to_give(old_run, capsys):
+    assert main(["evaluate", "--workdir", str(old_run[0])]) == 1
+    assert (
+        "measures nothing: give what to measure, such as --config.tasks." in capsys.readouterr().err
+    )
 
 
 def test_an_old_run_cannot_go_on_and_says_what_can_be_done(old_run):

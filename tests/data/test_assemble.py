@@ -16,6 +16,8 @@ from vlp_jax.data.assemble import (
 from vlp_jax.data.caption_fields import CaptionFields
 from vlp_jax.data.picture_fields import PictureFields
 from vlp_jax.data.region_fields import RegionFields, RegionReader
+from vlp_jax.data.sources import SOURCES
+from vlp_jax.data.sources.emoji import Emoji
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
@@ -102,3 +104,18 @@ def test_unknown_names_and_kinds_of_sources_say_what_to_write():
     config = DataConfig(source="emoji", weights={"emoijs": 1.0})
     with pytest.raises(ValueError, match='config.data.weights: unknown source "emoijs"'):
         check_names(config)
+
+
+@pytest.mark.parametrize(
+    ("entry", "meant"), [("captoin", "caption"), ("captions", "caption"), ("quesions", "question")]
+)
+def test_a_misspelt_entry_of_provides(monkeypatch, entry, meant):
+    class Mine(Emoji):
+        provides = frozenset({"image", entry})
+
+    monkeypatch.setitem(SOURCES, "mine", Mine)
+    message = f'source mine provides "{entry}", which nothing reads. Did you mean "{meant}"'
+    with pytest.raises(ValueError, match=message):
+        open_source(DataConfig(source="mine"), "mine", "train")
+    Mine.provides = frozenset({"image", "depth"})  # of its own, for a task of its own
+    open_source(DataConfig(source="mine"), "mine", "train")

@@ -57,7 +57,7 @@ def test_a_task_without_questions_is_dropped_with_a_warning(pairs, caplog):
     assert list(experiment.config.tasks) == ["itc", "itm", "mlm", "retrieval", "near_miss"]
     assert "vqa" not in experiment.config.model.heads
     said = caplog.text
-    assert "task vqa is off: no source of config.data.source = json gives answer_s" in said
+    assert "task vqa is off and trains nothing: source json gives no answer_s" in said
     assert "head vqa is off: the data do not say how large it is" in said
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.model.tiny import random_like
+from tests.training.tiny import CONFIG
 from tests.weights.weight_files import (
     BERT_CONFIG,
     HEADS,
@@ -17,16 +18,17 @@ from tests.weights.weight_files import (
     bert_states,
     vit_file,
 )
-from vlp_jax.config import ExperimentConfig, ModelConfig, build
+from vlp_jax.config import ExperimentConfig, ModelConfig, build, load_config, to_plain
 from vlp_jax.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import build_model
 from vlp_jax.model.model import VisionLanguageModel, abstract_params
 from vlp_jax.parallel import make_mesh, shardings_for, unbox
 from vlp_jax.training.checkpoint import read_run
+from vlp_jax.training.experiment import assemble
 from vlp_jax.training.loop import train
 from vlp_jax.weights.conversion import layers_apart
-from vlp_jax.weights.initial import Initialisation, read_initial_weights
+from vlp_jax.weights.initial import Initialisation, initial_weights, read_initial_weights
 from vlp_jax.weights.interpolation import resize_position_grid
 from vlp_jax.weights.safetensors_file import write_directory, write_safetensors
 
@@ -232,7 +234,7 @@ def test_fewer_positions_are_cut_and_more_are_an_error(bert):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({}, r"config.init_from\[0\].*path is missing"),
+        ({}, r"config.init_from\[0\].path is missing"),
         ({"kind": "brt"}, r'unknown kind "brt". Did you mean "bert"\? Known: auto, run, bert,'),
         ({"kind": "visualbrt"}, 'Did you mean "visualbert"'),
         ({"includ": ["text"]}, r"init_from\[0\].includ: no such field. Did you mean \"include\""),
@@ -294,3 +296,25 @@ def test_a_run_starts_from_the_weights_and_resumes_without_them(bert, tmp_path, 
     kernel = again.state.params["text"]["layers"]["feed_forward"]["expand"]["kernel"][0]
     np.testing.assert_array_equal(kernel, theirs)
     assert "init_from" not in capsys.readouterr().err
+    _check_fine_tuning(tmp_path, again)
+
+
+def _check_fine_tuning(workdir, run):
+    """Another run starts from this one's folder, with its words, on scenes of more concepts."""
+    values = to_plain(tiny_run("", steps=1)) | {"init_from": str(workdir)}
+    values["data"]["vocabulary"] = str(workdir)
+    values["data"]["source_args"]["emoji_scenes"]["concepts"] = 20
+    found = assemble(build(ExperimentConfig, values, "config"))
+    given = read_initial_weights(
+        found.config, found.model, unbox(found.boxed), found.vocabulary, read_run
+    )
+    assert given.news[-1] == "init_from: freshly drawn are none"
+    assert found.vocabulary.tokenizer.to_json() == run.experiment.vocabulary.tokenizer.to_json()
+
+
+@pytest.mark.parametrize("given", ["runs/a", {"path": "runs/a"}, ["runs/a"], [{"path": "runs/a"}]])
+def test_one_entry_needs_no_list_and_a_path_no_group(given):
+    config = build(ExperimentConfig, {"init_from": given}, "config")
+    assert [entry.path for entry in initial_weights(config.init_from)] == ["runs/a"]
+    shell = load_config(str(CONFIG), [f"--config.init_from={given}"])
+    assert shell.init_from == config.init_from

@@ -149,6 +149,8 @@ def random_state(table, width, patch, vocabulary, dtype):
         if name in ("temp", "vit.proj.weight", "cls.bias"):
             shape = {"temp": (), "cls.bias": (vocabulary,)}.get(name, (width, 3, patch, patch))
         state |= dict.fromkeys(entry.published, rng.standard_normal(shape).astype(dtype))
+    if "temp" in state:
+        state["temp"] = abs(state["temp"]) + np.ones((), dtype)
     return state | {"queue": rng.integers(0, 9, (2, 2))}
 
 

@@ -57,6 +57,14 @@ def test_format_is_recognised_by_content(tmp_path, suffix):
         ({"model": {}, "state_dict": tensors()}, ("state_dict",), ("model",)),
         ({"state_dict": {"model": tensors(), "x": 1}}, ("state_dict", "model"), ("x",)),
         (tensors("module."), ("module.",), ()),
+        (tensors("_orig_mod."), ("_orig_mod.",), ()),
+        (tensors("module._orig_mod."), ("_orig_mod.", "module."), ()),
+        (tensors("module.module."), ("module.", "module."), ()),
+        ({"state_dict": tensors("model.")}, ("state_dict", "model."), ()),
+        ({"model_ema": tensors(), "args": {}}, ("model_ema",), ("args",)),
+        ({"ema": {"state_dict": tensors("module.")}}, ("ema", "state_dict", "module."), ()),
+        ({"ema": tensors(), "model": tensors()}, ("model",), ("ema",)),
+        ({"module": {"module": tensors("module.")}}, ("module", "module", "module."), ()),
     ],
 )
 def test_wrappers_are_taken_off(tmp_path, tree, wrappers, beside):
@@ -70,7 +78,18 @@ def test_module_is_kept_where_some_names_lack_it(tmp_path):
     result = read_state_dict(save(tmp_path, zip_bytes(tree)))
     assert list(result) == ["module.a", "b"]
     twice = {"module.module.a": tensor(np.ones(1))}
-    assert list(read_state_dict(save(tmp_path, zip_bytes(twice)))) == ["module.a"]
+    assert list(read_state_dict(save(tmp_path, zip_bytes(twice)))) == ["a"]
+
+
+def test_what_compilation_leaves_inside_of_names_and_counters_are_taken_off(tmp_path):
+    one, count = tensor(np.ones(1)), tensor(np.array(3))
+    names = "module.a._orig_mod.b", "module._fsdp_wrapped_module.c"
+    tree = {name: one for name in names} | {"n_averaged": count}
+    result = read_state_dict(save(tmp_path, zip_bytes(tree)))
+    assert list(result) == ["a.b", "c"] and result.meta.skipped == ("n_averaged",)
+    both = {"a.b": one, "a._orig_mod.b": one}
+    with pytest.raises(ValueError, match='both "a._orig_mod.b" and "a.b"'):
+        read_state_dict(save(tmp_path, zip_bytes(both)))
 
 
 def test_layer_norm_names(tmp_path):
@@ -113,7 +132,7 @@ def test_values_that_are_no_weights_are_listed(tmp_path):
             "optimizer state and no model",
         ),
         ({"state": {0: {"step": 1}}, "param_groups": []}, "optimizer state and no model"),
-        ({"ema": tensors(), "epoch": 1}, "only under ema .*model or state_dict"),
+        ({"generator": tensors(), "epoch": 1}, "only under generator .*model or state_dict"),
     ],
 )
 def test_files_without_weights_say_what_they_hold(tmp_path, tree, message):

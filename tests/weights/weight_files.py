@@ -68,6 +68,21 @@ def vit_file(layers: int, grid: int, patch: int) -> dict[str, np.ndarray]:
     return state
 
 
+def timm_file(layers: int, grid: int, patch: int) -> dict[str, np.ndarray]:
+    """Returns the tensors of timm's `VisionTransformer`."""
+    state = norm("norm") | {"cls_token": draw(1, 1, WIDTH)}
+    state["pos_embed"] = draw(1, 1 + grid**2, WIDTH)
+    state["patch_embed.proj.weight"] = draw(WIDTH, 3, patch, patch)
+    state["patch_embed.proj.bias"] = draw(WIDTH)
+    for i in range(layers):
+        block = f"blocks.{i}"
+        state |= norm(f"{block}.norm1") | norm(f"{block}.norm2")
+        state |= dense(f"{block}.attn.qkv", 3 * WIDTH, WIDTH)
+        state |= dense(f"{block}.attn.proj", WIDTH, WIDTH)
+        state |= dense(f"{block}.mlp.fc1", MLP, WIDTH) | dense(f"{block}.mlp.fc2", WIDTH, MLP)
+    return state
+
+
 def bert_states(file: dict[str, np.ndarray], layers: int, ids: np.ndarray) -> np.ndarray:
     """Returns the states [B, L, D] after some layers of a `bert_file`, in float64."""
     tables = (file[f"bert.embeddings.{x}_embeddings.weight"] for x in ("word", "position"))

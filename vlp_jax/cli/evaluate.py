@@ -75,6 +75,12 @@ def report(
     config, vocabulary, params = read_run(folder, step, which, allow_older)
     check_plugins(config)
     config = with_overrides(config, overrides)
+    if since is None and not any((args or {}).get("evaluate") for args in config.tasks.values()):
+        raise ValueError(
+            f'the run in "{folder}" measures nothing: give what to measure, such as '
+            "--config.tasks.retrieval.evaluate.mine.limit=512 (docs/tasks.md); a run from before "
+            "tasks stood in config.tasks does not say what it measured"
+        )
     forward = Forward(build_model(config.model, config.training.dtype), params)
     started = time.perf_counter()
     outcome = evaluate(config, vocabulary, forward)

@@ -116,7 +116,7 @@ def _coerce_literal(value: Any, allowed: tuple, path: str) -> Any:
 
 
 def _coerce_tuple(value: Any, args: tuple, path: str, hint: Any) -> tuple:
-    if isinstance(value, str) and args == (str, Ellipsis):
+    if args[1:] == (Ellipsis,) and _is_one_of(value, args[0]):
         value = (value,)
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{path} = {value!r:.80}: expected a list of values, {_type_name(hint)}")
@@ -125,6 +125,12 @@ def _coerce_tuple(value: Any, args: tuple, path: str, hint: Any) -> tuple:
     if len(args) != len(value):
         raise ValueError(f"{path} = {value!r:.80}: expected {len(args)} values, got {len(value)}")
     return tuple(coerce(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args)))
+
+
+def _is_one_of(value: Any, hint: Any) -> bool:
+    """Says whether a text or a group stands for a list of one."""
+    kinds = [typing.get_origin(kind) or kind for kind in (hint, *typing.get_args(hint))]
+    return isinstance(value, str) and str in kinds or isinstance(value, Mapping) and dict in kinds
 
 
 def _coerce_dict(value: Any, args: tuple, path: str) -> dict:

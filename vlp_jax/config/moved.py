@@ -20,6 +20,8 @@ _NEW_PATHS = {
     "data.region_mask_probability": "tasks.region_feature.probability (or region_class, …)",
 }
 
+_ASKING = frozenset({"vqa", "vqa_generative"})
+
 
 def check_moved(values: Mapping[str, Any]) -> None:
     """Raises ValueError that names the new place of the first setting at an old one."""
@@ -36,13 +38,18 @@ def is_old(values: Mapping[str, Any]) -> bool:
 def without_moved(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns an old run's config without what has moved, so that its model can be built.
 
-    What it measured and how it trained is left out; parts, sizes and conventions are there.
+    What it measured and how it trained is left out; parts, sizes and conventions are there, and the
+    length to which its questions are cut.
     """
     kept = {name: value for name, value in values.items() if name not in _NEW_PATHS}
     for path in _NEW_PATHS:
         group, _, name = path.partition(".")
         if name and group in kept:
             kept[group] = {key: value for key, value in kept[group].items() if key != name}
+    if _has(values, "data.question_length"):
+        asked = _ASKING.intersection(values.get("objectives", ()))
+        length = values["data"]["question_length"]
+        kept["tasks"] = {name: {"question_length": length} for name in sorted(asked)}
     return kept
 
 

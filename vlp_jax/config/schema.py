@@ -193,8 +193,8 @@ class ExperimentConfig(Checked):
     switches a task off. `plugins` are Python files with tasks, heads, encoders or sources of your
     own, which register themselves.
     `init_from` lists given weights with which a new run starts, each entry with the fields of
-    `vlp_jax.weights.initial.InitialWeights`; they are applied in order. A checkpoint in the workdir
-    goes before them.
+    `vlp_jax.weights.initial.InitialWeights`, or its path alone; they are applied in order. A
+    checkpoint in the workdir goes before them.
     """
 
     where: ClassVar[str] = "config"
@@ -203,7 +203,7 @@ class ExperimentConfig(Checked):
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     plugins: tuple[str, ...] = ()
     model: ModelConfig = field(default_factory=ModelConfig)
-    init_from: tuple[Args, ...] = ()
+    init_from: tuple[Args | str, ...] = ()
     data: DataConfig = field(default_factory=DataConfig)
     tasks: dict[str, Args | None] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -17,6 +17,12 @@ from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Chain, Transform
 from vlp_jax.data.vocabulary import Vocabulary
 
+# What a source may say that its records hold, see docs/data.md; one of your own may say more.
+PROVIDED = frozenset(
+    {"image", "caption", "question", "more_questions", "regions", "foils", "near_misses"}
+    | {"region_features", "region_classes", "region_class_scores"}
+)
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -104,7 +110,11 @@ def open_source(config: DataConfig, name: str, split: str) -> Source:
         source_class(config, other, "config.data.source_args")
     options = {"path": config.path, **config.source_args.get(name, {})}
     options.pop("kind", None)
-    return source(split=split, **options)
+    opened = source(split=split, **options)
+    for entry in opened.provides - PROVIDED:  # one of its own, or a slip
+        if meant := nearest(entry, PROVIDED):
+            raise ValueError(f'source {name} provides "{entry}", which nothing reads.{meant}')
+    return opened
 
 
 def open_sources(config: DataConfig) -> dict[str, Source]:

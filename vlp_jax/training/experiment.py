@@ -214,13 +214,11 @@ def resolve(
     fed = {name for chosen in by_source.values() for name in chosen}
     unfed = {name: task for name, task in training.items() if name not in fed}
     for name, task in unfed.items():
-        missing = task.reads - frozenset.union(*fields.values())
-        logger.warning(
-            "task %s is off: no source of config.data.source = %s gives %s",
-            name,
-            config.data.source,
-            ", ".join(sorted(missing)),
+        lacks = (
+            f"source {source} gives no {', '.join(sorted(task.reads - have))}"
+            for source, have in fields.items()
         )
+        logger.warning("task %s is off and trains nothing: %s", name, "; ".join(lacks))
     sizes = read_sizes(config.data, vocabulary, batches)
     trained = [task for name, task in training.items() if name in fed]
     model = fit_model(config.model, sizes, trained, unfed.values())

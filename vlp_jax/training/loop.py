@@ -245,6 +245,7 @@ class _Run:
         if jax.process_index() > 0:
             return None
         write_config(self.experiment.config, workdir / "config.json")
+        self.experiment.vocabulary.tokenizer.save(workdir)  # for the runs that start from this one
         writer = MetricsWriter(workdir, self.start)
         stack.callback(writer.close)
         return writer

@@ -20,6 +20,9 @@ State = Mapping[str, np.ndarray]
 
 _NAMES_SHOWN = 6
 
+# Parameters that are divided by, themselves or their roots.
+_POSITIVE = ("/temperature", "/variance")
+
 # Which config field decides the size of a parameter; the first pattern that matches is named.
 _FIELDS = (
     (r"text/word/|heads_mlm/bias", "text_args.vocab_size"),
@@ -53,6 +56,7 @@ def to_params(state: State, table: KeyTable, shapes: Mapping | None = None) -> d
     """
     flat = None if shapes is None else layers_apart(shapes)
     _check(state, table, flat)
+    check_values(table.entries, state)
     params: dict[str, np.ndarray] = {}
     for entry in table.entries:
         array = np.asarray(state[present_name(entry, state)], np.float32)
@@ -124,6 +128,24 @@ def _check(state: State, table: KeyTable, flat: Mapping | None) -> None:
         sections += _lines("tensors of another shape than the model's", wrong)
     if sections:
         raise ValueError("the checkpoint does not fit the model:\n" + "\n".join(sections))
+
+
+def check_values(entries: Iterable[Entry], state: State) -> None:
+    """Raises ValueError that names the tensors with which a model could compute nothing."""
+    bad = [*_lines("tensors with values that no model can have", _bad_values(entries, state))]
+    if bad:
+        raise ValueError("the checkpoint is damaged:\n" + "\n".join(bad))
+
+
+def _bad_values(entries: Iterable[Entry], state: State) -> Iterator[str]:
+    for entry in entries:
+        name = present_name(entry, state)
+        array = np.asarray(state[name])
+        if not np.isfinite(array).all():
+            count = array.size - np.count_nonzero(np.isfinite(array))
+            yield f"{name}: {count:,} of {array.size:,} are NaN or infinite"
+        elif entry.ours[0].endswith(_POSITIVE) and array.size and array.min() <= 0:
+            yield f"{name}: {array.min():g}, must be above 0"
 
 
 def _section(title: str, names: list[str], arrays: Mapping, others: list[str]) -> Iterator[str]:

@@ -10,7 +10,16 @@ from vlp_jax.weights.key_table import KeyTable, key_table, linear
 
 WORD_TABLE = "embeddings.word_embeddings.weight"
 MLM_HEAD = "cls.predictions"
-UNMODELLED = (r"(.*\.)?position_ids", r"(.*\.)?token_type_ids", r"cls\.seq_relationship\..*")
+# Buffers, and heads of other tasks.
+UNMODELLED = (
+    r"(.*\.)?position_ids",
+    r"(.*\.)?token_type_ids",
+    r"cls\.seq_relationship\..*",
+    r"(classifier|qa_outputs)\..*",
+)
+
+# Its relatives have layers of the same names and other positions, norms or embeddings.
+RELATIVES = r"(^|[._])(\w*roberta|distilbert|camembert|deberta|albert|mobilebert|ernie)[._]"
 
 # What BertConfig assumes of entries that a config.json leaves out.
 DEFAULTS = {
@@ -27,6 +36,7 @@ DEFAULTS = {
     "hidden_act": "gelu",
     "position_embedding_type": "absolute",
     "is_decoder": False,
+    "model_type": "bert",
 }
 
 
@@ -37,7 +47,7 @@ def bert_args(published: Mapping[str, Any]) -> dict[str, Any]:
     """
     sizes = {**DEFAULTS, **published}
     ACTIVATIONS.get_known(sizes["hidden_act"], "hidden_act")
-    for name in ("position_embedding_type", "is_decoder"):
+    for name in ("model_type", "position_embedding_type", "is_decoder"):
         if sizes[name] != DEFAULTS[name]:
             raise ValueError(f"{name} = {sizes[name]!r}: expected a BERT with {DEFAULTS[name]!r}")
     return dict(
@@ -74,8 +84,9 @@ def bert_table(
     """
     prefix = bert_prefix(names)
     own = re.escape(prefix)
+    outside = [rf"(?!{own}|{re.escape(MLM_HEAD)}).*"] if prefix else []
     beyond = [rf"{own}encoder\.layer\.(?!({'|'.join(map(str, range(len(layers))))})\.).*"]
-    left_out = [*UNMODELLED, *(beyond if layers else [rf"{own}encoder\..*"])]
+    left_out = [*UNMODELLED, *outside, *(beyond if layers else [rf"{own}encoder\..*"])]
     left_out += [] if words_head else [rf"{re.escape(MLM_HEAD)}\..*"]
     left_out += [] if pooler else [rf"{own}pooler\..*"]
     tied = [f"{MLM_HEAD}.decoder.weight"] if words_head else []
@@ -99,4 +110,6 @@ def bert_prefix(names: Iterable[str]) -> str:
             f'expected one tensor named "…{WORD_TABLE}", as a BERT has; '
             f"found {', '.join(name + WORD_TABLE for name in found) or 'none'}"
         )
+    if re.search(RELATIVES, found[0]):
+        raise ValueError(f'expected a BERT; the names "{found[0]}…" are of a relative of it')
     return found[0]

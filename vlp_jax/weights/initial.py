@@ -17,7 +17,7 @@ from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.layers.layer_names import stacked_path
 from vlp_jax.model import VisionLanguageModel
-from vlp_jax.weights.conversion import layers_apart, misshapen, present_name
+from vlp_jax.weights.conversion import check_values, layers_apart, misshapen, present_name
 from vlp_jax.weights.key_table import Entry
 from vlp_jax.weights.name_groups import groups
 from vlp_jax.weights.sources import ReadRun, Target, Weights, read_weights, spelled_out
@@ -35,6 +35,8 @@ class InitialWeights:
       include, exclude: regular expressions over the model's parameter paths; one of the first must
         be found in a path that is to be filled, and none of the second.
       rename: pairs of expression and replacement, applied to the paths that the weights would fill.
+      ignore: expressions over the file's names, of tensors that the model has no place for; others
+        of that kind are an error, because without them the weights mean something else.
       on_missing: whether a chosen parameter that the file lacks is an error, or stays fresh.
     """
 
@@ -43,6 +45,7 @@ class InitialWeights:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
+    ignore: tuple[str, ...] = ()
     on_missing: Literal["error", "keep"] = "error"
 
 
@@ -120,7 +123,7 @@ def read_initial_weights(
     return Initialisation(tuple(fillings), tuple(news))
 
 
-def initial_weights(init_from: Sequence[Mapping[str, Any]]) -> list[InitialWeights]:
+def initial_weights(init_from: Sequence[Mapping[str, Any] | str]) -> list[InitialWeights]:
     """Returns the entries; ValueError for wrong fields, patterns, and paths that are no local ones.
 
     No file is read.
@@ -128,6 +131,7 @@ def initial_weights(init_from: Sequence[Mapping[str, Any]]) -> list[InitialWeigh
     entries = []
     for i, values in enumerate(init_from):
         where = f"config.init_from[{i}]"
+        values = {"path": values} if isinstance(values, str) else values
         entries.append(build(InitialWeights, values, where))
         if not entries[-1].path:
             raise ValueError(f"{where}.path is missing: a weight file, a directory or a workdir")
@@ -143,7 +147,9 @@ def _read(settings: InitialWeights, target: Target, read_run: ReadRun) -> Fillin
     wanted = chosen if weights.whole else chosen & _paths(entries)
     entries = [e for e in entries if present_name(e, weights.state) is not None]
     filled = frozenset(chosen & _paths(entries))
+    _check_unknown(settings, weights)
     _check_shapes(entries, weights, target)
+    check_values(entries, weights.state)
     _check_missing(settings, wanted - filled, wanted)
     if not filled:
         raise ValueError(
@@ -210,6 +216,21 @@ def _check_shapes(entries: list[Entry], weights: Weights, target: Target) -> Non
         "some tensors do not fit the model; `exclude` leaves parameters fresh:\n  "
         + "\n  ".join(lines[-_LINES_SHOWN:])
     )
+
+
+def _check_unknown(settings: InitialWeights, weights: Weights) -> None:
+    """Whatever else the file's model computes with is not dropped without a word."""
+    ignored = [_regex(pattern) for pattern in settings.ignore]
+    for rule in ignored:
+        if not any(rule.search(name) for name in weights.state):
+            raise ValueError(f'ignore "{rule.pattern}" matches no tensor of the file')
+    left = [n for n in weights.unknown if not any(rule.search(n) for rule in ignored)]
+    if left:
+        raise ValueError(
+            f"holds what {weights.kind} weights do not have: "
+            f"{', '.join(groups(left, weights.state))}. The rest means something else without "
+            "them; name them in `ignore` if it is meant so"
+        )
 
 
 def _check_missing(settings: InitialWeights, missing: set[str], wanted: set[str]) -> None:

@@ -34,7 +34,11 @@ DEFAULTS = {
     "layer_norm_eps": 1e-12,
     "image_size": 224,
     "patch_size": 16,
+    "model_type": "vit",
 }
+
+# What differs from ViT in its classifier, in pre-training or in the second token alone.
+SAME = ("vit", "deit", "vit_mae", "vit_msn")
 # Classifiers and what pre-training with masked images adds.
 LEFT_OUT = (
     r"(cls_|distillation_)?classifier\..*",
@@ -42,7 +46,7 @@ LEFT_OUT = (
     r"pre_logits\..*",
     r"pooler\..*",
     r"decoder\..*",
-    r"embeddings\.mask_token",
+    r"(embeddings\.)?mask_token",
 )
 
 
@@ -139,6 +143,8 @@ def vit_args(published: Mapping[str, Any]) -> dict[str, Any]:
     sizes = {**DEFAULTS, **published}
     if sizes["hidden_act"] != "gelu":
         raise ValueError(f"hidden_act = {sizes['hidden_act']!r}: expected a ViT with 'gelu'")
+    if sizes["model_type"] not in SAME:
+        raise ValueError(f"model_type = {sizes['model_type']!r}: expected {' or '.join(SAME)}")
     return dict(
         image_size=_square("image_size", sizes["image_size"]),
         patch_size=_square("patch_size", sizes["patch_size"]),
@@ -146,7 +152,7 @@ def vit_args(published: Mapping[str, Any]) -> dict[str, Any]:
         layers=sizes["num_hidden_layers"],
         heads=sizes["num_attention_heads"],
         mlp_width=sizes["intermediate_size"],
-        distilled=sizes.get("model_type") == "deit",
+        distilled=sizes["model_type"] == "deit",
         dropout=sizes["hidden_dropout_prob"],
         attention_dropout=sizes["attention_probs_dropout_prob"],
         epsilon=sizes["layer_norm_eps"],

@@ -16,7 +16,7 @@ from vlp_jax.fusion import FUSIONS
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.weights.conversion import State, layers_apart, present_name
 from vlp_jax.weights.hf_bert import MLM_HEAD, WORD_TABLE, bert_args, bert_prefix, bert_table
-from vlp_jax.weights.key_table import Entry, raw
+from vlp_jax.weights.key_table import Entry, KeyTable, raw
 from vlp_jax.weights.one_tower_vit import (
     NAMINGS,
     fit_vit,
@@ -70,6 +70,7 @@ class Weights:
       state: the file's names -> arrays, fitted to the sizes of the model where that is harmless.
       entries: which tensor is which parameter; some paths may be missing in the model.
       whole: whether the file is of a whole model, so that every parameter is expected in it.
+      unknown: the file's names that neither the model nor the kind accounts for.
       release: gives back the memory of what was read so far.
       vocabulary: that of a run.
     """
@@ -78,6 +79,7 @@ class Weights:
     state: State
     entries: tuple[Entry, ...]
     whole: bool = False
+    unknown: tuple[str, ...] = ()
     release: Callable[[], None] = lambda: None
     vocabulary: Vocabulary | None = None
 
@@ -151,18 +153,19 @@ def bert_weights(file: StateDict, target: Target) -> Weights:
     count = _count(lambda i: f"{prefix}encoder.layer.{i}.output.dense.weight" in file)
     has_words = f"{MLM_HEAD}.transform.dense.weight" in file
     has_pooler = f"{prefix}pooler.dense.weight" in file
-    entries: dict[tuple[str, ...], Entry] = {}
-    for first in range(images):
-        table = bert_table(
+    tables = [
+        bert_table(
             file,
             args["heads"],
             here + later[first::images][: max(count - len(here), 0)],
             words_head="heads_mlm" if has_words and "heads_mlm/bias" in shapes else None,
             pooler="pooler/dense" if has_pooler and "pooler/dense/kernel" in shapes else None,
         )
-        entries |= {entry.ours: entry for entry in table.entries}
-    renamed = partial(_embedding_norm, shapes)
-    return Weights("bert", file, tuple(map(renamed, entries.values())))
+        for first in range(images)
+    ]
+    entries = {entry.ours: entry for table in tables for entry in table.entries}
+    renamed = map(partial(_embedding_norm, shapes), entries.values())
+    return Weights("bert", file, tuple(renamed), unknown=_unknown(file, *tables))
 
 
 @KINDS.register("vit")
@@ -174,9 +177,9 @@ def vit_weights(file: StateDict, target: Target) -> Weights:
     state = fit_vit(file, args)
     # A stem of convolutions reads other patches than the file's projection does.
     replaced = "vision/patch_embedding/" if args["stem_width"] else None
-    entries = vit_table(state, args).entries
-    kept = [e for e in entries if not replaced or not e.ours[0].startswith(replaced)]
-    return Weights("vit", state, tuple(kept))
+    table = vit_table(state, args)
+    kept = [e for e in table.entries if not replaced or not e.ours[0].startswith(replaced)]
+    return Weights("vit", state, tuple(kept), unknown=_unknown(state, table))
 
 
 @KINDS.register("resnet")
@@ -185,7 +188,7 @@ def resnet_weights(file: StateDict, target: Target) -> Weights:
     _check_encoder(target.config, "vision", "resnet")
     table = resnet_table(target.config.vision_args, file)
     moved = lambda e: dataclasses.replace(e, ours=tuple(f"vision/{path}" for path in e.ours))
-    return Weights("resnet", file, tuple(map(moved, table.entries)))
+    return Weights("resnet", file, tuple(map(moved, table.entries)), unknown=_unknown(file, table))
 
 
 def published_weights(name: str, file: StateDict, target: Target) -> Weights:
@@ -193,9 +196,9 @@ def published_weights(name: str, file: StateDict, target: Target) -> Weights:
     published = ZOO[name]
     config = _in_our_sizes(published.config, target.config)
     state = published.adapt(file, config)
-    entries = published.table(config, state).entries
-    kept = _of_same_kind(entries, published.config, target.config)
-    return Weights(name, state, kept, whole=True)
+    table, own = published.table(config, state), published.table(published.config, state)
+    kept = _of_same_kind(table.entries, published.config, target.config)
+    return Weights(name, state, kept, whole=True, unknown=_unknown(state, table, own))
 
 
 def run_weights(path: str | Path, target: Target, read_run: ReadRun) -> Weights:
@@ -272,6 +275,11 @@ def _of_same_kind(
     """Drops entries of parts of another kind, whose paths may have the same names."""
     other = [f"{part}/" for part in PARTS if getattr(theirs, part) != getattr(ours, part)]
     return tuple(e for e in entries if not e.ours[0].startswith(tuple(other)))
+
+
+def _unknown(state: State, *tables: KeyTable) -> tuple[str, ...]:
+    known = lambda name: any(name in table.names or table.carries(name) for table in tables)
+    return tuple(name for name in state if not known(name))
 
 
 def _cut(state: State, entries: Iterable[Entry], shapes: Mapping[str, Any]) -> State:

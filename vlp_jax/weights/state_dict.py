@@ -1,7 +1,8 @@
 """One reader for every checkpoint file or directory: names and arrays in the published layout."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,14 @@ from vlp_jax.weights.safetensors_file import read_safetensors
 from vlp_jax.weights.torch_file import read_torch_bytes
 from vlp_jax.weights.torch_unpickler import TORCH_DTYPES
 
-WRAPPERS = ("model", "state_dict", "model_state_dict")
-MODULE_PREFIX = "module."
+# Under which keys codes keep their weights, the likelier first; averaged ones come last.
+WRAPPERS = ("model", "state_dict", "model_state_dict", "module", "params", "net", "network")
+WRAPPERS += ("weights", "ema", "model_ema", "ema_state_dict", "state_dict_ema", "ema_model")
+_DEEPEST = 4
+
+# What data parallelism and compilation put before all names, or inside of them.
+PREFIXES = ("module.", "model.")
+_INSIDE = re.compile(r"(?:^|(?<=\.))_(?:orig_mod|(?:fsdp|checkpoint)_wrapped_module)\.")
 LAYER_NORM_NAMES = {"gamma": "weight", "beta": "bias"}
 DIRECTORY_FILES = (
     "model.safetensors",
@@ -92,9 +99,11 @@ class _Content:
 def read_state_dict(path: str | Path) -> StateDict:
     """Reads a checkpoint: a torch file, a safetensors file, or a Hugging Face directory.
 
-    The format is recognised by content. One or more wrappers (`model`, `state_dict`,
-    `model_state_dict`) and a leading `module.` are taken off; LayerNorm `gamma` / `beta` become
-    `weight` / `bias`. Values and element types stay as stored; tied tensors stay one array.
+    The format is recognised by content. Wrappers are taken off: dictionaries (`WRAPPERS`; of
+    several the first one listed there), and what DistributedDataParallel, FSDP, torch.compile and
+    Lightning put before names (`module.`, `model.`, `_orig_mod.`), nested as it may be; LayerNorm
+    `gamma` / `beta` become `weight` / `bias`. Values and element types stay as stored; tied tensors
+    stay one array.
 
     Raises:
         FileNotFoundError: no such path, or a directory without weights.
@@ -111,9 +120,8 @@ def read_state_dict(path: str | Path) -> StateDict:
     if not arrays:
         raise ValueError(f"{path} {_describe_empty(content.tree)}")
     skipped = tuple(str(name)[:200] for name in tree if name not in arrays)
-    if all(name.startswith(MODULE_PREFIX) for name in arrays):
-        arrays = {name[len(MODULE_PREFIX) :]: value for name, value in arrays.items()}
-        wrappers += (MODULE_PREFIX,)
+    arrays, prefixes, counters = _without_prefixes(arrays, path)
+    wrappers, skipped = wrappers + prefixes, skipped + counters
     arrays = _rename_layer_norms(arrays, path)
     dtypes = {name: str(array.dtype) for name, array in arrays.items()}
     meta = Origin(
@@ -177,7 +185,7 @@ def _unwrap(tree: Mapping) -> tuple[Mapping, tuple[str, ...], tuple[str, ...]]:
     """Takes off wrapper dictionaries; returns (state dict, wrappers, keys beside them)."""
     wrappers: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
-    while (key := _find_wrapper(tree, len(WRAPPERS) - len(wrappers))) is not None:
+    while (key := _find_wrapper(tree, _DEEPEST - len(wrappers))) is not None:
         wrappers += (key,)
         beside += tuple(str(other)[:200] for other in tree if other != key)
         tree = tree[key]
@@ -211,7 +219,7 @@ def _describe_empty(tree: Mapping) -> str:
         for key, value in tree.items()
         if isinstance(value, dict) and _has_weights(value)
     ]
-    expected = f"expected tensors by name, perhaps under {' or '.join(WRAPPERS)}"
+    expected = f"expected tensors by name, perhaps under {' or '.join(WRAPPERS[:3])}"
     if "optimizer" in tree or {"state", "param_groups"} <= set(tree):
         return f"holds an optimizer state and no model weights (keys: {keys}); {expected}"
     if nested:
@@ -219,15 +227,45 @@ def _describe_empty(tree: Mapping) -> str:
     return f"holds no tensors (keys: {keys}); {expected}"
 
 
-def _rename_layer_norms(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Gives LayerNorm parameters of TensorFlow origin their present names."""
+def _without_prefixes(
+    arrays: dict[str, np.ndarray], path: Path
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
+    """Returns the arrays under their own names, the prefixes taken off, and what had none.
+
+    The latter are counters, such as `n_averaged` of averaged weights.
+    """
+    inside = any(_INSIDE.search(name) for name in arrays)
+    arrays = _renamed(arrays, lambda name: _INSIDE.sub("", name), path) if inside else arrays
+    taken: tuple[str, ...] = ("_orig_mod.",) if inside else ()
+    counters: tuple[str, ...] = ()
+    while (prefix := _common_prefix(arrays)) is not None:
+        counters += tuple(name for name in arrays if not name.startswith(prefix))
+        arrays = {n[len(prefix) :]: x for n, x in arrays.items() if n.startswith(prefix)}
+        taken += (prefix,)
+    return arrays, taken, counters
+
+
+def _common_prefix(arrays: Mapping[str, np.ndarray]) -> str | None:
+    named = [name for name, array in arrays.items() if array.ndim or "." in name]
+    shared = lambda prefix: named and all(n.startswith(prefix) and n != prefix for n in named)
+    return next(filter(shared, PREFIXES), None)
+
+
+def _renamed(
+    arrays: dict[str, np.ndarray], new_name: Callable[[str], str], path: Path
+) -> dict[str, np.ndarray]:
     renamed = {}
     for name, array in arrays.items():
-        new_name = next(_present_names(name, arrays), name)
-        if new_name in renamed or (new_name != name and new_name in arrays):
-            raise ValueError(f'{path} has both "{name}" and "{new_name}"')
-        renamed[new_name] = array
+        new = new_name(name)
+        if new in renamed or (new != name and new in arrays):
+            raise ValueError(f'{path} has both "{name}" and "{new}"')
+        renamed[new] = array
     return renamed
+
+
+def _rename_layer_norms(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """Gives LayerNorm parameters of TensorFlow origin their present names."""
+    return _renamed(arrays, lambda name: next(_present_names(name, arrays), name), path)
 
 
 def _present_names(name: str, arrays: Mapping[str, Any]) -> Iterator[str]:
