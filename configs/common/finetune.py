@@ -37,27 +37,30 @@ def experiment(
     optimizer: Mapping[str, Any] = {},
     training: Mapping[str, Any] = {},
     model: Mapping[str, Any] = {},
-    best: str | None = "{task}_accuracy",
+    evaluate: Mapping[str, Any] | None = None,
+    best: str = "{task}_accuracy",
     epoch: int = 1000,
+    variants: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Returns the experiment of a published model on a task; "smoke" cuts it down to seconds.
 
     Texts and regions are read as the published model `preset` is given them for `verb`. `epoch` is
     how many steps lie between evaluations; the best checkpoint by the figure `best` is kept.
-    `settings` are the task's, the other mappings go over what the family has.
+    `settings` are the task's, `evaluate` what is measured if not its validation split alone; the
+    other mappings go over what the family has. `variants` are further arguments of the config.
     """
-    recipe.check_argument(argument)
-    evaluate = dict(split="validation", limit=None)
+    recipe.check_argument(argument, *variants)
+    measured = {task: dict(split="validation", limit=None)} if evaluate is None else evaluate
     every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
     config = dict(
-        name=f"{preset}_{task}" if not preset.endswith(task) else preset,
+        name="_".join(filter(None, (family, task, argument))),
         model=recipe.published(preset) | dict(model),
         init_from=start,
         data=_reading(preset, verb) | source | dict(batch_size=batch) | dict(data),
-        tasks={task: dict(settings) | dict(evaluate={task: evaluate})},
+        tasks={task: dict(settings) | dict(evaluate=measured)},
         optimizer=_OPTIMIZERS[family](steps, epoch) | dict(learning_rate=rate) | dict(optimizer),
         training=_TRAINING.get(family, {}) | every | dict(training),
-        evaluation=dict(best=best and best.format(task=task)),
+        evaluation=dict(best=best.format(task=task)),
     )
     return recipe.smoke(config, MADE_UP.get(task, "")) if argument == "smoke" else config
 
@@ -86,6 +89,12 @@ def annotated(form: str, path: str, **options: Any) -> dict[str, Any]:
     return dict(
         source="annotated", source_args=dict(annotated=dict(form=form, path=path) | options)
     )
+
+
+def splits(names: tuple[str, ...], name: str, **options: Any) -> dict[str, Any]:
+    """Returns evaluations of splits: "refcoco" of the first, "refcoco_testa" of the next ones."""
+    called = (name, *(f"{name}_{split.lower()}" for split in names[1:]))
+    return {call: dict(split=split, limit=None) | options for call, split in zip(called, names)}
 
 
 def _albef(steps: int, epoch: int) -> dict[str, Any]:

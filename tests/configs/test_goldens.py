@@ -20,6 +20,8 @@ VARIANTS = {
     "albef/pretrain": ("4m",),
     "uniter/pretrain": ("indomain", "large"),
     "oscar/pretrain": ("plus",),
+    "uniter/finetune_referring": ("plus", "g"),
+    "vilbert/finetune_referring": ("plus", "g"),
 }
 
 

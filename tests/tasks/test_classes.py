@@ -8,6 +8,7 @@ import pytest
 from tests.tasks.fakes import FakeViews, loss_of
 from vlp_jax.config import DataConfig, EvaluationConfig, ExperimentConfig
 from vlp_jax.data.assemble import open_source
+from vlp_jax.data.sources import Source
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.transforms import Example
 from vlp_jax.data.vocabulary import Vocabulary
@@ -71,7 +72,7 @@ def test_regions_of_two_pictures(joined):
     assert "region_types" not in PairOfRegions(None, joined)(example, None)
 
 
-def run_of(task, form, chosen, test=None):
+def run_of(task, form, chosen, opened=None):
     """Returns a run whose model chooses `chosen(labels)`."""
     data = DataConfig(
         source="emoji_tasks",
@@ -81,7 +82,7 @@ def run_of(task, form, chosen, test=None):
     )
     config = ExperimentConfig(data=data, evaluation=EvaluationConfig(batch_size=3))
     forward = lambda function, batch: np.eye(len(task.class_names))[chosen(batch["labels"])]
-    return Run(config, VOCABULARY, forward, task, test or {})
+    return Run(config, VOCABULARY, forward, task, opened or {})
 
 
 @pytest.mark.parametrize(("chosen", "accuracy"), [(lambda x: x, 1.0), (lambda x: 1 - x, 0.0)])
@@ -99,16 +100,15 @@ def test_a_split_without_labels_gives_predictions_alone():
     task = EntailmentTask()
     data = run_of(task, "entailment", lambda x: np.zeros(len(x), int))
     source = open_source(data.config.data, "emoji_tasks", "test")
-    whole = source.__getitem__
 
-    class Blind:
+    class Blind(Source):
         provides = source.provides
 
         def __len__(self):
             return len(source)
 
         def __getitem__(self, index):
-            record = whole(index)
+            record = source[index]
             del record["label"]
             return record
 

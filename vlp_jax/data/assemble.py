@@ -77,9 +77,10 @@ def caption_fields(feed: Feed) -> CaptionFields:
 def _check_options(feed: Feed) -> None:
     """Raises ValueError where options need what the source does not provide."""
     data = feed.config
-    if data.tags and not (feed.has_regions and "caption" in feed.provides):
+    if data.tags and not (feed.has_regions and {"caption", "question"} & feed.provides):
         raise ValueError(
-            "config.data.tags = true needs a source that provides captions and regions"
+            "config.data.tags = true needs a source that provides captions or questions, and "
+            "regions"
         )
     if data.tags and "pictures" in feed.provides:
         raise ValueError("config.data.tags = true shows the tags of one picture, not of several")

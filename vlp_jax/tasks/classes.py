@@ -105,7 +105,7 @@ def decided(run: Run, evaluation: Evaluation, logits: Logits) -> Decided:
         parts.append((made, batch["labels"], batch["example_mask"]))
     made, labels, mask = (np.concatenate(x) for x in zip(*parts))
     rows = np.flatnonzero(mask)
-    return Decided(list(run.records(source, rows).values()), made[rows], labels[rows])
+    return Decided(list(run.annotations(source, rows).values()), made[rows], labels[rows])
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ClassEvaluation(Evaluation):
         train = run.training_source(self)
         places = np.linspace(0, len(train) - 1, min(self.baseline_records, len(train))).astype(int)
         labels = LabelFields(run.task.class_names, train=False)
-        given = run.records(train, places).values()
+        given = run.annotations(train, places).values()
         counts = Counter(int(labels(Example(record, None), None)["labels"]) for record in given)
         counts.pop(IGNORE, None)
         commonest = max(counts, key=counts.get, default=0)

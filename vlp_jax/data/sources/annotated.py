@@ -68,12 +68,15 @@ class Annotated(Source):
         return len(self._keys)
 
     def __getitem__(self, index: int) -> Record:
-        index = check_index(index, len(self))
-        record: Record = json.loads(self._entries[index])
+        record = self.annotation(index)
         pictures = [self._picture(key) for key in self._keys[index]]
         if "pictures" in self._form.provides:
             return record | {"pictures": pictures, "image_id": pictures[0]["image_id"]}
         return record | pictures[0]
+
+    def annotation(self, index: int) -> Record:
+        """Returns a record without its pictures."""
+        return json.loads(self._entries[check_index(index, len(self))])
 
     def _picture(self, key: str) -> Record:
         number = {"image_id": self._numbers[key]}

@@ -62,10 +62,15 @@ class RegionRecords(Source):
         return len(self._places)
 
     def __getitem__(self, index: int) -> Record:
+        record = self.annotation(index)
         place = int(self._places[check_index(index, len(self))])
-        record = self._texts[place]
-        del record["image"]
         return record | self._store[self._texts.image_key(place)].to_record()
+
+    def annotation(self, index: int) -> Record:
+        """Returns a record without its regions."""
+        record = self._texts[int(self._places[check_index(index, len(self))])]
+        del record["image"]
+        return record
 
     def image_ids(self) -> np.ndarray:
         """Returns the "image_id" of every record, int64 [N]."""

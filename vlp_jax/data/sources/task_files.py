@@ -247,7 +247,8 @@ def _vcr(files: TaskFiles) -> Iterator[Entry]:
         yield shared | {"choices": answers, "about": "answer"} | _label(true)
         for given in [true] if files.train else range(len(answers)):
             asked = {"given": answers[given], "choices": rationales, "about": f"rationale {given}"}
-            yield shared | asked | _label(why)
+            # What explains a wrong answer is not known.
+            yield shared | asked | _label(why if given == true else None)
 
 
 def _told(tokens: list[str | list[int]], objects: list[str]) -> str:
