@@ -51,16 +51,17 @@ def check_argument(argument: str, *variants: str) -> None:
         )
 
 
-def smoke(config: dict[str, Any]) -> dict[str, Any]:
+def smoke(config: dict[str, Any], form: str = "") -> dict[str, Any]:
     """Returns the experiment `config` in a small size, on a few emoji scenes.
 
+    `form` makes them examples of a published task, see source "emoji_tasks".
     What stays is what makes the recipe: parts, conventions, tasks with their masking and pairing,
     task sampling, optimizer groups. What goes is size and what is given from outside: data,
     weights, vocabulary.
     """
     return config | dict(
         model=_model(config["model"]),
-        data=_data(config["data"], config["model"]["vision"] == "regions"),
+        data=_data(config["data"], config["model"]["vision"] == "regions", form),
         tasks={name: _task(args) for name, args in config["tasks"].items()},
         optimizer=config["optimizer"] | dict(warmup_steps=1, warmup_stair=1),
         training=_training(config["training"]),
@@ -83,10 +84,12 @@ def _small(args: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _SIZES.get(name, value) if value else value for name, value in kept.items()}
 
 
-def _data(data: dict[str, Any], has_regions: bool) -> dict[str, Any]:
+def _data(data: dict[str, Any], has_regions: bool, form: str) -> dict[str, Any]:
+    scenes = {"concepts": 12, "size": 64, "canvas": _SIDE}
+    source, options = ("emoji_tasks", {"form": form}) if form else ("emoji_scenes", {})
     return data | {
-        "source": "emoji_scenes",
-        "source_args": {"emoji_scenes": {"concepts": 12, "size": 64, "canvas": _SIDE}},
+        "source": source,
+        "source_args": {source: scenes | options},
         "path": None,
         "weights": {},
         "vocabulary": "fit",
@@ -108,7 +111,7 @@ def _task(args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _training(training: dict[str, Any]) -> dict[str, Any]:
-    small = {"steps": 4, "log_every": 2, "checkpoint_every": 2}
+    small = {"steps": 4, "log_every": 2, "checkpoint_every": 2, "evaluate_every": 0}
     if training.get("accumulate", 1) > 1:
         small["accumulate"] = 2
     return training | small

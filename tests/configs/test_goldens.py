@@ -20,6 +20,8 @@ VARIANTS = {
     "albef/pretrain": ("4m",),
     "uniter/pretrain": ("indomain", "large"),
     "oscar/pretrain": ("plus",),
+    "uniter/finetune_referring": ("plus", "g"),
+    "vilbert/finetune_referring": ("plus", "g"),
 }
 
 
@@ -38,8 +40,13 @@ def shipped() -> dict[str, str]:
 
 SHIPPED = shipped()
 
+# Many and large: the parameters of one are made out in seconds.
+CASES = [
+    pytest.param(name, marks=pytest.mark.slow if "finetune" in name else ()) for name in SHIPPED
+]
 
-@pytest.mark.parametrize("golden", SHIPPED)
+
+@pytest.mark.parametrize("golden", CASES)
 def test_an_experiment_is_what_it_was(golden):
     found = describe(SHIPPED[golden])
     path = GOLDENS / f"{golden}.txt"

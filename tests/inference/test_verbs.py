@@ -19,11 +19,11 @@ from tests.inference.published import (
 )
 from vlp_jax.cli.main import main
 from vlp_jax.config import DataConfig, ExperimentConfig
+from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.regions import Regions, open_regions
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference import Model, load
-from vlp_jax.inference.answer_lists import read_answers
 from vlp_jax.inference.region_inputs import as_regions, region_fields
 from vlp_jax.inference.texts import padded_length
 from vlp_jax.weights.zoo import ZOO

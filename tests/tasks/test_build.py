@@ -18,7 +18,8 @@ SIZES = Sizes(9, 8, 6, Vocabulary(None, ("yes", "no")), {"region_targets": 6})
 # The fields that the transforms of tasks make.
 MADE = {
     *("mlm_ids", "mlm_labels", "pair_labels", "foil_ids", "foil_mask"),
-    *("question_ids", "question_mask", "answer_scores"),
+    *("question_ids", "question_mask", "answer_scores", "labels", "region_overlaps"),
+    *("choice_ids", "choice_mask", "choice_segments"),
     *("answer_ids", "answer_mask", "answer_weights"),
 }
 

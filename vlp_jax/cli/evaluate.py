@@ -92,6 +92,10 @@ def report(
     if since is not None:
         timing["seconds"] = time.perf_counter() - since
     figures = clean_summary(outcome.figures | timing)
+    for name, text in outcome.submissions.items():
+        path = folder / name
+        if _written(path, lambda path=path, text=text: path.write_text(text)):
+            print(f"predictions: {path}")
     summary, page = folder / "summary.json", folder / "report.html"
     written = _written(summary, lambda: write_summary(summary, figures))
     if not written:

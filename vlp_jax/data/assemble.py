@@ -10,6 +10,7 @@ from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.picture_fields import PictureFields
 from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.region_fields import RegionFields, RegionReader
+from vlp_jax.data.several_pictures import SeveralPictures
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.text import TEXT_STYLES
@@ -56,16 +57,21 @@ TransformsOf = Callable[[Feed], tuple[Transform, ...]]
 def make_chain(feed: Feed, own: TransformsOf) -> Chain:
     """Returns the transforms of a source: what all tasks share, and those that `own` gives."""
     _check_options(feed)
-    data, shared = feed.config, []
-    reader = RegionReader(data.regions, data.region_pixels)
-    shared.append(
-        PictureFields(feed.provides, data.image_size, data.augment, data.flip, reader, feed.train)
-    )
-    if feed.has_regions:
-        shared.append(RegionFields(data.regions, data.global_region))
+    shared = list(_picture_fields(feed))
+    if "pictures" in feed.provides:
+        shared = [SeveralPictures(tuple(shared))]
     if "caption" in feed.provides:
         shared.append(caption_fields(feed))
     return Chain([*shared, *own(feed)])
+
+
+def _picture_fields(feed: Feed) -> tuple[Transform, ...]:
+    data, provides = feed.config, feed.provides
+    reader = RegionReader(data.regions, data.region_pixels)
+    picture = PictureFields(provides, data.image_size, data.augment, data.flip, reader, feed.train)
+    if not feed.has_regions:
+        return (picture,)
+    return picture, RegionFields(data.regions, data.global_region)
 
 
 def caption_fields(feed: Feed) -> CaptionFields:
@@ -77,10 +83,13 @@ def caption_fields(feed: Feed) -> CaptionFields:
 def _check_options(feed: Feed) -> None:
     """Raises ValueError where options need what the source does not provide."""
     data = feed.config
-    if data.tags and not (feed.has_regions and "caption" in feed.provides):
+    if data.tags and not (feed.has_regions and {"caption", "question"} & feed.provides):
         raise ValueError(
-            "config.data.tags = true needs a source that provides captions and regions"
+            "config.data.tags = true needs a source that provides captions or questions, and "
+            "regions"
         )
+    if data.tags and "pictures" in feed.provides:
+        raise ValueError("config.data.tags = true shows the tags of one picture, not of several")
     if data.region_pixels and "region_features" in feed.provides:
         raise ValueError(
             f"config.data.region_pixels = {data.region_pixels} cuts features out of pictures, and "

@@ -61,8 +61,7 @@ class CaptionFields(Transform):
     def _tags(self, example: Example, stranger: Record | None) -> str:
         if stranger is not None:
             return " ".join(take(stranger, "labels")[: self.regions])
-        labels = take(example.record, "labels")
-        return " ".join(labels[i] for i in example["regions"].kept)
+        return own_tags(example)
 
     def _second_caption(
         self, rest: Sequence[str], stranger: Record | None, rng: np.random.Generator
@@ -78,3 +77,9 @@ class CaptionFields(Transform):
     def _pair(self, caption: str, second: str) -> dict[str, np.ndarray]:
         ids, mask, segments = encode_pair(self.texts.tokenizer, caption, second, self.length)
         return {"text_ids": ids, "text_mask": mask, "text_segments": segments}
+
+
+def own_tags(example: Example) -> str:
+    """Returns the labels of the regions that an example keeps, as one text."""
+    labels = take(example.record, "labels")
+    return " ".join(labels[i] for i in example["regions"].kept)

@@ -141,13 +141,13 @@ class RecordReader:
 
 
 def usable_records(
-    source: Source, rows: Iterable[int], skipped: SkippedRecords
+    read: Callable[[int], dict[str, Any]], rows: Iterable[int], skipped: SkippedRecords
 ) -> dict[int, dict[str, Any]]:
-    """Returns row → record of `rows` that can be read, in order; files the others in `skipped`."""
+    """Returns row → what `read` gives of it, in order; files those that can't be in `skipped`."""
     records = {}
     for row in rows:
         try:
-            records[int(row)] = source[int(row)]
+            records[int(row)] = read(int(row))
         except _FAILURES as error:
             skipped.add(int(row), str(error) or type(error).__name__)
     return records

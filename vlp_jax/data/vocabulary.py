@@ -42,12 +42,14 @@ def make_vocabulary(
 ) -> Vocabulary:
     """Returns the tokenizer of that name and the answers and classes of all sources.
 
-    A tokenizer that is fitted knows the words of `more_texts`, too.
+    A tokenizer that is fitted knows the words of `more_texts`, too. Answers keep the order of the
+    sources where all have the same list, as published heads need; else they are sorted.
     """
-    answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
+    lists = {s.answers() for s in sources.values() if "question" in s.provides}
+    answers = next(iter(lists)) if len(lists) == 1 else sorted(set(chain.from_iterable(lists)))
     return Vocabulary(
         _tokenizer(tokenizer, sources.values(), more_texts),
-        tuple(sorted(answers)),
+        tuple(answers),
         _region_names(sources, "region_classes"),
         _region_names(sources, "region_attributes"),
     )

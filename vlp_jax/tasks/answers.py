@@ -1,11 +1,11 @@
 """Visual question answering as classification over a closed list of answers."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -18,14 +18,13 @@ from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Transform
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.data.vqa_targets import given_answers
-from vlp_jax.heads.head import Reading
-from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.metrics.blind_answers import best_blind_vqa
 from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores, vqa_accuracies
-from vlp_jax.model import Views, VisionLanguageModel
+from vlp_jax.model import Views
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.decisions import several_logits
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.outcome import AnswerExample, Failure, Outcome, TableRow
 from vlp_jax.tasks.questions import QUESTION, QuestionFields
@@ -38,25 +37,6 @@ Length = Annotated[int, Range(2)]
 def answer_logits(views: Views, head: str = HEAD) -> Float[Array, "b a"]:
     """Returns a score for every known answer to the question of each image."""
     return views.head(head, QUESTION)
-
-
-def answer_several(
-    model: VisionLanguageModel,
-    image: Tokens,
-    ids: Int[Array, "b k q"],
-    mask: Bool[Array, "b k q"],
-    *,
-    head: str,
-    deterministic: bool = True,
-) -> Float[Array, "b k a"]:
-    """Returns the answer logits of K questions about each image."""
-    batch, count = ids.shape[:2]
-    joined = lambda x: x.reshape(batch * count, *x.shape[2:])
-    text = model.encode_text(joined(ids), joined(mask), deterministic=deterministic)
-    images = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), image)
-    fused = model.fuse(images, text, deterministic=deterministic)
-    reading = Reading((images,), (text,), (fused,))
-    return model.read(head, reading, deterministic=deterministic).reshape(batch, count, -1)
 
 
 @dataclass(frozen=True)
@@ -75,18 +55,36 @@ class AnswerEvaluation(Evaluation):
     def figures(self, name: str) -> frozenset[str]:
         return figure_names(f"{name.removesuffix('_accuracy')}_accuracy")
 
+    def official(
+        self, records: Sequence[Mapping], predicted: Sequence[str]
+    ) -> tuple[dict[str, float], list[TableRow]]:
+        """Returns further figures, by what follows the evaluation's name, and their rows."""
+        return {}, []
+
+    def submission(self, names: Sequence[Any], predicted: Sequence[str]) -> list[dict[str, Any]]:
+        """Returns the entries of the server's file: of visualqa.org."""
+        return [{"question_id": n, "answer": answer} for n, answer in zip(names, predicted)]
+
     def __call__(self, run: Run, name: str) -> Outcome:
         source = run.source(self)
-        logits, scores, keep = self._answers(run, source)
-        records = list(run.records(source, np.nonzero(keep)[0]).values())
-        predicted = [run.vocabulary.answers[i] for i in logits[keep].argmax(-1)]
-        right = _scores(records, predicted, soft_scores(logits[keep], scores[keep]))
+        best, soft, keep = self._answers(run, source)
+        rows = np.nonzero(keep)[0]
+        records = list(run.annotations(source, rows).values())
+        predicted = [run.vocabulary.answers[i] for i in best[keep]]
+        names = [record.get("name") for record in records]
+        given = [] if None in names else self.submission(names, predicted)
+        written = {f"{name}_predictions.json": json.dumps(given)} if given else {}
+        if any(record.get("answers") is None for record in records):
+            return Outcome(submissions=written)
+        more, further = self.official(records, predicted)
+        right = _scores(records, predicted, soft[keep])
         blind, which = self._blind(run, records)
         types = [record.get("question_type", "question") for record in records]
         accuracy, chance = float(right.mean()), 1.0 / len(run.vocabulary.answers)
         what = type(source).__name__
         return Outcome(
-            figure(f"{name.removesuffix('_accuracy')}_accuracy", accuracy, chance, blind, which),
+            figure(f"{name.removesuffix('_accuracy')}_accuracy", accuracy, chance, blind, which)
+            | {f"{name}_{key}": value for key, value in more.items()},
             rows=[
                 TableRow(
                     f"Answers: {what}",
@@ -96,9 +94,11 @@ class AnswerEvaluation(Evaluation):
                     note=f"blind: {which}; {len(records)} questions",
                     group="Question answering",
                     headline=True,
-                )
+                ),
+                *further,
             ],
-            answers=self._examples(records, predicted, right),
+            submissions=written,
+            answers=self._examples(run, rows, predicted, right),
             failures=[
                 Failure(
                     f"Questions about {what}",
@@ -111,41 +111,41 @@ class AnswerEvaluation(Evaluation):
 
     def _answers(
         self, run: Run, source: Source
-    ) -> tuple[Float[np.ndarray, "n a"], Float[np.ndarray, "n a"], Bool[np.ndarray, "n"]]:
-        """Returns logits and true scores of all answers, and which rows are records."""
-        logits, scores, keep = [], [], []
-        score = run.task.scores_of(run.vocabulary)
+    ) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
+        """Returns the best answer of each row, its true score, and which rows are records."""
+        parts, score = [], run.task.scores_of(run.vocabulary)
         for batch in run.batches(source, self.limit):
-            logits.append(np.asarray(run.forward(score, batch)))
-            scores.append(batch["answer_scores"])
-            keep.append(batch["example_mask"])
-        return tuple(np.concatenate(x) for x in (logits, scores, keep))
+            logits = np.asarray(run.forward(score, batch))
+            soft = soft_scores(logits, batch["answer_scores"])
+            parts.append((logits.argmax(-1), soft, batch["example_mask"]))
+        return tuple(np.concatenate(x) for x in zip(*parts))
 
     def _blind(self, run: Run, records: Sequence[Mapping]) -> tuple[float, str]:
         train = run.training_source(self)
         count = min(self.baseline_records, len(train))
         # Spread over the split, because a source may keep questions of one image together.
         rows = np.linspace(0, len(train) - 1, count).astype(int)
-        taken = run.records(train, rows).values()
+        taken = run.annotations(train, rows).values()
         split = lambda rs: ([r["question"] for r in rs], [r["answers"] for r in rs])
         return best_blind_vqa(*split(taken), *split(records))
 
     def _examples(
-        self, records: Sequence[Mapping], predicted: Sequence[str], right: np.ndarray
+        self, run: Run, rows: np.ndarray, predicted: Sequence[str], right: np.ndarray
     ) -> list[AnswerExample]:
         order = np.argsort(right, kind="stable")
         half = self.examples // 2
         chosen = [*order[:half], *order[-half:]] if len(order) > half else order
+        shown = run.records(run.source(self), rows[chosen])
         return [
             AnswerExample(
-                decode(records[i]["image"]),
-                records[i]["question"],
-                max(records[i]["answers"], key=records[i]["answers"].get),
+                decode(record["image"]),
+                record["question"],
+                max(record["answers"], key=record["answers"].get),
                 predicted[i],
                 float(right[i]),
             )
-            for i in chosen
-            if "image" in records[i]
+            for i, record in zip(chosen, shown.values())
+            if "image" in record
         ]
 
 
@@ -211,7 +211,8 @@ class AnswerTask(QuestionTask):
         count = self.questions if feed.train else 1
         answers = feed.vocabulary.answers
         length, targets = self.question_length, self.targets
-        return (QuestionFields(feed.texts, length, answers, targets, count),)
+        options = dict(tags=feed.config.tags, train=feed.train)
+        return (QuestionFields(feed.texts, length, answers, targets, count, **options),)
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """A classifier over the known answers."""
@@ -225,11 +226,13 @@ class AnswerTask(QuestionTask):
         """The mean over all questions."""
         views, scores = step.views, step.views.batch["answer_scores"]
         if scores.ndim == 3:
-            asked = (views.batch[name] for name in (QUESTION.ids, QUESTION.mask))
-            several = partial(answer_several, head=self.head)
+            names = (QUESTION.ids, QUESTION.mask, QUESTION.segments)
+            asked = (views.batch.get(name) for name in names)
+            several = partial(several_logits, head=self.head)
             logits = views.run(several, views.image(), *asked, name="answers")
             logits, scores = (x.reshape(-1, x.shape[-1]) for x in (logits, scores))
         else:
             logits = answer_logits(views, self.head)
         chosen = jnp.take_along_axis(scores, jnp.argmax(logits, -1)[:, None], axis=-1)
-        return Result(answer_loss(logits, scores, self.form), {"vqa_accuracy": chosen.mean()})
+        accuracy = dict.fromkeys(self.metrics, chosen.mean())
+        return Result(answer_loss(logits, scores, self.form), accuracy)

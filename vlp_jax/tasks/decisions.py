@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Array, Float
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.heads.head import Reading
+from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import CAPTION, Views, VisionLanguageModel
 
 REASONING = "nlvr2"
@@ -42,3 +46,25 @@ def reasoning_logits(views: Views) -> Float[Array, "b 2"]:
 def _read_batch(model: VisionLanguageModel, batch: dict, *, deterministic: bool) -> Array:
     reading = model.encode(batch, deterministic=deterministic)
     return model.read(REASONING, reading, deterministic=deterministic)
+
+
+def several_logits(
+    model: VisionLanguageModel,
+    image: Tokens,
+    ids: Int[Array, "b k l"],
+    mask: Bool[Array, "b k l"],
+    segments: Int[Array, "b k l"] | None = None,
+    *,
+    head: str,
+    deterministic: bool = True,
+) -> Float[Array, "b k c"]:
+    """Returns what a head gives for each image with each of its K texts."""
+    batch, count = ids.shape[:2]
+    given = (
+        x if x is None else x.reshape(batch * count, *x.shape[2:]) for x in (ids, mask, segments)
+    )
+    text = model.encode_text(*given, deterministic=deterministic)
+    images = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), image)
+    fused = model.fuse(images, text, deterministic=deterministic)
+    reading = Reading((images,), (text,), (fused,))
+    return model.read(head, reading, deterministic=deterministic).reshape(batch, count, -1)

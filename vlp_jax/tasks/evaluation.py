@@ -93,7 +93,11 @@ class Run:
 
     def records(self, source: Source, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Returns row → record for those that can be read; others are counted as skipped."""
-        return usable_records(source, rows, self._skipped_of(source))
+        return usable_records(source.__getitem__, rows, self._skipped_of(source))
+
+    def annotations(self, source: Source, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Returns the same without pictures, where a source can leave them unread."""
+        return usable_records(source.annotation, rows, self._skipped_of(source))
 
     def _open(self, name: str, split: str) -> Source:
         key = name or self.config.data.sources[0], split

@@ -153,7 +153,10 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What evaluations give: figures by flat name, rows of the table, material for the report."""
+    """What evaluations give: figures by flat name, rows of the table, material for the report.
+
+    `submissions` are files of predictions, by name, in the form that a task's server reads.
+    """
 
     figures: dict[str, Any] = field(default_factory=dict)
     rows: list[TableRow] = field(default_factory=list)
@@ -162,10 +165,12 @@ class Outcome:
     answers: list[AnswerExample] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     attribution: list[str] = field(default_factory=list)
+    submissions: dict[str, str] = field(default_factory=dict)
 
     def merge(self, other: "Outcome") -> None:
         """Adds everything of another outcome."""
         self.figures |= other.figures
+        self.submissions |= other.submissions
         for name in ("rows", "retrieval", "heat_maps", "answers", "failures", "attribution"):
             getattr(self, name).extend(getattr(other, name))
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vlp_jax.data.batch import Field
+from vlp_jax.data.caption_fields import own_tags
 from vlp_jax.data.entry import take
 from vlp_jax.data.foreign import shortened
 from vlp_jax.data.text_encoder import TextEncoder
@@ -21,13 +22,15 @@ QUESTION = TextFields("question_ids", "question_mask", "question_segments")
 
 @dataclass(frozen=True)
 class QuestionFields(Transform):
-    """Makes `question_ids`, `question_mask` and `answer_scores`.
+    """Makes `question_ids`, `question_mask`, `answer_scores` and, with tags, `question_segments`.
 
     length: tokens of a question, cut or padded. answers: the closed answer vocabulary.
     targets: what ten annotators' answers are worth: "capped" is min(1, 0.3·n) for n of them,
     "share" is n/10. Scores that the record gives are taken as they are.
     count: questions of an image; above 1 the fields have an axis [K] of them in front, filled with
     the record's own question and some drawn from its "more_questions", over again if there are few.
+    tags: makes the labels of the regions the second part of the text (OSCAR).
+    train: whether a record without answers is an error; else its scores are 0.
     """
 
     texts: TextEncoder
@@ -35,10 +38,13 @@ class QuestionFields(Transform):
     answers: tuple[str, ...]
     targets: Literal["capped", "share"] = "capped"
     count: int = 1
+    tags: bool = False
+    train: bool = True
 
     makes = {
         "question_ids": Field(("int32",), ("B", "K?", "Q"), "question tokens"),
         "question_mask": Field(("bool",), ("B", "K?", "Q"), "True = real token"),
+        "question_segments": Field(("int32",), ("B", "K?", "Q"), "0 = question, 1 = tags"),
         "answer_scores": Field(("float32",), ("B", "K?", "A"), "score 0..1 of every known answer"),
     }
 
@@ -49,21 +55,29 @@ class QuestionFields(Transform):
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         record = example.record
         if self.count == 1:
-            return self._one(record)
+            return self._one(record, example)
         more = record.get("more_questions", ())
         chosen = [record, *(more[i] for i in rng.permutation(len(more))[: self.count - 1])]
-        made = [self._one(entry) for entry in chosen]
+        made = [self._one(entry, example) for entry in chosen]
         rows = [made[i % len(made)] for i in range(self.count)]
         return {name: np.stack([row[name] for row in rows]) for name in made[0]}
 
-    def _one(self, entry: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def _one(self, entry: Mapping[str, Any], example: Example) -> dict[str, np.ndarray]:
         question = self.texts.usable_question(take(entry, "question"))
-        ids, mask = self.texts.encode(question, self.length)
+        if self.tags:
+            text = self.texts.encode_pair(question, own_tags(example), self.length)
+        else:
+            text = self.texts.encode(question, self.length)
+        made = dict(zip((QUESTION.ids, QUESTION.mask, QUESTION.segments), text))
+        return made | {"answer_scores": self._scores(self._targets(entry))}
+
+    def _targets(self, entry: Mapping[str, Any]) -> Mapping[str, float]:
+        if not self.train and entry.get("answers") is None:
+            return {}
         answers, annotators = take(entry, "answers"), entry.get("annotators", 0)
         if annotators and self.targets == "capped":
-            answers = capped_targets(given_answers(answers, annotators))
-        scores = self._scores(answers)
-        return {"question_ids": ids, "question_mask": mask, "answer_scores": scores}
+            return capped_targets(given_answers(answers, annotators))
+        return answers
 
     def _scores(self, answers: Mapping[str, float]) -> np.ndarray:
         scores = np.zeros(len(self.answers), np.float32)

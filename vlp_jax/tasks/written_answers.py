@@ -146,7 +146,14 @@ class WrittenAnswerTask(QuestionTask):
         if "question" not in feed.provides:
             return ()
         vocabulary = feed.vocabulary
-        question = QuestionFields(feed.texts, self.question_length, vocabulary.answers, "share")
+        question = QuestionFields(
+            feed.texts,
+            self.question_length,
+            vocabulary.answers,
+            "share",
+            tags=feed.config.tags,
+            train=feed.train,
+        )
         words = AnswerWords(vocabulary.tokenizer, self.answer_length, self.answers)
         return (question, words) if feed.train else (question,)
 

@@ -67,6 +67,10 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def __getitem__(self, index: int) -> Record: ...
 
+    def annotation(self, index: int) -> Record:
+        """Returns a record, without its picture and regions where these cost time to read."""
+        return self[index]
+
     def texts(self) -> Iterator[str]:
         """Yields texts of the training split, enough to fit a vocabulary."""
         yield from ()

@@ -56,16 +56,21 @@ class RegionRecords(Source):
         there = np.array([key in self._store for key in keys], bool)
         self._places = np.flatnonzero(there)
         self.skipped = [*self._texts.skipped, *self._without_regions(np.flatnonzero(~there))]
-        self.provides = (self._texts.provides - {"image"}) | self._provided()
+        self.provides = (self._texts.provides - {"image"}) | contents_of(self._store)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Record:
+        record = self.annotation(index)
         place = int(self._places[check_index(index, len(self))])
-        record = self._texts[place]
-        del record["image"]
         return record | self._store[self._texts.image_key(place)].to_record()
+
+    def annotation(self, index: int) -> Record:
+        """Returns a record without its regions."""
+        record = self._texts[int(self._places[check_index(index, len(self))])]
+        del record["image"]
+        return record
 
     def image_ids(self) -> np.ndarray:
         """Returns the "image_id" of every record, int64 [N]."""
@@ -79,10 +84,6 @@ class RegionRecords(Source):
         """Yields the captions and questions of the training entries."""
         return self._texts.texts()
 
-    def _provided(self) -> set[str]:
-        found = {name for name, needs in _NEEDS.items() if needs <= self._store.contents}
-        return {"region_features"} | found
-
     def _without_regions(self, places: np.ndarray) -> list[str]:
         """Returns why the entries at `places` are left out; ValueError if all are."""
         keys = [self._texts.image_key(place) for place in places]
@@ -93,3 +94,9 @@ class RegionRecords(Source):
             self._store[missing[0]]  # its error names the nearest key
         _LOG.warning("%d pictures have no regions, the first is %s", len(missing), missing[0])
         return [f'no regions of the picture "{key}"' for key in keys]
+
+
+def contents_of(store: Any) -> set[str]:
+    """Returns what the records of a store's pictures hold."""
+    found = {name for name, needs in _NEEDS.items() if needs <= store.contents}
+    return {"region_features"} | found

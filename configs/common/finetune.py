@@ -1,0 +1,199 @@
+"""What fine-tuning has in common: how each family reads its inputs and is trained, and its data.
+
+Numbers that hold for a whole family stand here with their source; those of one task in its config.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vlp_jax.config import import_beside
+from vlp_jax.weights.zoo import ZOO
+
+recipe = import_beside(__file__, "recipe.py")
+
+# Form of the made-up data on which each task is tried.
+MADE_UP = dict(
+    nlvr2="nlvr2", entailment="entailment", referring="referring", multiple_choice="choices"
+)
+
+# Texts of models that refuse longer ones instead of cutting them: enough for all of the data set.
+UNCUT = 62
+
+
+def experiment(
+    argument: str,
+    *,
+    family: str,
+    task: str,
+    preset: str,
+    start: tuple[dict[str, Any], ...],
+    verb: str,
+    source: dict[str, Any],
+    batch: int,
+    rate: float,
+    steps: int,
+    settings: Mapping[str, Any] = {},
+    data: Mapping[str, Any] = {},
+    optimizer: Mapping[str, Any] = {},
+    training: Mapping[str, Any] = {},
+    model: Mapping[str, Any] = {},
+    evaluate: Mapping[str, Any] | None = None,
+    best: str = "{task}_accuracy",
+    epoch: int = 1000,
+    variants: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Returns the experiment of a published model on a task; "smoke" cuts it down to seconds.
+
+    Texts and regions are read as the published model `preset` is given them for `verb`. `epoch` is
+    how many steps lie between evaluations; the best checkpoint by the figure `best` is kept.
+    `settings` are the task's, `evaluate` what is measured if not its validation split alone; the
+    other mappings go over what the family has. `variants` are further arguments of the config.
+    """
+    recipe.check_argument(argument, *variants)
+    measured = {task: dict(split="validation", limit=None)} if evaluate is None else evaluate
+    every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
+    config = dict(
+        name="_".join(filter(None, (family, task, argument))),
+        model=recipe.published(preset) | dict(model),
+        init_from=start,
+        data=_reading(preset, verb) | source | dict(batch_size=batch) | dict(data),
+        tasks={task: dict(settings) | dict(evaluate=measured)},
+        optimizer=_OPTIMIZERS[family](steps, epoch) | dict(learning_rate=rate) | dict(optimizer),
+        training=_TRAINING.get(family, {}) | every | dict(training),
+        evaluation=dict(best=best.format(task=task)),
+    )
+    return recipe.smoke(config, MADE_UP.get(task, "")) if argument == "smoke" else config
+
+
+def _reading(preset: str, verb: str) -> dict[str, Any]:
+    """Returns how a published model reads texts and regions when it is used."""
+    published = ZOO.get_known(preset)
+    rules, words = published.inputs, published.conventions.vocabulary
+    text = rules.text_of(verb)
+    pixels = dict(image_size=published.config.vision_args.get("image_size", 64))
+    regions = dict(regions=rules.regions.max_boxes or 36, global_region=rules.global_region)
+    return pixels | dict(
+        text_style=text.style,
+        max_words=text.max_words,
+        add_sep=text.add_sep,
+        text_length=text.length or UNCUT,
+        tags=rules.tags,
+        vocabulary=words if words == "bert-base-uncased" else f"weights/{words}",
+        threads=8,
+        **regions,
+    )
+
+
+def annotated(form: str, path: str, **options: Any) -> dict[str, Any]:
+    """Returns the data of a task's published files: fields of `config.data`."""
+    return dict(
+        source="annotated", source_args=dict(annotated=dict(form=form, path=path) | options)
+    )
+
+
+def splits(names: tuple[str, ...], name: str, **options: Any) -> dict[str, Any]:
+    """Returns evaluations of splits: "refcoco" of the first, "refcoco_testa" of the next ones."""
+    called = (name, *(f"{name}_{split.lower()}" for split in names[1:]))
+    return {call: dict(split=split, limit=None) | options for call, split in zip(called, names)}
+
+
+def _albef(steps: int, epoch: int) -> dict[str, Any]:
+    """configs/*.yaml and optim/ of salesforce/ALBEF: AdamW, cosine by whole epochs."""
+    return dict(
+        end_learning_rate=1e-6,  # schedular.min_lr
+        schedule="cosine",
+        warmup_steps=100,  # warmup_epochs 1 × 100 iterations, from warmup_lr
+        warmup_from=1e-5,
+        warmup_stair=100,
+        epoch_steps=epoch,
+        weight_decay=0.02,
+    )
+
+
+def _uniter(steps: int, epoch: int) -> dict[str, Any]:
+    """config/train-*.json and optim/ of ChenRocks/UNITER; gradients are clipped at 2.0."""
+    return dict(
+        schedule="linear",
+        warmup_steps=steps // 10,
+        weight_decay=0.01,
+        beta2=0.98,
+        epsilon=1e-6,
+        clip_norm=2.0,
+        # Norms whose names have no "LayerNorm" are decayed.
+        groups=(dict(pattern="vision/(feature|box)_norm/scale", decay_all=True),),
+    )
+
+
+def _vilbert(steps: int, epoch: int) -> dict[str, Any]:
+    """train_tasks.py of facebookresearch/vilbert-multi-task; new heads learn at 1e-4."""
+    return dict(
+        schedule="linear",  # --lr_scheduler warmup_linear
+        warmup_steps=steps // 10,
+        weight_decay=0.01,
+        bias_correction=False,
+    )
+
+
+def _lxmert(steps: int, epoch: int) -> dict[str, Any]:
+    """src/tasks/*.py of airsplay/lxmert: BertAdam on everything, clip_grad_norm_ 5.0."""
+    return dict(
+        schedule="linear",
+        warmup_steps=steps // 10,
+        weight_decay=0.01,
+        epsilon=1e-6,
+        bias_correction=False,
+        clip_norm=5.0,
+        groups=(dict(pattern=".*", decay_all=True),),
+    )
+
+
+def _visualbert(steps: int, epoch: int) -> dict[str, Any]:
+    """models/model_wrapper.py of uclanlp/visualbert: BertAdam, the pooler is never trained.
+
+    The original clips the gradient of each parameter by itself at 1.0; here the norm of all is.
+    """
+    return dict(
+        schedule="linear",
+        warmup_steps=steps // 10,
+        weight_decay=0.01,
+        epsilon=1e-6,
+        bias_correction=False,
+        clip_norm=1.0,
+    )
+
+
+def _oscar(steps: int, epoch: int) -> dict[str, Any]:
+    """MODEL_ZOO.md and oscar/run_*.py of microsoft/Oscar: AdamW, linear, no warm-up."""
+    return dict(schedule="linear", weight_decay=0.05, epsilon=1e-8, clip_norm=1.0)
+
+
+_OPTIMIZERS = dict(
+    albef=_albef,
+    uniter=_uniter,
+    vilbert=_vilbert,
+    lxmert=_lxmert,
+    visualbert=_visualbert,
+    oscar=_oscar,
+)
+_TRAINING = dict(
+    albef=dict(momentum=0.995),
+    uniter=dict(dtype="bfloat16"),  # fp16
+)
+
+
+def one_of_twelve(head: str, task: int) -> dict[str, Any]:
+    """Returns the parts of 12-in-1's model that one task has: its head, its row of the tasks."""
+    model = recipe.published("vilbert_12in1")
+    heads = {name: model["heads"][name] for name in (head,)}
+    return dict(heads=heads, text_args=model["text_args"] | dict(task=task))
+
+
+def vilbert_start(head: str) -> tuple[dict[str, Any], ...]:
+    """pretrained_model.bin of the second release; the task's head and row are new."""
+    new = (f"heads_{head}", "text/task_token")
+    return (dict(path="weights/pretrained_model.bin", kind="vilbert", exclude=new),)
+
+
+def vilbert_heads(head: str, rate: float = 2e-5) -> dict[str, Any]:
+    """Returns the groups of train_tasks.py: what is called `vil_` learns at 1e-4."""
+    return dict(groups=(dict(pattern=f"^heads_{head}/", learning_rate=1e-4 / rate),))

@@ -1,0 +1,119 @@
+"""Source "emoji_tasks": emoji scenes as examples of published tasks, to try their recipes on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlp_jax.config import Registry
+from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index, check_integer
+from vlp_jax.data.sources.emoji_scenes import DEFAULT_SIZES, EmojiScenes
+from vlp_jax.data.sources.scene_language import a
+
+_CHOICES = 4
+_TASKS = Registry("form of source emoji_tasks")
+
+
+@SOURCES.register("emoji_tasks")
+@dataclass(eq=False)
+class EmojiTasks(Source):
+    """Scenes of source "emoji_scenes" with what a task asks of them, in the form of its records.
+
+    form: "nlvr2" (two scenes, a sentence that is true of one of them or of none), "entailment",
+    "referring" (an expression and the box it means), "choices" (of an answer, and of what a true
+    answer rests on). size, canvas, concepts: as there.
+    """
+
+    form: str = ""
+    size: int | None = None
+    canvas: int = 64
+    concepts: int = 60
+
+    split_names = tuple(DEFAULT_SIZES)
+    attribution = EmojiScenes.attribution
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._make, provides = _TASKS.get_known(self.form, "source emoji_tasks: form")
+        size = DEFAULT_SIZES[self.split] if self.size is None else self.size
+        self.size = check_integer("size", size, 4, 2**31 - 1)
+        self._scenes = EmojiScenes(
+            self.split, self.path, self.seed, self.size, self.canvas, self.concepts
+        )
+        pictures = {"image", "regions", "region_classes", "region_class_scores"}
+        self.provides = frozenset(provides | pictures)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Record:
+        index = check_index(index, self.size)
+        scene = self._scenes[index]
+        rng = np.random.default_rng((self.seed, index, len(self.split)))
+        kept = ("image", "image_id", "boxes", "labels")
+        picture = {k: v for k, v in scene.items() if k in kept or k.startswith("region_")}
+        other = self._scenes[(index + 1 + int(rng.integers(self.size - 1))) % self.size]
+        return {"name": f"{self.split}-{index}-0-0"} | picture | self._make(scene, other, rng)
+
+    def image_ids(self) -> np.ndarray:
+        """Returns the "image_id" of every record, int64 [N]."""
+        return np.arange(len(self))
+
+    def region_classes(self) -> tuple[str, ...]:
+        """Returns the names of all concepts."""
+        return self._scenes.region_classes()
+
+    def region_attributes(self) -> tuple[str, ...]:
+        """Returns the categories."""
+        return self._scenes.region_attributes()
+
+    def texts(self) -> Iterator[str]:
+        """Yields the texts of the scenes."""
+        yield from self._scenes.texts()
+        yield "the one picture shows because entailed"
+
+
+def _task(name: str, *provides: str):
+    return lambda make: _TASKS.register(name)((make, set(provides)))
+
+
+@_task("nlvr2", "pictures", "caption", "label")
+def _two_scenes(scene: Record, other: Record, rng: np.random.Generator) -> Record:
+    true = bool(rng.integers(2))
+    text = (scene["captions"] if true else scene["foils"] or other["near_misses"])[0]
+    pictures = [scene, other][:: 1 if rng.integers(2) else -1]
+    return {"pictures": pictures, "captions": [f"one picture shows {text}"], "label": str(true)}
+
+
+@_task("entailment", "caption", "label")
+def _entailed(scene: Record, other: Record, rng: np.random.Generator) -> Record:
+    texts = {
+        "entailment": scene["captions"][0],
+        "contradiction": (scene["foils"] or other["captions"])[0],
+        "neutral": other["captions"][-1],
+    }
+    label = sorted(texts)[int(rng.integers(len(texts)))]
+    return {"captions": [texts[label]], "label": label}
+
+
+@_task("referring", "caption", "target_box")
+def _referred(scene: Record, other: Record, rng: np.random.Generator) -> Record:
+    place = int(rng.integers(len(scene["labels"])))
+    height, width = scene["image"].shape[:2]
+    box = scene["boxes"][place] / np.array([width, height] * 2, np.float32)
+    text = f"the {scene['labels'][place]}"
+    return {"captions": [text], "target_box": box.tolist(), "picture_size": [width, height]}
+
+
+@_task("choices", "question", "choices", "label")
+def _chosen(scene: Record, other: Record, rng: np.random.Generator) -> Record:
+    absent = [name for name in other["labels"] if name not in scene["labels"]]
+    names = [scene["labels"][0], *absent, "nothing", "something", "one"][:_CHOICES]
+    order = rng.permutation(_CHOICES)
+    choices = [a(names[i]) for i in order]
+    label = int(np.argmin(order))
+    asked = {"question": "what is there?", "choices": choices, "label": label, "about": "answer"}
+    if rng.integers(2):
+        return asked
+    why = [f"because {choice}" for choice in choices]
+    return asked | {"given": choices[label], "choices": why, "about": f"rationale {label}"}
