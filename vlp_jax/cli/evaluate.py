@@ -10,7 +10,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlp_jax.tasks.outcome import Outcome
 
 # What a checkpoint was trained with; the rest of its config may be overridden.
 _FIXED = ("model.", "data.vocabulary")
@@ -62,10 +67,8 @@ def report(
     from vlp_jax.config import with_overrides
     from vlp_jax.data.local_paths import local_path
     from vlp_jax.model import Forward, build_model
-    from vlp_jax.report.page import write_report
-    from vlp_jax.report.pictures import write_pictures
     from vlp_jax.report.run import make_report
-    from vlp_jax.report.summary import clean_summary, write_summary
+    from vlp_jax.report.summary import clean_summary
     from vlp_jax.report.table import print_table
     from vlp_jax.tasks import check_plugins, evaluate
     from vlp_jax.training.checkpoint import read_run
@@ -92,16 +95,23 @@ def report(
     if since is not None:
         timing["seconds"] = time.perf_counter() - since
     figures = clean_summary(outcome.figures | timing)
-    for name, text in outcome.submissions.items():
-        path = folder / name
-        if _written(path, lambda path=path, text=text: path.write_text(text)):
-            print(f"predictions: {path}")
-    summary, page = folder / "summary.json", folder / "report.html"
+    make = lambda: make_report(folder, config, outcome, params, figures)
+    _write_all(folder, outcome, figures, make)
+
+
+def _write_all(folder: Path, outcome: "Outcome", figures: dict, make: Callable) -> None:
+    """Writes figures, predictions, pictures and the report that `make` makes."""
+    from vlp_jax.report.page import write_report
+    from vlp_jax.report.pictures import write_pictures
+    from vlp_jax.report.summary import write_summary
+
+    summary, page, pictures = (folder / n for n in ("summary.json", "report.html", "pictures"))
     written = _written(summary, lambda: write_summary(summary, figures))
     if not written:
         print(json.dumps(figures, indent=2))
-    make = lambda: make_report(folder, config, outcome, params, figures)
-    pictures = folder / "pictures"
+    for name, text in outcome.submissions.items():
+        if _written(folder / name, partial((folder / name).write_text, text)):
+            print(f"predictions: {folder / name}")
     _written(pictures, lambda: write_pictures(pictures, outcome))
     if _written(page, lambda: write_report(page, make())) and written:
         print(f"report: {page}   figures: {summary}   pictures to try: {pictures}/")
