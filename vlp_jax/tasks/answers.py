@@ -1,5 +1,6 @@
 """Visual question answering as classification over a closed list of answers."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Natural, Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.images import decode
@@ -22,6 +24,7 @@ from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.metrics.blind_answers import best_blind_vqa
+from vlp_jax.metrics.bootstrap import bootstrap_interval
 from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores, vqa_accuracies
 from vlp_jax.model import Views, VisionLanguageModel
@@ -32,6 +35,7 @@ from vlp_jax.tasks.questions import QUESTION, QuestionFields
 from vlp_jax.tasks.texts import needed
 
 HEAD = "vqa"
+_CONFUSIONS = 8  # that are shown
 Length = Annotated[int, Range(2)]
 
 
@@ -84,26 +88,30 @@ class AnswerEvaluation(Evaluation):
         blind, which = self._blind(run, records)
         types = [record.get("question_type", "question") for record in records]
         accuracy, chance = float(right.mean()), 1.0 / len(run.vocabulary.answers)
-        what = type(source).__name__
+        images = [record.get("image_id", -1 - i) for i, record in enumerate(records)]
+        what, guessed = type(source).__name__, float(blind.mean())
         return Outcome(
-            figure(f"{name.removesuffix('_accuracy')}_accuracy", accuracy, chance, blind, which),
+            figure(f"{name.removesuffix('_accuracy')}_accuracy", accuracy, chance, guessed, which),
             rows=[
                 TableRow(
                     f"Answers: {what}",
                     accuracy,
                     chance,
-                    blind,
+                    guessed,
                     note=f"blind: {which}; {len(records)} questions",
                     group="Question answering",
                     headline=True,
+                    interval=bootstrap_interval(right, images),
                 )
             ],
             answers=self._examples(records, predicted, right),
             failures=[
                 Failure(
                     f"Questions about {what}",
-                    "Accuracy by type of question.",
+                    f"Accuracy by type of question, beside a blind guess: {which}.",
                     accuracy_by_type(right, types),
+                    accuracy_by_type(blind, types),
+                    confusions=_confusions(records, predicted, right),
                 )
             ],
             attribution=[source.attribution] if source.attribution else [],
@@ -121,7 +129,7 @@ class AnswerEvaluation(Evaluation):
             keep.append(batch["example_mask"])
         return tuple(np.concatenate(x) for x in (logits, scores, keep))
 
-    def _blind(self, run: Run, records: Sequence[Mapping]) -> tuple[float, str]:
+    def _blind(self, run: Run, records: Sequence[Mapping]) -> tuple[np.ndarray, str]:
         train = run.training_source(self)
         count = min(self.baseline_records, len(train))
         # Spread over the split, because a source may keep questions of one image together.
@@ -140,13 +148,26 @@ class AnswerEvaluation(Evaluation):
             AnswerExample(
                 decode(records[i]["image"]),
                 records[i]["question"],
-                max(records[i]["answers"], key=records[i]["answers"].get),
+                _truth(records[i]),
                 predicted[i],
                 float(right[i]),
             )
             for i in chosen
             if "image" in records[i]
         ]
+
+
+def _truth(record: Mapping) -> str:
+    return max(record["answers"], key=record["answers"].get)
+
+
+def _confusions(
+    records: Sequence[Mapping], predicted: Sequence[str], right: np.ndarray
+) -> list[tuple[str, str, int]]:
+    """Returns what was answered most often instead of what is right, with how often."""
+    wrong = np.nonzero(right < 0.5)[0]
+    counts = Counter((_truth(records[i]), predicted[i]) for i in wrong)
+    return [(*pair, count) for pair, count in counts.most_common(_CONFUSIONS)]
 
 
 def _scores(records: Sequence[Mapping], predicted: Sequence[str], soft: np.ndarray) -> np.ndarray:
@@ -212,6 +233,11 @@ class AnswerTask(QuestionTask):
         answers = feed.vocabulary.answers
         length, targets = self.question_length, self.targets
         return (QuestionFields(feed.texts, length, answers, targets, count),)
+
+    def chances(self, config: ExperimentConfig) -> dict[str, float]:
+        """One of the answers that the head knows."""
+        classes = config.model.heads.get(self.head, {}).get("classes")
+        return {"vqa_accuracy": 1 / classes} if classes else {}
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """A classifier over the known answers."""
