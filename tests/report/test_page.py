@@ -33,13 +33,18 @@ def _full(text=NASTY):
         title=text,
         intro=text,
         facts={text: text},
-        rows=[TableRow(text, 0.5, 0.25, 0.3, text, text, headline=True), TableRow("n", None)],
+        rows=[
+            TableRow(text, 0.5, 0.25, 0.3, text, text, headline=True, interval=(0.41, 0.59)),
+            TableRow("n", None),
+        ],
         curves={text: ([0, 1, 2], [3.0, 2.0, 1.0]), "acc": Curve([0, 1], [0.1, 0.9], 0.5, True)},
         retrieval=[by_text, by_image],
         heat_maps=[HeatMap(_image(), [text, "dog"], np.random.default_rng().random((2, 4, 4)))],
         answers=answers,
         failures=[
-            Failure(text, text, {text: 0.2, "b": float("nan")}, {text: 0.1}, answers),
+            Failure(
+                text, text, {text: 0.2, "b": float("nan")}, {text: 0.1}, answers, [(text, "y", 7)]
+            ),
             Failure("pairs", examples=[PairExample(_image(), text, text, 0.1, 0.2), by_text]),
         ],
         warnings=[text],
@@ -102,8 +107,17 @@ def test_ranks_marks_and_advantage_are_shown():
     html = report_html(_full("x"))
     assert "right one at rank 5" in html and "right one at rank 1,234" in html
     assert html.count("✓ x") == 2 and html.count("✗ x") == 3  # 1 + 1 right, 1 + 1 wrong, 1 foil
-    assert "× 2.0" in html
+    assert "× 2.0" in html and "50.0 % <small>41.0 – 59.0</small>" in html
+    assert "guessing 10.0 %" in html and '<td>x</td><td>y</td><td class="n">7 ×</td>' in html
     assert html.count('class="thumb right"') == 2
+
+
+def test_a_dashed_line_is_spoken_of_where_there_is_one():
+    curves = {"loss": ([0, 1], [3.0, 2.0])}
+    assert "dashed" not in report_html(Report("x", curves=curves))
+    curves["accuracy"] = Curve([0, 1], [0.1, 0.9], 0.25, percent=True)
+    html = report_html(Report("x", curves=curves))
+    assert "a dashed line is chance" in html and html.count("stroke-dasharray") == 1
 
 
 def test_file_is_written_whole_and_quickly(tmp_path):

@@ -1,16 +1,18 @@
 """The report of a run: its facts, its learning curves, and one page of all."""
 
+import datetime
 import json
 
 import numpy as np
 import pytest
 
+import vlp_jax
 from tests.training.tiny import tiny
 from vlp_jax.report.content import Curve
 from vlp_jax.report.page import write_report
 from vlp_jax.report.run import learning_curves, make_report
-from vlp_jax.tasks import TASKS
-from vlp_jax.tasks.naming import metric_titles
+from vlp_jax.tasks import TASKS, build_tasks
+from vlp_jax.tasks.naming import metric_chances, metric_titles
 from vlp_jax.tasks.outcome import AnswerExample, Outcome, TableRow
 
 
@@ -30,6 +32,14 @@ def test_learning_curves_leave_gaps_and_half_lines_out(tmp_path):
     assert (loss.steps, loss.values, loss.percent) == ([2, 6], [3.0, 1.0], False)
     assert (accuracy.steps, accuracy.values, accuracy.percent) == ([2, 4], [0.5, 0.75], True)
     assert learning_curves(tmp_path / "nothing", titles) == {}
+    (_, accuracy) = learning_curves(tmp_path, titles, {"itm_accuracy": 0.5}).values()
+    assert (accuracy.reference, loss.reference) == (0.5, None)
+
+
+def test_what_guessing_reaches_is_said_by_the_tasks():
+    config = tiny("", model__heads__vqa={"classes": 5}, model__text_args__vocab_size=200)
+    chances = metric_chances(build_tasks(config), config)
+    assert chances == {"itc_accuracy": 1 / 8, "vqa_accuracy": 1 / 5, "mlm_accuracy": 1 / 200}
 
 
 def test_a_curve_has_a_value_for_each_step():
@@ -49,6 +59,8 @@ def test_the_report_of_a_run(tmp_path):
     timing = {"seconds": 90.0, "data_wait_share": 0.034, "warnings": ["mlm was nan"]}
     params = {"a": np.zeros((1000, 500)), "b": np.zeros(1000)}
     report = make_report(tmp_path, tiny(), outcome, params, timing)
+    made = report.facts.pop("Made")
+    assert made.startswith(f"{datetime.date.today()} by vlp_jax {vlp_jax.__version__}")
     assert report.facts == {
         "Model": "vit + bert + cross_attention, 0.5 M parameters",
         "Tasks": "itc, itm, mlm, vqa, retrieval, near_miss",

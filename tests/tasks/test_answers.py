@@ -65,6 +65,16 @@ def test_the_evaluation(right, wrong):
     assert "Twemoji" in outcome.attribution[0]
 
 
+def test_failures_are_beside_blind_guesses_and_say_what_is_confused(right, wrong):
+    (failure,) = outcome_of(wrong, "vqa").failures
+    assert failure.shares.keys() == failure.chances.keys()
+    assert max(failure.shares.values()) == 0.0 < max(failure.chances.values()) <= 1.0
+    assert sum(count for _, _, count in failure.confusions) <= 16
+    assert all(truth != said and count > 0 for truth, said, count in failure.confusions)
+    assert outcome_of(right, "vqa").failures[0].confusions == []
+    assert outcome_of(wrong, "vqa").rows[0].interval == (0.0, 0.0)
+
+
 def test_the_blind_answer_beats_chance_and_sees_no_picture(right):
     right.forward = AllKnowing(right.experiment, count=64)
     found = outcome_of(right, "vqa", limit=64, baseline_records=64).figures

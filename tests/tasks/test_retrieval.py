@@ -168,6 +168,17 @@ def test_examples_and_heat_maps_for_the_report(right):
     assert [row.group for row in outcome.rows] == ["Retrieval"] * 12
 
 
+def test_failures_and_intervals_for_the_report(right, wrong):
+    assert outcome_of(right).failures == []
+    assert {row.interval for row in outcome_of(right).rows} == {(1.0, 1.0)}
+    outcome = outcome_of(wrong, examples=2)
+    (failure,) = outcome.failures
+    assert "16 of 16 images do not find a caption of theirs first and " in failure.note
+    assert [example.correct[0] for example in failure.examples] == [False] * 4
+    first = next(row for row in outcome.rows if "R@1" in row.metric)
+    assert first.interval[0] <= first.model <= first.interval[1]
+
+
 def test_a_word_of_several_pieces_has_the_mean_of_their_maps(right):
     """The fitted tokenizer does not know "xylo", and spells it."""
     assert len(right.experiment.vocabulary.tokenizer.piece_ids("xylo")) == 4
@@ -195,7 +206,7 @@ def test_other_names_prefix_their_figures(right):
     outcome = outcome_of(right, "novel")
     assert outcome.figures["novel_i2t_r1_itm"] == 1.0
     assert all(name.startswith("novel_") for name in outcome.figures)
-    assert outcome.retrieval == [] and not any(row.headline for row in outcome.rows)
+    assert outcome.retrieval == [] and sum(row.headline for row in outcome.rows) == 2
 
 
 def test_the_matching_head_alone_ranks_all_pairs(right, wrong):

@@ -199,28 +199,28 @@ class LogisticRegression(_LinearBaseline):
 BLIND_VQA = (AnswerMajority, QuestionMajority, NaiveBayes, LogisticRegression)
 
 
-def blind_vqa_accuracies(
+def blind_vqa_scores(
     train_questions: Sequence[str],
     train_answers: Sequence[Answer],
     test_questions: Sequence[str],
     test_answers: Sequence[Answer],
-) -> dict[str, float]:
-    """Returns the test accuracy of every question-only baseline by its name.
+) -> dict[str, np.ndarray]:
+    """Returns what every question-only baseline, by its name, earns for each test question, [N].
 
     An answer is a text, or a mapping of accepted texts to scores in 0..1: the baselines learn its
     best-scored text, and a prediction earns the score it has there.
     """
     if not same_length(test_questions=test_questions, test_answers=test_answers):
         raise ValueError("there are zero test questions, expected at least one")
-    accuracies = {}
+    scores = {}
     for kind in BLIND_VQA:
         predicted = kind.fit(train_questions, train_answers).predict(test_questions)
         earned = [
             float(guess == truth) if isinstance(truth, str) else truth.get(guess, 0.0)
             for guess, truth in zip(predicted, test_answers)
         ]
-        accuracies[kind.name] = float(np.mean(earned))
-    return accuracies
+        scores[kind.name] = np.array(earned, np.float64)
+    return scores
 
 
 def best_blind_vqa(
@@ -228,11 +228,11 @@ def best_blind_vqa(
     train_answers: Sequence[Answer],
     test_questions: Sequence[str],
     test_answers: Sequence[Answer],
-) -> tuple[float, str]:
-    """Returns the accuracy and name of the question-only baseline that is best on the test set.
+) -> tuple[np.ndarray, str]:
+    """Returns scores [N] and name of the question-only baseline that is best on the test set.
 
-    Arguments as in `blind_vqa_accuracies`.
+    Arguments as in `blind_vqa_scores`.
     """
-    accuracies = blind_vqa_accuracies(train_questions, train_answers, test_questions, test_answers)
-    name = max(accuracies, key=accuracies.__getitem__)
-    return accuracies[name], name
+    scores = blind_vqa_scores(train_questions, train_answers, test_questions, test_answers)
+    name = max(scores, key=lambda name: scores[name].mean())
+    return scores[name], name

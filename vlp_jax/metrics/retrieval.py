@@ -92,9 +92,13 @@ def recall_at_k(ranks: Ranks, ks: Sequence[int] = KS) -> dict[int, float]:
     """
     if any(k < 1 for k in ks):
         raise ValueError(f"ks is {tuple(ks)}, expected cut-offs of at least 1")
-    draws = {k: np.clip(k - ranks.higher, 0, ranks.tied) for k in ks}
-    hits = {k: _hit_probability(ranks.tied, ranks.tied_relevant, n) for k, n in draws.items()}
-    return {k: float(hit.mean()) for k, hit in hits.items()}
+    return {k: float(hits_at_k(ranks, k).mean()) for k in ks}
+
+
+def hits_at_k(ranks: Ranks, k: int) -> np.ndarray:
+    """Returns, for each query, whether a relevant candidate is among the k best (in 0..1: ties)."""
+    draws = np.clip(k - ranks.higher, 0, ranks.tied)
+    return _hit_probability(ranks.tied, ranks.tied_relevant, draws)
 
 
 def median_rank(ranks: Ranks) -> float:

@@ -1,6 +1,7 @@
 """Visual question answering as classification over a closed list of answers."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Natural, Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.images import decode
@@ -20,6 +22,7 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.data.vqa_targets import given_answers
 from vlp_jax.losses.answers import answer_loss
 from vlp_jax.metrics.blind_answers import best_blind_vqa
+from vlp_jax.metrics.bootstrap import bootstrap_interval
 from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.metrics.vqa import accuracy_by_type, soft_scores, vqa_accuracies
 from vlp_jax.model import Views
@@ -31,6 +34,7 @@ from vlp_jax.tasks.questions import QUESTION, QuestionFields
 from vlp_jax.tasks.texts import needed
 
 HEAD = "vqa"
+_CONFUSIONS = 8  # that are shown
 Length = Annotated[int, Range(2)]
 
 
@@ -81,19 +85,21 @@ class AnswerEvaluation(Evaluation):
         blind, which = self._blind(run, records)
         types = [record.get("question_type", "question") for record in records]
         accuracy, chance = float(right.mean()), 1.0 / len(run.vocabulary.answers)
-        what = type(source).__name__
+        images = [record.get("image_id", -1 - i) for i, record in enumerate(records)]
+        what, guessed = type(source).__name__, float(blind.mean())
         return Outcome(
-            figure(f"{name.removesuffix('_accuracy')}_accuracy", accuracy, chance, blind, which)
+            figure(f"{name.removesuffix('_accuracy')}_accuracy", accuracy, chance, guessed, which)
             | {f"{name}_{key}": value for key, value in more.items()},
             rows=[
                 TableRow(
                     f"Answers: {what}",
                     accuracy,
                     chance,
-                    blind,
+                    guessed,
                     note=f"blind: {which}; {len(records)} questions",
                     group="Question answering",
                     headline=True,
+                    interval=bootstrap_interval(right, images),
                 ),
                 *further,
             ],
@@ -102,8 +108,10 @@ class AnswerEvaluation(Evaluation):
             failures=[
                 Failure(
                     f"Questions about {what}",
-                    "Accuracy by type of question.",
+                    f"Accuracy by type of question, beside a blind guess: {which}.",
                     accuracy_by_type(right, types),
+                    accuracy_by_type(blind, types),
+                    confusions=_confusions(records, predicted, right),
                 )
             ],
             attribution=[source.attribution] if source.attribution else [],
@@ -120,7 +128,7 @@ class AnswerEvaluation(Evaluation):
             parts.append((logits.argmax(-1), soft, batch["example_mask"]))
         return tuple(np.concatenate(x) for x in zip(*parts))
 
-    def _blind(self, run: Run, records: Sequence[Mapping]) -> tuple[float, str]:
+    def _blind(self, run: Run, records: Sequence[Mapping]) -> tuple[np.ndarray, str]:
         train = run.training_source(self)
         count = min(self.baseline_records, len(train))
         # Spread over the split, because a source may keep questions of one image together.
@@ -140,13 +148,26 @@ class AnswerEvaluation(Evaluation):
             AnswerExample(
                 decode(record["image"]),
                 record["question"],
-                max(record["answers"], key=record["answers"].get),
+                _truth(record),
                 predicted[i],
                 float(right[i]),
             )
             for i, record in zip(chosen, shown.values())
             if "image" in record
         ]
+
+
+def _truth(record: Mapping) -> str:
+    return max(record["answers"], key=record["answers"].get)
+
+
+def _confusions(
+    records: Sequence[Mapping], predicted: Sequence[str], right: np.ndarray
+) -> list[tuple[str, str, int]]:
+    """Returns what was answered most often instead of what is right, with how often."""
+    wrong = np.nonzero(right < 0.5)[0]
+    counts = Counter((_truth(records[i]), predicted[i]) for i in wrong)
+    return [(*pair, count) for pair, count in counts.most_common(_CONFUSIONS)]
 
 
 def _scores(records: Sequence[Mapping], predicted: Sequence[str], soft: np.ndarray) -> np.ndarray:
@@ -213,6 +234,11 @@ class AnswerTask(QuestionTask):
         length, targets = self.question_length, self.targets
         options = dict(tags=feed.config.tags, train=feed.train)
         return (QuestionFields(feed.texts, length, answers, targets, count, **options),)
+
+    def chances(self, config: ExperimentConfig) -> dict[str, float]:
+        """One of the answers that the head knows."""
+        classes = config.model.heads.get(self.head, {}).get("classes")
+        return {"vqa_accuracy": 1 / classes} if classes else {}
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """A classifier over the known answers."""

@@ -92,6 +92,10 @@ class Task:
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, "Task"]) -> None:
         """Raises ValueError if the task does not fit the experiment; `path` leads to its config."""
 
+    def chances(self, config: ExperimentConfig) -> Mapping[str, float]:
+        """Returns what guessing reaches of a metric, by its name, where that can be said."""
+        return {}
+
     def transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """Returns what makes the task's batch fields from the records of a source."""
         return ()

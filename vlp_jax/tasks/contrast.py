@@ -146,6 +146,10 @@ class ContrastiveTask(Task):
                 f"{given}: these share one learned temperature, so give them one range"
             )
 
+    def chances(self, config: ExperimentConfig) -> dict[str, float]:
+        """One of the batch."""
+        return {"itc_accuracy": 1 / config.data.batch_size}
+
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The projections of both encoders, with the temperature."""
         return {HEAD: HeadNeed(HEAD)}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Fraction, Share
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import IGNORE
@@ -123,6 +124,11 @@ class MaskedTextTask(Task):
 
     title = "Masked words (MLM)"
     metrics = {"mlm_accuracy": "Masked words accuracy"}
+
+    def chances(self, config: ExperimentConfig) -> dict[str, float]:
+        """One of all words."""
+        words = config.model.text_args.get("vocab_size")
+        return {"mlm_accuracy": 1 / words} if words else {}
 
     @property
     def reads(self) -> frozenset[str]:

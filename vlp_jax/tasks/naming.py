@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.tasks.base import TASKS, Task
 
 
@@ -13,6 +14,15 @@ def metric_titles(tasks: Mapping[str, Task]) -> dict[str, str]:
         for metric, title in task.metrics.items():
             titles[flat_name(name, task, metric)] = title
     return titles
+
+
+def metric_chances(tasks: Mapping[str, Task], config: ExperimentConfig) -> dict[str, float]:
+    """Returns what guessing reaches of the metrics, by their flat names, where tasks say it."""
+    return {
+        flat_name(name, task, metric): chance
+        for name, task in tasks.items()
+        for metric, chance in task.chances(config).items()
+    }
 
 
 def flat_name(name: str, task: Task, metric: str) -> str:

@@ -12,6 +12,7 @@ from vlp_jax.data.images import decode
 from vlp_jax.data.sources.base import Source
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.metrics.blind_texts import best_blind_near_miss
+from vlp_jax.metrics.bootstrap import bootstrap_interval
 from vlp_jax.metrics.classification import pairwise_accuracy
 from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.metrics.vqa import accuracy_by_type
@@ -71,6 +72,7 @@ class NearMissEvaluation(Evaluation):
             note=f"blind: {which}; {len(pairs.foils)} pairs",
             group="Composition",
             headline=True,
+            interval=bootstrap_interval(true > false, pairs.owners),
         )
         figures = figure(f"{name}_accuracy", accuracy, 0.5, blind, which)
         return Outcome(figures, [row], failures=[self._failure(pairs, true, false)])

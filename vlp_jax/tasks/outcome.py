@@ -9,6 +9,8 @@ import numpy as np
 
 from vlp_jax.metrics.checks import same_length
 
+RETRIEVAL = "Retrieval"  # the group that comes first
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -17,6 +19,7 @@ class TableRow:
     `model`, `chance` and `blind` are shares in 0..1 when `unit` is "percent", plain numbers when it
     is "number"; None leaves a cell empty. `note` says what the blind baseline is. Rows of one
     `group` stand together, and `headline` rows are also shown large at the top of the report.
+    `interval` is where `model` would be for 95 of 100 such test sets.
     """
 
     metric: str
@@ -27,6 +30,7 @@ class TableRow:
     group: str = ""
     unit: str = "percent"
     headline: bool = False
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self):
         if self.unit not in ("percent", "number"):
@@ -141,7 +145,8 @@ class Failure:
     """One way in which the model fails: a sentence, figures by kind of case, and examples.
 
     `shares` maps a kind of case (such as a question type) to its accuracy in 0..1, `chances` to
-    what guessing reaches there; both are optional.
+    what the best guess without the image reaches there. `confusions` are (what is right, what was
+    said, how often). All are optional.
     """
 
     title: str
@@ -149,6 +154,7 @@ class Failure:
     shares: Mapping[str, float] = field(default_factory=dict)
     chances: Mapping[str, float] = field(default_factory=dict)
     examples: Sequence[AnswerExample | PairExample | RetrievalExample] = ()
+    confusions: Sequence[tuple[str, str, int]] = ()
 
 
 @dataclass
@@ -176,6 +182,6 @@ class Outcome:
 
 
 def in_groups(rows: Sequence[TableRow]) -> list[TableRow]:
-    """Returns the rows group by group, groups in the order in which they first occur."""
-    groups = list(dict.fromkeys(row.group for row in rows))
+    """Returns the rows group by group: retrieval, then others in the order in which they occur."""
+    groups = [RETRIEVAL, *dict.fromkeys(row.group for row in rows)]
     return sorted(rows, key=lambda row: groups.index(row.group))

@@ -18,13 +18,14 @@ from vlp_jax.data.caption_fields import CaptionFields
 from vlp_jax.data.entry import take
 from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.layers.tokens import Tokens
+from vlp_jax.metrics.bootstrap import bootstrap_interval
 from vlp_jax.metrics.figures import twin
-from vlp_jax.metrics.retrieval import rerank, retrieval_report
+from vlp_jax.metrics.retrieval import KS, Ranks, hits_at_k, relevant_ranks, rerank, retrieval_report
 from vlp_jax.model import CAPTION, Views
 from vlp_jax.tasks import contrast, matching
 from vlp_jax.tasks.base import TASKS, Task
 from vlp_jax.tasks.evaluation import Evaluation, Run
-from vlp_jax.tasks.outcome import HeatMap, Outcome, RetrievalExample, TableRow
+from vlp_jax.tasks.outcome import RETRIEVAL, Failure, HeatMap, Outcome, RetrievalExample, TableRow
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 8  # texts, and pairs, that are encoded together, for each image of a batch
@@ -148,16 +149,23 @@ class RetrievalEvaluation(Evaluation):
         if self.rank_by == "matching":
             return self._by_matching(run, gallery, name)
         similarities = gallery.vectors[0] @ gallery.vectors[1].T
-        figures, final = _figures(gallery, similarities, similarities.T), None
-        if self.rerank and matching.HEAD in run.forward.model.heads:
-            final = self._rescored(run, gallery, similarities)
-            figures |= _figures(gallery, *final, "_itm")
+        scores = similarities, similarities.T
+        figures, intervals = _figures(gallery, *scores), _intervals(gallery, *scores)
+        reranked = self.rerank and matching.HEAD in run.forward.model.heads
+        if reranked:
+            scores = self._rescored(run, gallery, similarities)
+            figures |= _figures(gallery, *scores, "_itm")
+            intervals |= _intervals(gallery, *scores, "_itm")
         prefix = "" if name == "retrieval" else f"{name}_"
         outcome = Outcome({f"{prefix}{key}": value for key, value in figures.items()})
-        outcome.rows = _rows(figures, self.split, gallery, headline=not prefix)
-        if not prefix and gallery.pixels is not None:
-            scores = final or (similarities, similarities.T)
-            outcome.retrieval = _examples(gallery, *scores, self.examples)
+        outcome.rows = _rows(figures, self.split, gallery, intervals, headline=bool(reranked))
+        if gallery.pixels is None:
+            return outcome
+        outcome.failures = _failures(gallery, *scores, self.split, self.examples)
+        if not prefix:
+            spread = lambda size: np.linspace(0, size - 1, self.examples).astype(int)
+            shown = spread(len(gallery.captions)), spread(gallery.size)
+            outcome.retrieval = _examples(gallery, *scores, *shown)
             outcome.heat_maps = _heat_maps(run, gallery, self.examples)
         return outcome
 
@@ -166,7 +174,9 @@ class RetrievalEvaluation(Evaluation):
         pairs = np.divmod(np.arange(images * texts), texts)
         scores = match_scores(run, gallery, *pairs).reshape(images, texts)
         figures = _figures(gallery, scores, scores.T)
-        rows = _rows(figures, f"{self.split}, matching head", gallery, headline=False)
+        split = f"{self.split}, matching head"
+        intervals = _intervals(gallery, scores, scores.T)
+        rows = _rows(figures, split, gallery, intervals, headline=False)
         return Outcome({f"{name}_{key}": value for key, value in figures.items()}, rows)
 
     def _rescored(
@@ -278,13 +288,19 @@ def _figures(
     return retrieval_report(by_image, rows, gallery.owners, text_scores=by_text, suffix=suffix)
 
 
-def _rows(figures: dict, split: str, gallery: Gallery, headline: bool) -> list[TableRow]:
+def _rows(
+    figures: dict,
+    split: str,
+    gallery: Gallery,
+    intervals: dict[str, tuple[float, float]],
+    headline: bool,
+) -> list[TableRow]:
     """Returns the rows of the figures of `retrieval_report`; a headline shows re-ranked R@1."""
     rows, sizes = [], f"{gallery.size} images, {len(gallery.captions)} captions"
     sizes += f" ({gallery.left_out} left out)" if gallery.left_out else ""
     for direction, words in (("i2t", "Image → text"), ("t2i", "Text → image")):
         for suffix, how in (("", ""), ("_itm", ", re-ranked")):
-            for k in (1, 5, 10):
+            for k in KS:
                 name = f"{direction}_r{k}{suffix}"
                 if name in figures:
                     rows.append(
@@ -293,27 +309,76 @@ def _rows(figures: dict, split: str, gallery: Gallery, headline: bool) -> list[T
                             figures[name],
                             chance=figures[twin(name, "chance")],
                             note=f"{sizes}; a blind ranking is chance",
-                            group="Retrieval",
+                            group=RETRIEVAL,
                             headline=headline and k == 1 and bool(suffix),
+                            interval=intervals.get(name),
                         )
                     )
     return rows
 
 
+def _intervals(
+    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, suffix: str = ""
+) -> dict[str, tuple[float, float]]:
+    """Returns the interval of each recall; captions of one image are drawn together."""
+    ranks, owners = _ranks(gallery, by_image, by_text), (None, gallery.owners)
+    return {
+        f"{direction}_r{k}{suffix}": bootstrap_interval(hits_at_k(found, k), owner)
+        for direction, found, owner in zip(("i2t", "t2i"), ranks, owners)
+        for k in KS
+    }
+
+
+def _ranks(gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray) -> tuple[Ranks, Ranks]:
+    """Returns how the right texts of each image rank, and the right image of each text."""
+    images = np.arange(gallery.size)
+    by_text = relevant_ranks(by_text, gallery.owners, images)
+    return relevant_ranks(by_image, images, gallery.owners), by_text
+
+
+def _failures(
+    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, split: str, count: int
+) -> list[Failure]:
+    """Returns the queries whose right candidates stand farthest from the first place."""
+    missed = [ranks.last for ranks in _ranks(gallery, by_image, by_text)]
+    images, texts = (
+        np.argsort(-last, kind="stable")[: min(count, (last > 0).sum())] for last in missed
+    )
+    if not len(images) and not len(texts):
+        return []
+    note = " and ".join(
+        f"{(last > 0).sum():,} of {len(last):,} {what}"
+        for last, what in zip(
+            missed,
+            (
+                "images do not find a caption of theirs first",
+                "captions do not find their image first",
+            ),
+        )
+    )
+    examples = _examples(gallery, by_image, by_text, texts, images)
+    return [Failure(f"Retrieval ({split})", f"{note}; the worst of them.", examples=examples)]
+
+
 def _examples(
-    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, count: int
+    gallery: Gallery,
+    by_image: np.ndarray,
+    by_text: np.ndarray,
+    texts: np.ndarray,
+    images: np.ndarray,
 ) -> list[RetrievalExample]:
+    """Returns what the given captions find, then what the given images find."""
     examples = []
-    for text in np.linspace(0, len(gallery.captions) - 1, count).astype(int):
-        images = np.argsort(-by_text[text])[:5]
-        right = images == gallery.owners[text]
-        found = [gallery.pixels[i] for i in images]
+    for text in texts:
+        best = np.argsort(-by_text[text])[:5]
+        right = best == gallery.owners[text]
+        found = [gallery.pixels[i] for i in best]
         rank = _rank(by_text[text], [gallery.owners[text]])
         examples.append(RetrievalExample(gallery.captions[text], found, list(right), rank=rank))
-    for image in np.linspace(0, gallery.size - 1, count).astype(int):
-        texts = np.argsort(-by_image[image])[:5]
-        right = gallery.owners[texts] == image
-        found = [gallery.captions[i] for i in texts]
+    for image in images:
+        best = np.argsort(-by_image[image])[:5]
+        right = gallery.owners[best] == image
+        found = [gallery.captions[i] for i in best]
         rank = _rank(by_image[image], np.flatnonzero(gallery.owners == image))
         examples.append(RetrievalExample(gallery.pixels[image], found, list(right), rank=rank))
     return examples
