@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.batch import stack
-from vlp_jax.data.foreign import foreign_bytes, listed
+from vlp_jax.data.foreign import foreign_bytes, listed, shortened
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.region_fields import RegionFields, RegionReader
@@ -99,7 +99,7 @@ def open_features(path: str | Path, kind: str = "", **rules: Any) -> Store:
         try:
             return open_regions(name, str(file), **rules)
         except (ValueError, OSError) as error:
-            problems.append(f"{name}: {error}")
+            problems.append(f"{name}: {shortened(str(error), 200)}")
     known = ", ".join([".npz", ".npy", *_STORES])
     reason = "; ".join(problems) or f"its ending is none of {known}"
     raise ValueError(f"{path} is no file of region features: {reason}")

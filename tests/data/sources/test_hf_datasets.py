@@ -159,3 +159,5 @@ def test_texts_as_image_ids_group_the_rows_of_an_image(tmp_path):
     assert once[1]["captions"] == ["caption 2", "again 2", "caption 3", "again 3"]
     by_row = HfDatasets(path=str(tmp_path / "texts"), holdout=0)
     assert by_row.by_image() is by_row
+    data.rename_column("photo", "image_id").save_to_disk(str(tmp_path / "named"))
+    assert len(HfDatasets(path=str(tmp_path / "named"), holdout=0).by_image()) == 4

@@ -81,9 +81,19 @@ def test_image_ids_given_as_numbers_stay_and_texts_are_numbered(tmp_path):
     other = write(tmp_path, pairs(1), "v.json")
     numbered = JsonPairs(path=write(tmp_path, content), validation_path=write(tmp_path, content))
     assert {record["image_id"] for record in records(numbered)} == {77}
-    named = pairs(3, image_id="coco_7") + pairs(1, image_id="coco_9")
+    named = pairs(3, image_id="coco_7") + pairs(4, image_id="coco_9")[3:]
     source = JsonPairs(path=write(tmp_path, named), validation_path=other)
     assert [record["image_id"] for record in records(source)] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("ids", [[0, 1], ["a", "b"], [7, None], [None, 7]])
+def test_a_picture_of_two_identities_is_refused(tmp_path, ids):
+    """A running number under "image_id" would make each caption's picture another candidate."""
+    content = [pairs(1)[0] | ({} if i is None else {"image_id": i}) for i in ids] + pairs(3)[1:]
+    with pytest.raises(
+        ValueError, match=r'/0.jpg" has another "image_id" in a later entry \(1 such'
+    ):
+        JsonPairs(path=write(tmp_path, content))
 
 
 def test_empty_captions_are_skipped_and_listed(tmp_path):
@@ -113,7 +123,7 @@ def test_lone_surrogates_are_replaced(tmp_path):
     half = "\ud83d"
     entry = {"image": f"{half}.jpg", "caption": ["a", f"b {half}"], "image_id": half}
     entry |= {"question": f"{half}?", "answer": {f"yes {half}": 1}}
-    path = write(tmp_path, [entry, entry | {"image_id": "1"}])
+    path = write(tmp_path, [entry, entry | {"image": "1.jpg", "image_id": "1"}])
     source = JsonPairs(path=path, holdout=0)
     record = source[0]
     assert record["image"] == f"{tmp_path}/\ufffd.jpg" and record["image_id"] == 0

@@ -35,7 +35,7 @@ def test_rows_know_their_shard(tmp_path):
     assert table.shard_numbers().tolist() == [0, 0, 1, 1, 2, 2]
     assert [table.shard_of(row) for row in range(6)] == [0, 0, 1, 1, 2, 2]
     assert table.name(3) == f"{shards[1]} sample 000000003"
-    (shard, offset, length), missing = table.caption_spans(3)
+    (shard, offset, length), missing = table.text_spans(3)
     assert shards[shard].read_bytes()[offset : offset + length] == b"caption 3" and missing is None
     shard, offset, length = table.image_span(5)
     assert shard == 2 and shards[2].read_bytes()[offset : offset + 2] == b"\xff\xd8"

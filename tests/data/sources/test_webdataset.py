@@ -42,6 +42,26 @@ def test_threads_and_copies_read_the_same_bytes(tmp_path):
     assert threaded == [copy[index] for index in order]
 
 
+def test_samples_of_one_image_are_one_where_they_name_it(tmp_path, caplog):
+    """img2dataset writes a sample a caption."""
+    names = ["http://a/1.jpg", 7, "http://a/1.jpg", 7, None, None]
+    members = [m for k, n in enumerate(names) for m in sample(k, f"caption {k}", url=n)]
+    path = write_tar(tmp_path / "s.tar", members)
+    source = WebDataset(path=path, holdout=0, image_id="json:url")
+    assert [record["image_id"] for record in source] == [0, 1, 0, 1, 2, 3]
+    assert source.image_ids().tolist() == [0, 1, 0, 1, 2, 3]
+    assert "2 samples name no image, and count as one each; the first is" in caplog.text
+    assert captions(source.by_image()) == [
+        ["caption 0", "caption 2"], ["caption 1", "caption 3"], ["caption 4"], ["caption 5"]
+    ]  # fmt: skip
+    assert len(WebDataset(path=path, holdout=0).by_image()) == 6
+    splits = [WebDataset(s, path, holdout=0.4, image_id="json:url") for s in ("train", "test")]
+    assert not set(splits[0].image_ids().tolist()) & set(splits[1].image_ids().tolist())
+    assert sum(map(len, splits)) == 6
+    with pytest.raises(ValueError, match='6 samples name no image, the first is .*no "uri"'):
+        WebDataset(path=path, image_id="json:uri")
+
+
 def test_captions_from_text_files_and_json_keys(tmp_path):
     members = sample("0", "one\n\n two \n", alt={"en": "three", "de": ["vier", None, ""]}, n=3)
     path = write_tar(tmp_path / "s.tar", members)

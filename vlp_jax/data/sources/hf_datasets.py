@@ -36,7 +36,8 @@ _ROWS = 10_000  # read at a time
 class HfDatasets(Source):
     """One record a row of a `Dataset` or `DatasetDict` directory; the network is not used.
 
-    path: the directory. image, captions, image_id: see `Columns`; pictures stay encoded.
+    path: the directory. image, captions, image_id: see `Columns`; pictures stay encoded. Without
+    `image_id` a column of that name is taken, if there is one.
     splits: of a directory with several sets, which is which where names differ, as in
     {"test": "validation"}. holdout: of a directory with one set, the share of rows kept for
     "validation" and "test", which are one set, by a hash of the row's image id or number; 0
@@ -57,8 +58,11 @@ class HfDatasets(Source):
         expected = "a directory that save_to_disk wrote"
         check_request("hf_datasets", self.split, self.path, expected)
         self._path = str(existing_path(self.path, "data set directory"))
-        self._columns = Columns(self.image, self.captions, self.image_id)
         content = _load(self._path)
+        sets = content.values() if isinstance(content, dict) else [content]
+        if self.image_id is None and all("image_id" in rows.column_names for rows in sets):
+            self.image_id = "image_id"
+        self._columns = Columns(self.image, self.captions, self.image_id)
         if isinstance(content, dict):  # a DatasetDict
             self._data = content[_set_name(self.split, self.splits, content)]
             self._train = content[_set_name("train", self.splits, content)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.config import nearest
-from vlp_jax.data.foreign import listed
+from vlp_jax.data.foreign import listed, shortened
 from vlp_jax.data.local_paths import existing_path, is_address
 from vlp_jax.data.sources.base import stable_digest
 from vlp_jax.data.sources.json_values import read_values
@@ -40,6 +40,7 @@ class Entries:
         self.scores = array("d")
         self.annotators = array("I")
         self.skipped: list[tuple[float, str]] = []
+        self._pictures = array("Q")
         self._identities = array("Q")
         self._places = array("Q")
         self._roots: list[tuple[int, str]] = []  # first entry, folder
@@ -65,12 +66,12 @@ class Entries:
         self.keys.append(image)
         place = _place(image, identity)
         self._places.append(place)
+        picture = stable_digest(_joined(self._roots[-1][1], image))
+        self._pictures.append(picture)
         if isinstance(identity, int):
             self._identities.append(identity)
-        elif identity is None:
-            self._identities.append(_TEXT | stable_digest(_joined(self._roots[-1][1], image)))
         else:
-            self._identities.append(_TEXT | place)
+            self._identities.append(_TEXT | (picture if identity is None else place))
         if captions:
             self.captions.append(captions)
         if question:
@@ -91,6 +92,20 @@ class Entries:
     def identities(self) -> np.ndarray:
         """Returns what is equal for entries of one image, uint64 [N]: given numbers, or hashes."""
         return np.frombuffer(self._identities, np.uint64)
+
+    def check_identities(self, paths: str) -> None:
+        """Raises ValueError for a picture that different entries call different images."""
+        pictures, identities = np.frombuffer(self._pictures, np.uint64), self.identities()
+        order = np.argsort(pictures, kind="stable")
+        same, ids = np.diff(pictures[order]) == 0, identities[order]
+        wrong = np.flatnonzero(same & (ids[1:] != ids[:-1]))
+        if len(wrong):
+            image = self.keys[int(order[wrong[0]])]
+            raise ValueError(
+                f'{paths}: "{shortened(image)}" has another "image_id" in a later entry '
+                f"({len(wrong)} such entries): it says which entries show one picture, and is no "
+                "number of the entry"
+            )
 
     def places(self) -> np.ndarray:
         """Returns a hash in [0, 1) of each image, as the file names it, float64 [N]."""
@@ -134,6 +149,7 @@ def read_entries(paths: str, image_root: str | None) -> Entries:
         count = len(entries.skipped)
         reason = f"all {count} have an empty caption" if count else "the list is empty"
         raise ValueError(f"{paths}: no entries to use, {reason}")
+    entries.check_identities(paths)
     return entries
 
 

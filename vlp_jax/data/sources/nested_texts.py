@@ -13,24 +13,26 @@ def valid_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def texts_at(value: Any, path: str) -> list[str]:
+def texts_at(value: Any, path: str, numbers: bool = False) -> list[str]:
     """Returns the non-empty texts at a dotted path of keys, without surrounding space.
 
     Lists and arrays on the way, and at the end, are gone through: with {"captions": [{"text":
     "a"}, {"text": "b"}]} and {"captions": {"text": ["a", "b"]}} `captions.text` is ["a", "b"].
-    Bytes are UTF-8; None counts as no text; see `valid_text` for what is replaced. ValueError for
-    missing keys and other values.
+    Bytes are UTF-8; None counts as no text; see `valid_text` for what is replaced. With `numbers`
+    whole ones are texts. ValueError for missing keys and other values.
     """
-    return list(filter(None, _texts(value, path.split("."), path)))
+    return list(filter(None, _texts(value, path.split("."), path, numbers)))
 
 
-def _texts(value: Any, keys: list[str], path: str) -> list[str]:
+def _texts(value: Any, keys: list[str], path: str, numbers: bool) -> list[str]:
     if value is None:
         return []
     if isinstance(value, list | tuple | np.ndarray):
-        return [text for item in value for text in _texts(item, keys, path)]
+        return [text for item in value for text in _texts(item, keys, path, numbers)]
     if keys:
-        return _texts(_entry(value, keys[0], path), keys[1:], path)
+        return _texts(_entry(value, keys[0], path), keys[1:], path, numbers)
+    if numbers and type(value) is int:
+        value = str(value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str):

@@ -1,5 +1,6 @@
 """Joins the indices of many WebDataset shards into one table of the samples that can be used."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +36,14 @@ class CaptionMember:
             raise ValueError('captions: "json" needs a key, as in "json:caption"')
         return cls(extension.lower(), keys or None, lines)
 
-    def read(self, data: bytes) -> list[str]:
-        """Returns the non-empty captions in a file's content; ValueError if it has no such key."""
+    def read(self, data: bytes, numbers: bool = False) -> list[str]:
+        """Returns the non-empty captions in a file's content; ValueError if it has no such key.
+
+        numbers: whole numbers are texts as well, as those that name images are.
+        """
         with foreign_bytes(f"{self.extension} cannot be read"):
             if self.keys is not None:
-                return texts_at(parse_json(data, "the file"), self.keys)
+                return texts_at(parse_json(data, "the file"), self.keys, numbers)
             text = data.decode("utf-8-sig")
         captions = text.splitlines() if self.lines else [text]
         return [caption.strip() for caption in captions if caption.strip()]
@@ -50,8 +54,8 @@ class ShardTable:
     """N samples of many shards: names, hashes and where their picture and captions are.
 
     keys: bytes [N of the shard] each. starts: int64 [shards], row of each shard's first sample.
-    places: float64 [N]. images: int64 [N, 2] offset and length. captions: int64 [N, C, 2], -1 in
-    the place of files that a sample lacks.
+    places: float64 [N]. images: int64 [N, 2] offset and length. texts: int64 [N, C, 2] those of
+    files with captions and what else was asked for, -1 in the place of files that a sample lacks.
     """
 
     paths: list[Path]
@@ -59,7 +63,7 @@ class ShardTable:
     starts: np.ndarray
     places: np.ndarray
     images: np.ndarray
-    captions: np.ndarray
+    texts: np.ndarray
 
     def shard_of(self, row: int) -> int:
         """Returns the number of the shard that holds a sample."""
@@ -79,20 +83,20 @@ class ShardTable:
         """Returns where the picture of a sample is."""
         return self.shard_of(row), *map(int, self.images[row])
 
-    def caption_spans(self, row: int) -> list[Span | None]:
-        """Returns where the caption files of a sample are, None for those it lacks."""
+    def text_spans(self, row: int) -> list[Span | None]:
+        """Returns where the files with texts of a sample are, None for those it lacks."""
         shard = self.shard_of(row)
-        spans = self.captions[row].tolist()
+        spans = self.texts[row].tolist()
         return [None if offset < 0 else (shard, offset, length) for offset, length in spans]
 
 
 def join_shards(
-    shards: list[Path], images: list[str], captions: list[str]
+    shards: list[Path], images: list[str], captions: list[str], besides: Sequence[str] = ()
 ) -> tuple[ShardTable, list[str]]:
     """Returns the table of usable samples, and which samples and shards were left out and why.
 
-    images, captions: extensions of files; a sample needs one of either. ValueError if no sample
-    can be used.
+    images, captions: extensions of files; a sample needs one of either. besides: those of further
+    files with texts, which it may lack. ValueError if no sample can be used.
     """
     skipped: list[str] = []
     parts = []
@@ -100,7 +104,7 @@ def join_shards(
     for shard, index in zip(shards, indices, strict=True):
         if str(index.problem):
             skipped.append(f"{shard}: {index.problem}; {len(index.keys)} samples before are kept")
-        parts.append(_usable(shard, index, images, captions, skipped))
+        parts.append(_usable(shard, index, images, captions, besides, skipped))
     sizes = [len(keys) for keys, *_ in parts]
     if not sum(sizes):
         raise ValueError(_nothing_usable(shards, indices, images, captions, skipped))
@@ -111,15 +115,20 @@ def join_shards(
 
 
 def _usable(
-    shard: Path, index: TarIndex, images: list[str], captions: list[str], skipped: list[str]
+    shard: Path,
+    index: TarIndex,
+    images: list[str],
+    captions: list[str],
+    besides: Sequence[str],
+    skipped: list[str],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns keys, places and spans of the samples that have a picture and a caption file."""
     pictures = np.full((len(index.keys), 2), -1, np.int64)
     for extension in reversed(images):
         spans = index.spans(extension.lower())
         pictures = np.where(spans[:, :1] >= 0, spans, pictures)
-    texts = np.stack([index.spans(extension) for extension in captions], 1)
-    pictured, captioned = pictures[:, 0] >= 0, (texts[..., 0] >= 0).any(1)
+    texts = np.stack([index.spans(extension) for extension in (*captions, *besides)], 1)
+    pictured, captioned = pictures[:, 0] >= 0, (texts[:, : len(captions), 0] >= 0).any(1)
     for row in np.flatnonzero(~(pictured & captioned)).tolist():
         lacks = f"caption file ({', '.join(captions)})"
         if not pictured[row]:
