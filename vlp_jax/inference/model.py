@@ -14,7 +14,6 @@ from vlp_jax.data.batch import check_indices, check_numbers
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.inference.captioning import SpecialIds, caption_fields, written_captions
 from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.images import listed
@@ -32,6 +31,7 @@ from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
 from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.writing import SpecialIds, caption_fields, written_captions
 from vlp_jax.tasks.written_answers import WrittenAnswerTask
 
 _USES = {
