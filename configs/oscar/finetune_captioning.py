@@ -29,7 +29,7 @@ def get_config(argument: str = "") -> dict:
         family="oscar",
         task="captioning",
         preset=f"oscar{variant}_caption",
-        start=(dict(path=start, kind=f"oscar{variant}"),),
+        start=(dict(path=start, kind=f"oscar{variant}_caption"),),
         verb="caption",
         source=finetune.annotated(
             "karpathy",

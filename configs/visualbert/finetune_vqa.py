@@ -20,7 +20,9 @@ def get_config(argument: str = "") -> dict:
         family="visualbert",
         task="vqa",
         preset="visualbert_vqa",
-        start=(dict(path="weights/vqa_pre_trained.th", kind="visualbert", exclude=("heads_vqa",)),),
+        start=(
+            dict(path="weights/vqa_pre_trained.th", kind="visualbert_vqa", exclude=("heads_vqa",)),
+        ),
         verb="answer",
         source=finetune.vqa(
             answer_list="data/visualbert/answers_vqa.txt",
@@ -34,4 +36,5 @@ def get_config(argument: str = "") -> dict:
         rate=2e-5,  # learning_rate
         steps=EPOCHS * EPOCH,
         epoch=EPOCH,
+        optimizer=dict(groups=(dict(pattern="^pooler/", frozen=True),)),
     )

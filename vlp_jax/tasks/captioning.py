@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import IGNORE, Field
 from vlp_jax.data.caption_fields import own_tags
 from vlp_jax.data.entry import take
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Example, Transform
@@ -209,6 +210,10 @@ class CaptionTask(Task):
                 f"{path}.slots = {self.slots} leaves nothing of config.data.text_length = "
                 f"{config.data.text_length} for tags: give more than slots"
             )
+
+    def input_rules(self, rules: InputRules) -> InputRules:
+        """Tags begin behind the caption's positions."""
+        return replace(rules, tag_position=self.slots)
 
     def transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """The caption and the tags."""
