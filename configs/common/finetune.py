@@ -16,6 +16,8 @@ MADE_UP = dict(
     nlvr2="nlvr2", entailment="entailment", referring="referring", multiple_choice="choices"
 )
 
+ASKING = ("vqa", "vqa_generative", "gqa")
+
 # Texts of models that refuse longer ones instead of cutting them: enough for all of the data set.
 UNCUT = 62
 
@@ -33,12 +35,13 @@ def experiment(
     rate: float,
     steps: int,
     settings: Mapping[str, Any] = {},
+    tasks: Mapping[str, Any] = {},
     data: Mapping[str, Any] = {},
     optimizer: Mapping[str, Any] = {},
     training: Mapping[str, Any] = {},
     model: Mapping[str, Any] = {},
     evaluate: Mapping[str, Any] | None = None,
-    best: str = "{task}_accuracy",
+    best: str | None = "{task}_accuracy",
     epoch: int = 1000,
     variants: tuple[str, ...] = (),
 ) -> dict[str, Any]:
@@ -46,21 +49,25 @@ def experiment(
 
     Texts and regions are read as the published model `preset` is given them for `verb`. `epoch` is
     how many steps lie between evaluations; the best checkpoint by the figure `best` is kept.
-    `settings` are the task's, `evaluate` what is measured if not its validation split alone; the
-    other mappings go over what the family has. `variants` are further arguments of the config.
+    `settings` are the task's, `tasks` others that train beside it, `evaluate` what is measured if
+    not its validation split alone; the other mappings go over what the family has. `variants` are
+    further arguments of the config.
     """
     recipe.check_argument(argument, *variants)
+    reading = _reading(preset, verb)
+    if task in ASKING:
+        settings = dict(question_length=reading["text_length"]) | dict(settings)
     measured = {task: dict(split="validation", limit=None)} if evaluate is None else evaluate
     every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
     config = dict(
         name="_".join(filter(None, (family, task, argument))),
         model=recipe.published(preset) | dict(model),
         init_from=start,
-        data=_reading(preset, verb) | source | dict(batch_size=batch) | dict(data),
-        tasks={task: dict(settings) | dict(evaluate=measured)},
+        data=reading | source | dict(batch_size=batch) | dict(data),
+        tasks=dict(tasks) | {task: dict(settings) | dict(evaluate=measured)},
         optimizer=_OPTIMIZERS[family](steps, epoch) | dict(learning_rate=rate) | dict(optimizer),
         training=_TRAINING.get(family, {}) | every | dict(training),
-        evaluation=dict(best=best.format(task=task)),
+        evaluation=dict(best=best and best.format(task=task)),
     )
     return recipe.smoke(config, MADE_UP.get(task, "")) if argument == "smoke" else config
 
@@ -89,6 +96,34 @@ def annotated(form: str, path: str, **options: Any) -> dict[str, Any]:
     return dict(
         source="annotated", source_args=dict(annotated=dict(form=form, path=path) | options)
     )
+
+
+def vqa(**options: Any) -> dict[str, Any]:
+    """Returns the data of VQA v2, trained on the training split and measured on val2014.
+
+    The originals train on most of val2014, too: `splits.train = "train2014,val2014"`.
+    """
+    return annotated(
+        "vqa",
+        "data/vqa/v2_OpenEnded_mscoco_{split}_questions.json",
+        beside="data/vqa/v2_mscoco_{split}_annotations.json",
+        splits=dict(train="train2014", validation="val2014", test="test2015"),
+        **options,
+    )
+
+
+def gqa(**options: Any) -> dict[str, Any]:
+    """Returns the data of GQA, balanced: trained on train and val, measured on testdev."""
+    return annotated(
+        "gqa",
+        "data/gqa/{split}_balanced_questions.json",
+        splits=dict(train="train,val", validation="testdev", test="testdev"),
+        **options,
+    )
+
+
+# Questions of VQA v2 for training; of GQA, of train and val, balanced.
+VQA, GQA = 443_757, 943_000 + 132_062
 
 
 def splits(names: tuple[str, ...], name: str, **options: Any) -> dict[str, Any]:

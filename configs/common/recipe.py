@@ -73,7 +73,7 @@ def smoke(config: dict[str, Any], form: str = "") -> dict[str, Any]:
 def _model(model: dict[str, Any]) -> dict[str, Any]:
     parts = ("vision_args", "text_args", "fusion_args", "pooler_args")
     heads = {name: _small(args) for name, args in model["heads"].items()}
-    for name in {"vqa", "region_classifier"} & heads.keys():
+    for name in {"vqa", "gqa", "region_classifier"} & heads.keys():
         heads[name].pop("classes", None)
     return model | {part: _small(model[part]) for part in parts} | {"heads": heads}
 

@@ -1,9 +1,12 @@
 """`vlp-jax data`: checking and converting region features from the shell."""
 
+import json
+
 import numpy as np
 import pytest
 
 from tests.data.regions.pictures import lxmert_line, oscar_line, random_pictures, write_lines
+from tests.training.tiny import ROOT
 from vlp_jax.cli.main import main
 from vlp_jax.data.regions import open_regions
 
@@ -73,3 +76,22 @@ def test_user_errors(tsv, capsys):
         assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["data", "chek"])
+
+
+def test_records_of_a_config(tmp_path, capsys):
+    lines = [
+        json.dumps({"Flickr30K_ID": str(i), "sentence2": "a dog", "gold_label": label})
+        for i, label in enumerate(("neutral", "entailment", "neutral"))
+    ]
+    (tmp_path / "dev.jsonl").write_text("\n".join(lines))
+    (tmp_path / "0.jpg").touch()
+    source = f"--config.data.source_args.annotated.path={tmp_path}/{{split}}.jsonl"
+    pictures = f"--config.data.source_args.annotated.images={tmp_path}"
+    config = ROOT / "configs/albef/finetune_entailment.py"
+    arguments = ["data", "records", "--config", str(config), "--split", "validation"]
+    assert main([*arguments, source, pictures]) == 1
+    printed = capsys.readouterr().out
+    assert "annotated, validation: 3 records with caption, image, label" in printed
+    assert "labels of 1 of them: neutral 1" in printed and "captions ['a dog']" in printed
+    assert f"record 1: the picture {tmp_path}/1.jpg does not exist" in printed
+    assert main(["data", "check", "--store", "npz", "--features", "x", source]) == 1

@@ -1,13 +1,32 @@
 """Tests of the published fine-tuning recipes: made of known parts, and cut down they train."""
 
+from types import SimpleNamespace
+
 import jax
+import numpy as np
 import pytest
 
 from tests.training.tiny import ROOT
 from vlp_jax.config import load_config
-from vlp_jax.parallel import use_mesh
+from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.model import build_model
+from vlp_jax.model.model import abstract_params
+from vlp_jax.parallel import unbox, use_mesh
 from vlp_jax.tasks import build_tasks
 from vlp_jax.training.experiment import assemble
+from vlp_jax.weights.conversion import layers_apart
+from vlp_jax.weights.initial import read_initial_weights
+from vlp_jax.weights.zoo import ZOO
+from vlp_jax.weights.zoo.base import abstract_shapes
+
+# What the file that a recipe starts from holds, where its name is read as another model's.
+FILES = {
+    "albef_nlvr2": "albef_nlvr2_pretrain",
+    "uniter_nlvr2": "uniter",
+    "visualbert_vqa": "visualbert",
+    "oscar_caption": "oscar",
+}
 
 CONFIGS = sorted(ROOT.glob("configs/*/finetune_*.py"))
 NAMES = [f"{file.parent.name}/{file.stem.removeprefix('finetune_')}" for file in CONFIGS]
@@ -19,7 +38,9 @@ def test_a_recipe_and_its_smoke_run_ask_the_same(file):
     tasks, cut = build_tasks(published), build_tasks(small)
     assert tasks.keys() == cut.keys()
     for name, task in tasks.items():
-        assert {"evaluate"} >= {k for k, v in vars(task).items() if vars(cut[name])[k] != v}
+        assert {"evaluate", "queue_size"} >= {
+            k for k, v in vars(task).items() if vars(cut[name])[k] != v
+        }
     assert any(task.evaluate for task in tasks.values())
     assert small.optimizer.groups == published.optimizer.groups
     assert small.data.tags == published.data.tags and published.init_from
@@ -37,3 +58,33 @@ def test_the_smoke_run_trains_all_of_it(file):
         for step in steps.values():
             after, _ = jax.eval_shape(step, state, experiment.mixture[source].batch(0))
             assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+class Published(dict):
+    """The tensors of a published model, all zero, as a file has them."""
+
+    meta = SimpleNamespace(config={})
+
+    def __init__(self, kind: str):
+        model = ZOO[FILES.get(kind, kind)]
+        shapes = abstract_shapes(build_model(model.config))
+        super().__init__(model.save(jax.tree.map(lambda x: np.zeros(x.shape, np.float16), shapes)))
+
+    def release_pages(self) -> None:
+        """Nothing is mapped."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", CONFIGS, ids=NAMES)
+def test_all_but_the_head_comes_from_the_file_it_starts_from(file, monkeypatch):
+    config = load_config(str(file))
+    (kind,) = {entry["kind"] for entry in config.init_from}
+    monkeypatch.setattr("vlp_jax.weights.sources.read_state_dict", lambda path: Published(kind))
+    model = build_model(config.model)
+    shapes = unbox(abstract_params(model))
+    words = Vocabulary(Tokenizer.fit(["a"]))
+    found = read_initial_weights(config, model, shapes, words, None)
+    filled = frozenset.union(*(filling.paths for filling in found.fillings))
+    fresh = {path.split("/")[0] for path in layers_apart(shapes).keys() - filled}
+    assert all(part.startswith("heads_") for part in fresh - {"text"})
+    assert "text" not in fresh or config.model.text_args["tasks"]  # the row of the task

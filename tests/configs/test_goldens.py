@@ -20,6 +20,10 @@ VARIANTS = {
     "albef/pretrain": ("4m",),
     "uniter/pretrain": ("indomain", "large"),
     "oscar/pretrain": ("plus",),
+    "albef/finetune_retrieval": ("flickr",),
+    "oscar/finetune_captioning": ("plus",),
+    "oscar/finetune_gqa": ("plus",),
+    "oscar/finetune_vqa": ("plus",),
     "uniter/finetune_referring": ("plus", "g"),
     "vilbert/finetune_referring": ("plus", "g"),
 }

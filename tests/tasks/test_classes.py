@@ -8,13 +8,16 @@ import pytest
 from tests.tasks.fakes import FakeViews, loss_of
 from vlp_jax.config import DataConfig, EvaluationConfig, ExperimentConfig
 from vlp_jax.data.assemble import open_source
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sources import Source
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.transforms import Example
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.tasks import Run
+from vlp_jax.tasks.captioning import CaptionTask
 from vlp_jax.tasks.classes import ClassEvaluation, LabelFields
 from vlp_jax.tasks.entailment import EntailmentTask
+from vlp_jax.tasks.multiple_choice import ChoiceTask
 from vlp_jax.tasks.reasoning import PairOfRegions, ReasoningEvaluation, ReasoningTask
 
 LOGITS = np.array([[2.0, 0, -1], [0, 1, 0], [5, 5, 5]], np.float32)
@@ -117,3 +120,15 @@ def test_a_split_without_labels_gives_predictions_alone():
     assert not outcome.figures and not outcome.rows
     (text,) = outcome.submissions.values()
     assert {row["label"] for row in json.loads(text)} == {"contradiction"}
+
+
+def test_a_trained_model_is_given_its_inputs_as_in_training():
+    rules = InputRules()
+    made = ReasoningTask(region_types=(1, 2), joined=True).input_rules(rules)
+    assert made.pair_types == (1, 2) and made.pictures_joined
+    order = ("contradiction", "entailment", "neutral")
+    assert EntailmentTask(order=order).input_rules(rules).entailment == order
+    chosen = ChoiceTask(types=(0, 2), separator_follows=True, length=30).input_rules(rules)
+    assert chosen.choice_types == (0, 2) and chosen.separator_follows
+    assert chosen.text_of("choose").length == 30 and chosen.text_of("match").length is None
+    assert CaptionTask(slots=12).input_rules(rules).tag_position == 12

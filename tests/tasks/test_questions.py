@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vlp_jax.data.region_fields import Regions
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.transforms import Example
@@ -52,6 +53,22 @@ def test_each_question_keeps_its_answer():
         assert set(texts(example)) == set(answers)
         chosen = example["answer_scores"].argmax(-1)
         assert [answers[text] for text in texts(example)] == chosen.tolist()
+
+
+def test_tags_follow_the_question():
+    example = Example(RECORD | {"labels": ["cat", "red fish", "bird"]}, None)
+    example["regions"] = Regions({}, np.array([1, 0]))
+    made = QuestionFields(TextEncoder(TOKENIZER), 14, ANSWERS, tags=True)(example, None)
+    assert TOKENIZER.decode(made["question_ids"]) == "is there a dog red fish cat"
+    tags = made["question_ids"][made["question_segments"] == 1].tolist()
+    assert tags == [*TOKENIZER.piece_ids("red fish cat"), TOKENIZER.sep_id]
+
+
+def test_a_question_without_answers_is_for_evaluation_alone():
+    record = {"question": "is there a dog?"}
+    assert not fields(1, record, train=False)["answer_scores"].any()
+    with pytest.raises(ValueError, match='no "answers"'):
+        fields(1, record)
 
 
 def test_other_seeds_draw_other_questions():

@@ -1,8 +1,9 @@
-"""Check region features of any published format, or convert them to ArrayRecord files.
+"""Check the data of a config, and region features of any published format, or convert these.
 
 vlp-jax data check --store lxmert_tsv --features "train2014_obj36.tsv,val2014_obj36.tsv"
 vlp-jax data convert --store uniter_lmdb --features coco_train2014 --to coco.regions --half
 vlp-jax data check --store oscar_tsv --features features.tsv --option labels=predictions.tsv
+vlp-jax data records --config configs/uniter/finetune_nlvr2.py --split validation
 """
 
 import argparse
@@ -14,9 +15,13 @@ _SHOWN = 20  # pictures that can't be read
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    jobs = parser.add_subparsers(dest="job", required=True, metavar="check|convert")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="check|convert|records")
     check = jobs.add_parser("check", help="read every picture and say what is wrong with which")
     convert = jobs.add_parser("convert", help="write ArrayRecord files, checking every picture")
+    records = jobs.add_parser("records", help="open the sources of a config and say what they hold")
+    records.add_argument("--config", required=True, help="FILE.py, FILE.py:argument or config.json")
+    records.add_argument("--split", default="train", help="which split of each source")
+    parser.set_defaults(overrides=[])
     for job in (check, convert):
         job.add_argument("--store", required=True, help="the format, see docs/regions.md")
         job.add_argument("--features", required=True, help="files or folders, comma separated or *")
@@ -31,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints what was found; the status of a check is 1 if a picture can't be read."""
+    if args.job == "records":
+        return _print_records(args)
+    if args.overrides:
+        raise ValueError(f"{args.job} takes no config: {' '.join(args.overrides)}")
     from rich.progress import Progress
 
     from vlp_jax.config.files import parse_options
@@ -54,11 +63,32 @@ def run(args: argparse.Namespace) -> int:
     return 1 if args.job == "check" and found.problems else 0
 
 
+def _print_records(args: argparse.Namespace) -> int:
+    from vlp_jax.config import load_config
+    from vlp_jax.data.assemble import open_source
+    from vlp_jax.data.survey import survey
+    from vlp_jax.tasks import load_plugins
+
+    config = load_config(args.config, args.overrides)
+    load_plugins(config.plugins)
+    wrong = 0
+    for name in config.data.sources:
+        found = survey(open_source(config.data, name, args.split))
+        print(f"{name}, {args.split}: {found.lines[0]}", *found.lines[1:], sep="\n  ")
+        _print_problems(found.problems)
+        wrong += len(found.problems)
+    return 1 if wrong else 0
+
+
+def _print_problems(problems) -> None:
+    for problem in problems[:_SHOWN]:
+        print(f"  {problem}")
+
+
 def _print_found(store, found) -> None:
     least, mean, most = found.regions
     print(f"{found.pictures:,} pictures with {least} to {most} regions, {mean:.1f} on average")
     print(f"features {store.dimension} wide; also {', '.join(sorted(store.contents)) or 'nothing'}")
-    for problem in found.problems[:_SHOWN]:
-        print(f"  {problem}")
+    _print_problems(found.problems)
     if found.problems:
         print(f"{len(found.problems):,} pictures can't be read")

@@ -1,7 +1,7 @@
 """How a model is given its inputs when it is used: texts, regions, tags, pairs of pictures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from vlp_jax.data.regions.regions import Rules
@@ -62,6 +62,11 @@ class InputRules:
     separator_follows: bool = False
     tag_position: int = 40
     entailment: tuple[str, ...] = ("contradiction", "neutral", "entailment")
+
+    def with_length(self, verb: str, length: int) -> "InputRules":
+        """Returns the same with another length of the texts of a verb."""
+        text = replace(self.text_of(verb), length=length)
+        return replace(self, texts={**self.texts, verb: text})
 
     def text_of(self, verb: str, head: str = "") -> TextRules:
         """Returns how the texts of a verb are read, by a head that may have its own rules."""

@@ -14,7 +14,6 @@ from vlp_jax.data.batch import check_indices, check_numbers
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.inference.captioning import SpecialIds, caption_fields, written_captions
 from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.images import listed
@@ -32,6 +31,7 @@ from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
 from vlp_jax.tasks.questions import QUESTION
+from vlp_jax.tasks.writing import SpecialIds, caption_fields, written_captions
 from vlp_jax.tasks.written_answers import WrittenAnswerTask
 
 _USES = {
@@ -339,17 +339,18 @@ class Model:
         """Returns how a run's model reads its inputs: as its config says."""
         data = self.config.data
         text = TextRules(data.text_style, data.max_words, data.text_length, data.add_sep)
-        lengths = [t.question_length for t in self._tasks if isinstance(t, QuestionTask)]
         # An old run's text encoder may be shorter than the default.
         usual = min(AnswerTask.question_length, self.module.text.max_length)
-        asked = dataclasses.replace(text, length=[*lengths, usual][0])
-        return InputRules(
+        rules = InputRules(
             text,
-            {"answer": asked},
+            {"answer": dataclasses.replace(text, length=usual)},
             Rules(max_boxes=data.regions),
             global_region=data.global_region,
             tags=data.tags,
         )
+        for task in reversed(self._tasks):  # of several that ask, the first counts
+            rules = task.input_rules(rules)
+        return rules
 
     def _texts_of(self, verb: str, head: str, task: int | None) -> TextRules:
         rules = self.rules.text_of(verb, head)

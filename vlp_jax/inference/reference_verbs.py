@@ -12,13 +12,13 @@ import numpy as np
 from vlp_jax.data.regions import open_regions
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.encoders.regions import encode_boxes
-from vlp_jax.inference.captioning import caption_fields
 from vlp_jax.inference.images import image_batch
 from vlp_jax.inference.inputs import tag_text
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
 from vlp_jax.model import CAPTION
 from vlp_jax.tasks.questions import answer_pieces
+from vlp_jax.tasks.writing import caption_fields
 from vlp_jax.verify.bundle import VERBS, Bundle
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.verify.verb_cases import worded

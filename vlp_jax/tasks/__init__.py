@@ -8,6 +8,7 @@ from vlp_jax.tasks.outcome import Outcome, TableRow
 from vlp_jax.tasks import (  # isort: skip  (they register themselves)
     alignment,
     answers,
+    captioning,
     contrast,
     decisions,
     entailment,
@@ -38,6 +39,7 @@ __all__ = [
     "alignment",
     "answers",
     "build_tasks",
+    "captioning",
     "check_plugins",
     "contrast",
     "decisions",

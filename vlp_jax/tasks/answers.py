@@ -15,6 +15,7 @@ from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Natural, Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.images import decode
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Transform
@@ -187,6 +188,10 @@ class QuestionTask(Task):
 
     evaluate: dict[str, AnswerEvaluation] = field(default_factory=dict)
     question_length: Length = 25
+
+    def input_rules(self, rules: InputRules) -> InputRules:
+        """Questions have a length of their own."""
+        return rules.with_length("answer", self.question_length)
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
         """Returns what gives a score for every known answer to each question.

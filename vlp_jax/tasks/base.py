@@ -10,6 +10,7 @@ from jaxtyping import Array
 from vlp_jax.config import ExperimentConfig, Registry
 from vlp_jax.config.ranges import NonNegative
 from vlp_jax.data.assemble import Feed
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.transforms import Transform
 from vlp_jax.model import Views, VisionLanguageModel
@@ -111,6 +112,10 @@ class Task:
     def table_sizes(self, model: VisionLanguageModel) -> Mapping[str, int]:
         """Returns batch field → number of classes, for fields that hold classes of its heads."""
         return {}
+
+    def input_rules(self, rules: InputRules) -> InputRules:
+        """Returns how a trained model is given its inputs, from what the experiment's data say."""
+        return rules
 
     def state(self, model: VisionLanguageModel, key: Array) -> Any:
         """Returns what the task remembers before the first step, a tree of arrays, or None."""

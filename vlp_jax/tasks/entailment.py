@@ -1,7 +1,8 @@
 """Visual entailment (SNLI-VE): does a picture entail a sentence, contradict it, or neither?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.metrics.entailment import ENTAILMENT_LABELS
 from vlp_jax.tasks.base import TASKS
 from vlp_jax.tasks.classes import ClassTask
@@ -27,6 +28,10 @@ class EntailmentTask(ClassTask):
             raise ValueError(
                 f"order = {list(self.order)}, expected {', '.join(ENTAILMENT_LABELS)} in any order"
             )
+
+    def input_rules(self, rules: InputRules) -> InputRules:
+        """The classes have the names of `order`."""
+        return replace(rules, entailment=self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:

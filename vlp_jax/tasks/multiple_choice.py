@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from vlp_jax.config.ranges import Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import Field
 from vlp_jax.data.entry import take
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Example, Transform
@@ -167,6 +168,11 @@ class ChoiceTask(ClassTask):
         for name, count in (("types", 2), ("given_types", 3)):
             if len(vars(self)[name]) != count:
                 raise ValueError(f"{name} = {vars(self)[name]}, expected {count} numbers")
+
+    def input_rules(self, rules: InputRules) -> InputRules:
+        """A question with a choice is shown as in training."""
+        segments = dict(choice_types=self.types, separator_follows=self.separator_follows)
+        return replace(rules.with_length("choose", self.length), **segments)
 
     @property
     def class_names(self) -> tuple[str, ...]:

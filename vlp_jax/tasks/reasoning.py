@@ -1,11 +1,12 @@
 """NLVR2: is a sentence true of two pictures?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vlp_jax.data.assemble import Feed
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.metrics.nlvr2 import nlvr2_scores
 from vlp_jax.tasks.base import TASKS
@@ -77,6 +78,14 @@ class ReasoningTask(ClassTask):
     title = "Two pictures (NLVR2)"
     metrics = {"nlvr2_accuracy": "NLVR2 accuracy"}
 
+    def input_rules(self, rules: InputRules) -> InputRules:
+        """Regions of both pictures are shown as in training."""
+        return replace(rules, pair_types=self._types, pictures_joined=self.joined)
+
+    @property
+    def _types(self) -> tuple[int, int] | None:
+        return tuple(self.region_types) or None
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """False and true."""
@@ -94,4 +103,4 @@ class ReasoningTask(ClassTask):
         labels = super().transforms(feed)
         if not feed.has_regions:
             return labels
-        return (*labels, PairOfRegions(tuple(self.region_types) or None, self.joined))
+        return (*labels, PairOfRegions(self._types, self.joined))

@@ -49,11 +49,12 @@ class Captions:
 def caption_fields(
     tags: Sequence[str], tokenizer: Tokenizer, rules: TextRules, slots: int
 ) -> dict[str, np.ndarray]:
-    """Returns `tag_ids` and `tag_mask` [B, G]: the words of tags and their [SEP].
+    """Returns `tag_fields` that fill what `slots` positions leave of the `length` in `rules`."""
+    return tag_fields(tags, tokenizer, max(1, (rules.length or slots + 1) - slots))
 
-    They fill what `slots` positions of the caption leave of the `length` in `rules`.
-    """
-    room = max(1, (rules.length or slots + 1) - slots)
+
+def tag_fields(tags: Sequence[str], tokenizer: Tokenizer, room: int) -> dict[str, np.ndarray]:
+    """Returns `tag_ids` and `tag_mask` [B, room]: the words of tags and their [SEP]."""
     ids = np.full((len(tags), room), tokenizer.pad_id, np.int32)
     mask = np.zeros(ids.shape, bool)
     for row, text in enumerate(tags):

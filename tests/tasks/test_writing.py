@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlp_jax.inference.captioning import SpecialIds, beam_captions, greedy_captions, next_word
 from vlp_jax.layers.masks import captioning_mask
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import VisionLanguageModel as Model
 from vlp_jax.model import build_model
+from vlp_jax.tasks.writing import SpecialIds, beam_captions, greedy_captions, next_word
 from vlp_jax.weights.state_dict import read_state_dict
 from vlp_jax.weights.zoo import find
 
