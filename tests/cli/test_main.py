@@ -9,6 +9,7 @@ import pytest
 from tests.training.tiny import command, environment
 from vlp_jax.cli import main as module
 from vlp_jax.cli.main import VERBS, main
+from vlp_jax.config.plugins import load_plugins
 
 
 def exit_status(*arguments: str) -> int:
@@ -65,6 +66,26 @@ def test_our_own_mistakes_keep_their_trace(monkeypatch):
     monkeypatch.setattr("vlp_jax.cli.evaluate.run", fail)
     with pytest.raises(TypeError, match="a bug"):
         main(["evaluate", "--workdir", "x"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{}['a']", "{place}: KeyError: 'a'"),
+        ("int('a')", "invalid literal for int() with base 10: 'a' ({place})"),
+    ],
+)
+def test_a_mistake_in_a_plugin_is_one_line_that_says_where(
+    tmp_path, monkeypatch, capsys, line, message
+):
+    file = tmp_path / "mine.py"
+    file.write_text(f"def fail(args):\n    {line}\n")
+    load_plugins([file])
+    mine = next(m for m in sys.modules.values() if vars(m).get("__file__") == str(file))
+    monkeypatch.setattr("vlp_jax.cli.evaluate.run", mine.fail)
+    assert main(["evaluate", "--workdir", "x"]) == 1
+    shown = message.format(place=f'plug-in "{file}", line 2')
+    assert capsys.readouterr().err == f"vlp-jax evaluate: {shown}\n"
 
 
 def test_arguments_come_from_the_command_line(monkeypatch, capsys):

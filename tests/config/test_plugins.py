@@ -3,7 +3,8 @@
 import pytest
 
 from vlp_jax.config import ExperimentConfig, load_config, write_config
-from vlp_jax.tasks import TASKS, check_plugins, load_plugins
+from vlp_jax.config.plugins import check_plugins, load_plugins
+from vlp_jax.tasks import TASKS
 from vlp_jax.tasks import build_tasks as build
 from vlp_jax.training.experiment import assemble
 
@@ -122,7 +123,9 @@ def test_the_plugin_of_a_saved_run_runs_only_if_it_is_given(folders):
 def test_a_plugin_that_fails_is_named_and_can_be_mended(folders):
     _, here = folders
     (here / "broken.py").write_text("1 / 0")
-    with pytest.raises(ValueError, match='plug-in "broken.py": ZeroDivisionError: division by'):
+    with pytest.raises(
+        ValueError, match='plug-in "broken.py", line 1: ZeroDivisionError: division by'
+    ):
         load_plugins(("broken.py",))
     (here / "broken.py").write_text(PLUGIN.format("mended") + "\n# mended")
     load_plugins(("broken.py",))

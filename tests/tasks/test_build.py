@@ -7,11 +7,12 @@ import sys
 import pytest
 
 from vlp_jax.config import ExperimentConfig
+from vlp_jax.config.plugins import load_plugins
 from vlp_jax.data.batch import FIELDS
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.heads import HEADS
-from vlp_jax.tasks import TASKS, build_tasks, load_plugins
+from vlp_jax.tasks import TASKS, build_tasks
 from vlp_jax.tasks.naming import metric_titles
 
 SIZES = Sizes(9, 8, 6, Vocabulary(None, ("yes", "no")), {"region_targets": 6})
@@ -153,26 +154,29 @@ def test_a_plugin_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load_plugins((str(tmp_path / "mine.py"),))
     assert str(error.value) == f'plug-in "{tmp_path}/mine.py": there is no such file'
-    with pytest.raises(FileNotFoundError, match="there is no such file"):
+    with pytest.raises(FileNotFoundError, match="this is a folder"):
         load_plugins((str(tmp_path),))
+    (tmp_path / "mine_too.py").touch()
+    with pytest.raises(FileNotFoundError, match='file. Did you mean "mine_too.py"'):
+        load_plugins((str(tmp_path / "mine_tow.py"),))
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "line", "message"),
     [
-        ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("import nothing_of_the_kind", "ModuleNotFoundError: No module named"),
-        ("def f(:", "SyntaxError: "),
-        (PLUGIN.format(name="itc"), "ValueError: "),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+        ("import nothing_of_the_kind", 1, "ModuleNotFoundError: No module named"),
+        ("def f(:", 1, "SyntaxError: "),
+        (PLUGIN.format(name="itc"), 5, "ValueError: "),
     ],
 )
-def test_a_plugin_that_fails(tmp_path, text, message):
+def test_a_plugin_that_fails(tmp_path, text, line, message):
     path = tmp_path / "mine.py"
     path.write_text(text)
     before = set(sys.modules)
     for _ in range(2):  # it is no better the second time
         with pytest.raises(ValueError) as error:
             load_plugins((str(path),))
-        assert str(error.value).startswith(f'plug-in "{path}": {message}')
+        assert str(error.value).startswith(f'plug-in "{path}", line {line}: {message}')
         assert "\n" not in str(error.value)
     assert not [name for name in set(sys.modules) - before if "vlp_jax_plugin" in name]

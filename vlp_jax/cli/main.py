@@ -32,8 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.overrides = overrides
     try:
         return args.run(args)
-    except (ValueError, OSError) as error:
-        print(f"vlp-jax {args.verb}: {error}", file=sys.stderr)
+    except Exception as error:
+        message = _message(error)
+        if not message:
+            raise
+        logging.debug("the whole story", exc_info=True)
+        print(f"vlp-jax {args.verb}: {message}", file=sys.stderr)
         return 1
 
 
@@ -51,6 +55,16 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
     return parser
+
+
+def _message(error: Exception) -> str:
+    """Returns what to say of an error: of the user's making, or in a plug-in; nothing of others."""
+    from vlp_jax.config.plugins import place_in_plugin, reason  # slow to import
+
+    place = place_in_plugin(error)
+    if isinstance(error, ValueError | OSError):
+        return f"{error} ({place})" if place and place not in str(error) else str(error)
+    return place and f"{place}: {reason(error)}"
 
 
 def _is_text(argument: str) -> bool:

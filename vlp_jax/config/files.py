@@ -5,7 +5,6 @@ import contextlib
 import difflib
 import importlib.util
 import json
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ import ml_collections
 
 from vlp_jax.config.build import build, to_plain
 from vlp_jax.config.moved import check_moved
+from vlp_jax.config.plugins import last_line, reason
 from vlp_jax.config.schema import ExperimentConfig, replace
 
 PREFIX = "--config."
@@ -177,14 +177,8 @@ def _explained(path: Path) -> Iterator[None]:
     except (ValueError, FileNotFoundError):
         raise
     except Exception as error:
-        file, frames = path.resolve(), traceback.extract_tb(error.__traceback__)
-        here = [frame.lineno for frame in frames if Path(frame.filename).resolve() == file]
-        line = error.lineno if isinstance(error, SyntaxError) else here[-1] if here else None
-        where = f", line {line}" if line else ""
-        reason = error.msg if isinstance(error, SyntaxError) else error
-        raise ValueError(
-            f'config file "{path}"{where}: {type(error).__name__}: {reason}'
-        ) from error
+        line = last_line(error, (path, path.resolve()))[1]
+        raise ValueError(f'config file "{path}"{line}: {reason(error)}') from error
 
 
 def _run(path: Path, argument: str) -> Any:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, nearest
+from vlp_jax.config.plugins import check_plugins, load_plugins
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.model import Model
-from vlp_jax.tasks import check_plugins, load_plugins
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
 from vlp_jax.weights.zoo import ZOO
 from vlp_jax.weights.zoo.base import Published, find_architecture

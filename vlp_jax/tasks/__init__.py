@@ -1,7 +1,7 @@
 """Tasks: one file for each thing that a model is asked to do or to learn."""
 
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
-from vlp_jax.tasks.build import build_tasks, check_plugins, load_plugins
+from vlp_jax.tasks.build import build_tasks
 from vlp_jax.tasks.evaluation import Evaluation, Run, evaluate
 from vlp_jax.tasks.outcome import Outcome, TableRow
 
@@ -40,13 +40,11 @@ __all__ = [
     "answers",
     "build_tasks",
     "captioning",
-    "check_plugins",
     "contrast",
     "decisions",
     "entailment",
     "evaluate",
     "gqa",
-    "load_plugins",
     "masked_regions",
     "masked_text",
     "matching",

@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh
 
 from vlp_jax.config import ExperimentConfig, replace, to_plain
+from vlp_jax.config.plugins import load_plugins, place_in_plugin, reason
 from vlp_jax.data.assemble import Feed, check_names, make_mixture, open_sources
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.sizes import Batches, read_sizes
@@ -23,7 +24,7 @@ from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
 from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, put_batch, unbox
-from vlp_jax.tasks import Task, build_tasks, load_plugins
+from vlp_jax.tasks import Task, build_tasks
 from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
 from vlp_jax.tasks.naming import metric_titles
@@ -259,10 +260,9 @@ def _fitting(group: Group) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, AttributeError, LookupError) as error:
-        if "config." in str(error):  # it says itself what is wrong
+        if "config." in str(error) or place_in_plugin(error):  # it says itself what is wrong
             raise
-        reason = str(error).partition("\n")[0]
         raise ValueError(
             f"tasks {', '.join(group)} do not go with config.model.heads or config.model.fusion: "
-            f"{type(error).__name__}: {reason}"
+            f"{reason(error)}"
         ) from error
