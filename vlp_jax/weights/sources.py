@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -198,7 +198,9 @@ def published_weights(name: str, file: StateDict, target: Target) -> Weights:
     state = published.adapt(file, config)
     table, own = published.table(config, state), published.table(published.config, state)
     kept = _of_same_kind(table.entries, published.config, target.config)
-    return Weights(name, state, kept, whole=True, unknown=_unknown(state, table, own))
+    heads = _heads(published.family, state, table.names)
+    left = tuple(n for n in _unknown(state, table, own) if n not in heads)
+    return Weights(name, state, kept, whole=True, unknown=left)
 
 
 def run_weights(path: str | Path, target: Target, read_run: ReadRun) -> Weights:
@@ -280,6 +282,17 @@ def _of_same_kind(
 def _unknown(state: State, *tables: KeyTable) -> tuple[str, ...]:
     known = lambda name: any(name in table.names or table.carries(name) for table in tables)
     return tuple(name for name in state if not known(name))
+
+
+def _heads(family: str, state: State, known: Collection[str]) -> frozenset[str]:
+    """Returns the names of a family's heads, and of what is tied to tensors that are `known`.
+
+    They may be left: nothing that is kept is computed through them.
+    """
+    tables = [ZOO[name].table(names=state) for name in ZOO if ZOO[name].family == family]
+    entries = (entry for table in tables for entry in table.entries)
+    harmless = lambda e: e.ours[0].startswith("heads_") or any(n in known for n in e.published)
+    return frozenset(name for e in entries if harmless(e) for name in e.published)
 
 
 def _cut(state: State, entries: Iterable[Entry], shapes: Mapping[str, Any]) -> State:
