@@ -116,6 +116,7 @@ def old_run(tmp_path_factory) -> tuple[Path, Any]:
     return workdir, experiment
 
 
+@pytest.mark.slow
 def test_the_model_of_an_old_run_can_be_read(old_run):
     workdir, experiment = old_run
     config, vocabulary, params = read_run(workdir)
@@ -128,6 +129,7 @@ def test_the_model_of_an_old_run_can_be_read(old_run):
         assert differing(params, store.restore_params()) == []
 
 
+@pytest.mark.slow
 def test_an_old_run_still_answers(old_run):
     """Its questions had a length that the defaults exceed."""
     workdir, experiment = old_run
@@ -155,6 +157,7 @@ def test_an_old_runs_config_names_the_new_places(old_run):
         load_config(str(old_run[0] / "config.json"))
 
 
+@pytest.mark.slow
 def test_a_new_run_starts_with_the_weights_of_an_old_one(old_run, tmp_path):
     workdir, experiment = old_run
     given = ({"path": str(workdir), "kind": "run"},)

@@ -58,6 +58,7 @@ def parts_of(columns, cuts):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 @settings(max_examples=8)
 @given(

@@ -66,6 +66,7 @@ def test_the_best_baseline_is_named():
     assert blind_vqa_scores(QUESTIONS, ANSWERS, ["x"], ["3"])[AnswerMajority.name] == [1.0]
 
 
+@pytest.mark.slow
 def test_twenty_thousand_questions_take_seconds():
     rng = np.random.default_rng(0)
     things = [f"thing{i}" for i in range(150)]

@@ -42,6 +42,7 @@ def heat_of(model, params, text, image):
     return np.asarray(run(params, image, text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ONE_IMAGE)
 def test_heat_maps_of_as_many_words_as_image_tokens(fusion):
     model, params = model_of(fusion, layers=2)
@@ -52,6 +53,7 @@ def test_heat_maps_of_as_many_words_as_image_tokens(fusion):
     assert heat.shape == (2, 4, 4) and (heat >= 0).all() and heat.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", ["on", "off"])
 def test_the_middle_layer_counts(scan):
     """Three layers: gradient × attention of the second, by finite differences of the score."""

@@ -310,6 +310,7 @@ def all_outputs():
     return apply, lambda rng: random_params(model, rng)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 def test_what_stands_in_padding_never_matters(all_outputs, seed):

@@ -172,6 +172,7 @@ def test_sigmoid_with_teacher_and_ramped_queue_by_hand():
     assert found == pytest.approx(total / 4, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["plain", "ring"])
 @pytest.mark.parametrize("form", ["softmax", "sigmoid"])
 def test_a_local_batch_is_compared_with_its_own_part(form, implementation):

@@ -116,6 +116,7 @@ def rank_all(forward, batch, ids, mask, k):
     return rank_answers(jax.nn.softmax(first)[:, ids[:, 1]], likelihoods, k)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [2, ANSWERS])
 def test_the_softmax_of_the_scores_is_the_published_ranking(ranking, keep):
     forward, batch, ids, mask = ranking
@@ -130,6 +131,7 @@ def test_the_softmax_of_the_scores_is_the_published_ranking(ranking, keep):
     np.testing.assert_array_equal(np.argmax(scores, -1), order[:, 0])
 
 
+@pytest.mark.slow
 def test_answers_given_as_pieces_have_the_same_scores(ranking):
     forward, batch, ids, mask = ranking
     pieces = tuple(tuple(row[real].tolist()) for row, real in zip(ids, mask))

@@ -273,6 +273,7 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
 def test_saving_again_and_again_needs_no_more_memory(tmp_path):
     size = 24 * 2**20

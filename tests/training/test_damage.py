@@ -132,6 +132,7 @@ def test_reading_warns_of_nothing(saved, caplog):
 OPTIONS = dict(training__checkpoint_every=2, optimizer__schedule="constant")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_an_older_one_where_that_is_allowed(tmp_path, caplog):
     config = tiny("light", training__steps=6, optimizer__warmup_steps=0, **OPTIONS)
     whole = train(config, tmp_path)

@@ -37,6 +37,7 @@ def undisturbed(tmp_path_factory):
     return train(config_of(6), tmp_path_factory.mktemp("undisturbed")).state
 
 
+@pytest.mark.slow
 def test_an_absurd_update_changes_nothing(tmp_path, undisturbed):
     """Loss and gradient are finite; at this rate the parameters that they give are not."""
     train(config_of(4), tmp_path)
@@ -46,6 +47,7 @@ def test_an_absurd_update_changes_nothing(tmp_path, undisturbed):
     assert differing(train(config_of(6), tmp_path).state, undisturbed) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1e12, 1e15])
 def test_parameters_that_ruin_the_next_loss_are_not_good(tmp_path, undisturbed, rate, caplog):
     """Here they are finite, so that step 5 is saved; what comes of them is not."""
@@ -73,6 +75,7 @@ def poison(monkeypatch, *steps: int) -> None:
     monkeypatch.setattr(loop, "put_batch", put_batch)
 
 
+@pytest.mark.slow
 def test_nothing_is_saved_while_steps_are_bad(tmp_path, monkeypatch):
     """Step 3 is due and bad; the checkpoint is made up for at step 4."""
     poison(monkeypatch, 1, 2)
@@ -85,6 +88,7 @@ def test_nothing_is_saved_while_steps_are_bad(tmp_path, monkeypatch):
     assert marks(tmp_path) == {6: GOOD, 7: None}
 
 
+@pytest.mark.slow
 def test_bad_last_steps_are_not_saved(tmp_path, monkeypatch, capsys):
     poison(monkeypatch, 4, 5)
     result = train(config_of(6), tmp_path)

@@ -50,6 +50,7 @@ def first_updates(name: str, seed: int = 0, **fields):
     return {tuple(key.key for key in path): np.asarray(x) for path, x in flat}
 
 
+@pytest.mark.slow
 def test_matrices_get_nearly_orthogonal_updates_of_adams_size():
     updates = first_updates("muon", seed=3)
     for path, shape in MATRICES.items():

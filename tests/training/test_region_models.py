@@ -41,6 +41,7 @@ def experiment_of(heads, tasks, data=None, training=None, **vision) -> Experimen
     return build(ExperimentConfig, values, "config")
 
 
+@pytest.mark.slow
 def test_one_pass_serves_words_regions_and_pairs():
     """ViLBERT's tasks and LXMERT's, on exchanged captions and hidden regions."""
     hidden = dict(masking="lxmert", probability=0.5)
@@ -66,6 +67,7 @@ def test_one_pass_serves_words_regions_and_pairs():
     assert all(any(head in name for name in changed) for head in heads)
 
 
+@pytest.mark.slow
 def test_a_sampled_schedule_trains_every_group_in_turn(tmp_path):
     """UNITER's way: a task about words changes no region head, and sees all regions."""
     mix = {"mlm": 1.0, "region_feature": 1.0}

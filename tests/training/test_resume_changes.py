@@ -88,6 +88,7 @@ def test_what_gives_parameters_another_meaning_is_refused(resolved, overrides):
         changed(resolved, **overrides)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_says_what_changed(tmp_path, capsys):
     train(tiny("light", **START), tmp_path)
     capsys.readouterr()
@@ -98,6 +99,7 @@ def test_a_resumed_run_says_what_changed(tmp_path, capsys):
     assert "config.tasks.vqa.question_length was 8" in shown and "training.steps" not in shown
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_another_meaning_leaves_its_files(tmp_path):
     train(tiny("light", **START), tmp_path)
     before = (tmp_path / "config.json").read_text()
@@ -127,6 +129,7 @@ def test_answers_that_the_checkpoint_does_not_know_are_refused():
         check_vocabulary(vocabulary, {"a": Asking(*names[20:], *other)})
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_have_other_answers_does_not_go_on(tmp_path):
     def pairs(folder: Path, answers: tuple[str, ...]) -> Path:
         folder.mkdir(exist_ok=True)
@@ -141,6 +144,7 @@ def test_a_run_whose_data_have_other_answers_does_not_go_on(tmp_path):
         train(tiny("light", **START | dict(training__steps=4), **data), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_another_number_of_records_is_said(tmp_path, capsys):
     assert check_records(None, {"a": 3}) == [] == check_records({"a": 3}, {"a": 3, "b": 1})
     (line,) = check_records({"a": 3000}, {"a": 2999})

@@ -74,6 +74,7 @@ BLOCK = dict(width=64, heads=2, mlp_width=64, layers=2)
 WORDS = dict(text_args=BLOCK | {"vocab_size": 50}, fusion_args=dict(layers=0))
 
 
+@pytest.mark.slow
 def test_convolutions_of_a_resnet_keep_their_deviation():
     vision = dict(image_size=32, embedding_width=16, widths=(64,), depths=(1,), width=64)
     found = drawn(vision="resnet", vision_args=vision, **WORDS)
