@@ -1,5 +1,7 @@
 """Tests of registries and of the nearest-name hint."""
 
+import dataclasses
+
 import pytest
 
 from vlp_jax.config import Registry, nearest
@@ -59,3 +61,28 @@ def test_what_is_no_name_is_unknown(fusions, name):
 )
 def test_nearest(name, hint):
     assert nearest(name, ["learning_rate", "warmup_steps", 128]) == hint
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    size: int = 3
+
+
+class Plain(Base):
+    width: int = 4
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (int, "task \"mine\" is <class 'int'>: expected a class that extends Base"),
+        (Base(), r'task "mine" is Base\(size=3\): expected a class that extends Base'),
+        (Plain, 'task "mine": Plain has settings and is no dataclass: write @dataclass, as Base'),
+    ],
+)
+def test_what_is_not_of_the_kind_is_refused(given, message):
+    tasks = Registry("task", Base)
+    with pytest.raises(ValueError, match=message):
+        tasks.register("mine")(given)
+    assert not tasks
+    assert tasks.register("mine")(Base) is Base

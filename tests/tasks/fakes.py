@@ -72,4 +72,4 @@ def loss_of(
     task: Task, views: Views, teacher: Views | None = None, state: Any = None, ramp: Any = 1.0
 ) -> Result:
     """Returns what a task makes of a step."""
-    return task.loss(Step(views, teacher, state, jnp.float32(ramp)))
+    return task.checked_loss(Step(views, teacher, state, jnp.float32(ramp)), "config.tasks.it")

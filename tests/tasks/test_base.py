@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tests.data.chains import feed_of
@@ -34,3 +35,24 @@ def test_a_plugins_task_has_its_own_names():
     titles = metric_titles({"mine": Mine()})
     assert titles == {"mine_loss": "mine loss", "mine_speed": "Speed"}
     assert flat_name("mine", Mine(), "speed") == "mine_speed"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.float32(1), "config.tasks.x: loss gives float32, expected a Result"),
+        (Result(np.ones(3)), r"config.tasks.x: loss is ndarray \[3\], expected one number"),
+        (Result(1.0, 2.0), "config.tasks.x: loss gives float as metrics, expected name"),
+        (Result(1.0, {"acuracy": 1}), '"acuracy", which Mine.metrics does .* mean "accuracy"'),
+        (Result(1.0, {"accuracy": "1"}), r"config.tasks.x: accuracy is str \[\], expected one"),
+    ],
+)
+def test_what_a_loss_gives_is_checked(given, message):
+    class Mine(Task):
+        metrics = {"accuracy": "Accuracy"}
+
+        def loss(self, step):
+            return given
+
+    with pytest.raises(ValueError, match=message):
+        Mine().checked_loss(None, "config.tasks.x")

@@ -25,10 +25,10 @@ def built(tasks):
     return [TASKS[args.pop("kind", name)](**args) for name, args in (tasks or {}).items()]
 
 
-def fitted(heads, fed=None, unfed=None, vocabulary=VOCABULARY, batches=None, **model):
+def fitted(heads, fed=None, vocabulary=VOCABULARY, batches=None, **model):
     sizes = read_sizes(DataConfig(image_size=40), vocabulary, batches or {"coco": BATCH})
     config = ModelConfig(**{"vision": "regions", "heads": heads, **model})
-    return fit_model(config, sizes, built(fed), built(unfed))
+    return fit_model(config, sizes, built(fed))
 
 
 def test_encoders_have_the_sizes_of_the_data():
@@ -87,13 +87,15 @@ def test_missing_heads_are_added():
     }
 
 
-def test_an_unfed_head_of_unknown_size_is_dropped(caplog):
+def test_an_unread_head_of_unknown_size_is_dropped(caplog):
     heads = {"itm": {}, "vqa": {}, "mlm": {}}
     with caplog.at_level(logging.WARNING):
-        model = fitted(heads, {"itm": {}}, {"vqa": {}, "mlm": {}})
+        model = fitted(heads, {"itm": {}})
     assert model.heads.keys() == {"itm", "itc", "mlm"}
-    assert caplog.messages == ["head vqa is off: the data do not say how large it is"]
-    sized = fitted({"vqa": {"classes": 7}}, {"itm": {}}, {"vqa": {}})
+    assert caplog.messages == [
+        "head vqa is off: no task reads it, and nothing says how large it is"
+    ]
+    sized = fitted({"vqa": {"classes": 7}}, {"itm": {}})
     assert sized.heads["vqa"] == {"classes": 7}
 
 

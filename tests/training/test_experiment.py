@@ -58,7 +58,7 @@ def test_a_task_without_questions_is_dropped_with_a_warning(pairs, caplog):
     assert "vqa" not in experiment.config.model.heads
     said = caplog.text
     assert "task vqa is off and trains nothing: source json gives no answer_s" in said
-    assert "head vqa is off: the data do not say how large it is" in said
+    assert "head vqa is off: no task reads it, and nothing says how large it is" in said
 
 
 def test_no_task_at_all_is_left(pairs):

@@ -1,5 +1,6 @@
 """Registries: plain dictionaries with a decorator and a helpful error for unknown names."""
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
 from typing import Any, Callable
@@ -41,11 +42,15 @@ def _wrong_letters(first: str, second: str) -> int:
 
 
 class Registry(dict[str, Any]):
-    """Maps a name to a class or function of one kind, such as "fusion" or "source"."""
+    """Maps a name to a class or function of one kind, such as "fusion" or "source".
 
-    def __init__(self, kind: str):
+    With a `base` all are classes that extend it.
+    """
+
+    def __init__(self, kind: str, base: type | None = None):
         super().__init__()
         self.kind = kind
+        self.base = base
 
     def register(self, name: str) -> Callable[[Any], Any]:
         """Returns a decorator that files its target under `name`; a name can be taken once."""
@@ -53,10 +58,23 @@ class Registry(dict[str, Any]):
         def add(target: Any) -> Any:
             if name in self:
                 raise ValueError(f'{self.kind} "{name}" is registered already, by {self[name]!r}')
+            if self.base:
+                self._check(name, target)
             self[name] = target
             return target
 
         return add
+
+    def _check(self, name: str, target: Any) -> None:
+        what, base = f'{self.kind} "{name}"', self.base
+        if not (isinstance(target, type) and issubclass(target, base)):
+            raise ValueError(f"{what} is {target!r}: expected a class that extends {base.__name__}")
+        has_fields = dataclasses.is_dataclass(base) and vars(target).get("__annotations__")
+        if has_fields and not {"__dataclass_fields__", "__init__"} & vars(target).keys():
+            raise ValueError(
+                f"{what}: {target.__name__} has settings and is no dataclass: write @dataclass, as "
+                f"{base.__name__} has it, between its registration and its name"
+            )
 
     def get_known(self, name: str, path: str = "") -> Any:
         """Returns the entry `name`; an unknown one is a ValueError that lists the known ones."""

@@ -68,7 +68,14 @@ class Chain:
 
     def __init__(self, transforms: Iterable[Transform]):
         """Equal transforms work once; two that make the same field in other ways are an error."""
-        self.transforms = tuple(sorted(dict.fromkeys(transforms), key=lambda t: t.stage))
+        given = tuple(transforms)
+        for transform in given:
+            if not (isinstance(transform, Transform) and type(transform).__hash__):
+                raise ValueError(
+                    f"a task's transforms hold {transform!r}: expected a Transform, an object of a "
+                    "class with @dataclass(frozen=True)"
+                )
+        self.transforms = tuple(sorted(dict.fromkeys(given), key=lambda t: t.stage))
         self.fields = dict(FIELDS)
         makers: dict[str, Transform] = {}
         for transform in self.transforms:
@@ -86,7 +93,11 @@ class Chain:
         """Returns the example's batch fields, without B."""
         example = Example(record, others or _no_others)
         for transform in self.transforms:
-            example.update(transform(example, rng))
+            made = transform(example, rng)
+            if not isinstance(made, Mapping):
+                name, what = type(transform).__name__, type(made).__name__
+                raise TypeError(f"transform {name} gives {what}, expected entries by name")
+            example.update(made)
         return {name: value for name, value in example.items() if name in self.fields}
 
 

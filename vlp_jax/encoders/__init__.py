@@ -3,8 +3,8 @@
 from vlp_jax.config.registry import Registry
 from vlp_jax.encoders.encoder import TextEncoder, VisionEncoder
 
-VISION_ENCODERS = Registry("vision encoder")
-TEXT_ENCODERS = Registry("text encoder")
+VISION_ENCODERS = Registry("vision encoder", VisionEncoder)
+TEXT_ENCODERS = Registry("text encoder", TextEncoder)
 
 from vlp_jax.encoders import bert, regions, resnet, vit  # noqa: E402  (they register themselves)
 

@@ -3,7 +3,7 @@
 from vlp_jax.config.registry import Registry
 from vlp_jax.fusion.fusion import Fusion
 
-FUSIONS = Registry("fusion")
+FUSIONS = Registry("fusion", Fusion)
 
 from vlp_jax.fusion import (  # noqa: E402  (they register themselves)
     co_attention,

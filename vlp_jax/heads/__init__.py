@@ -3,7 +3,7 @@
 from vlp_jax.config.registry import Registry
 from vlp_jax.heads.head import Head, Reading
 
-HEADS = Registry("head")
+HEADS = Registry("head", Head)
 POOLERS = Registry("pooler")
 
 from vlp_jax.heads import (  # noqa: E402

@@ -5,17 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import flax
+import numpy as np
 from jaxtyping import Array
 
-from vlp_jax.config import ExperimentConfig, Registry
+from vlp_jax.config import ExperimentConfig, Registry, nearest
 from vlp_jax.config.ranges import NonNegative
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.transforms import Transform
 from vlp_jax.model import Views, VisionLanguageModel
-
-TASKS = Registry("task")
 
 
 def check_others(path: str, config: ExperimentConfig) -> None:
@@ -128,3 +127,31 @@ class Task:
     def loss(self, step: Step) -> Result:
         """Returns the loss of a step before its weight, with metrics and the next state."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
+
+    def checked_loss(self, step: Step, path: str) -> Result:
+        """Returns the loss of a step; a ValueError says what of it is not as it has to be."""
+        result = self.loss(step)
+        if not isinstance(result, Result):
+            raise ValueError(f"{path}: loss gives {type(result).__name__}, expected a Result")
+        if not isinstance(result.metrics, Mapping):
+            what = type(result.metrics).__name__
+            raise ValueError(f"{path}: loss gives {what} as metrics, expected name → number")
+        for name in result.metrics.keys() - self.metrics.keys():
+            raise ValueError(
+                f'{path}: loss gives the metric "{name}", which {type(self).__name__}.metrics does '
+                f"not name.{nearest(name, self.metrics)} Known: {', '.join(self.metrics) or 'none'}"
+            )
+        for name, value in {"loss": result.loss, **result.metrics}.items():
+            if not _is_number(value):
+                raise ValueError(
+                    f"{path}: {name} is {type(value).__name__} {list(np.shape(value))}, expected "
+                    "one number of the whole batch"
+                )
+        return result
+
+
+TASKS = Registry("task", Task)
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, str) and value is not None and np.shape(value) == ()

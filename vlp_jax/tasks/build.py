@@ -1,6 +1,6 @@
 """From `config.tasks` to tasks: by name, with settings checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from vlp_jax.config import ExperimentConfig, checked_fields
 from vlp_jax.tasks.base import TASKS, Task
@@ -24,6 +24,9 @@ def _build(name: str, args: Mapping) -> Task:
     cls = TASKS.get_known(args.pop("kind", name), path)
     values = checked_fields(cls, args, path)
     try:
-        return cls(**values)
+        task = cls(**values)
     except ValueError as error:
         raise ValueError(f"{path}.{error}") from None
+    if not isinstance(task.reads, Set):
+        raise ValueError(f"{path}: reads is {task.reads!r}, expected a set of batch fields")
+    return task

@@ -127,7 +127,11 @@ def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward)
             if reason:
                 logger.warning("evaluation %s is left out: %s", name, reason)
             else:
-                outcome.merge(evaluation(run, name))
+                found = evaluation(run, name)
+                if not isinstance(found, Outcome):
+                    what = type(found).__name__
+                    raise ValueError(f"evaluation {name} gives {what}, expected an Outcome")
+                outcome.merge(found)
     outcome.rows = in_groups(outcome.rows)
     outcome.figures["skipped_records"] = _skipped_records(opened.values(), skipped)
     return outcome

@@ -8,7 +8,7 @@ from typing import Any
 from vlp_jax.config import ModelConfig
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
-from vlp_jax.heads import HEADS
+from vlp_jax.heads import HEADS, Head
 from vlp_jax.tasks.base import HeadNeed, Task
 
 logger = logging.getLogger(__name__)
@@ -16,13 +16,11 @@ logger = logging.getLogger(__name__)
 Args = Mapping[str, Any]
 
 
-def fit_model(
-    model: ModelConfig, sizes: Sizes, fed: Iterable[Task], unfed: Iterable[Task] = ()
-) -> ModelConfig:
+def fit_model(model: ModelConfig, sizes: Sizes, fed: Iterable[Task]) -> ModelConfig:
     """Returns the model with sizes and heads filled in; a size that misfits is a ValueError.
 
-    `fed` are the tasks that the data can train, `unfed` the others: a head of theirs whose size
-    nothing determines is dropped, with a warning.
+    `fed` are the tasks that the data can train. A head that none of them reads, and whose size
+    nothing determines, is dropped with a warning.
     """
     vision, text = (
         _fitted(registry.get_known(name, f"config.model.{part}"), args, sizes, part)
@@ -35,10 +33,9 @@ def fit_model(
     needs = _joined(task.heads(sizes) for task in fed)
     for name, need in needs.items():
         heads[name] = _fitted_head(name, heads.get(name), need)
-    for name, need in _joined(task.heads(sizes) for task in unfed).items():
-        if name in heads and name not in needs and _lacks_size(name, heads[name], need):
-            logger.warning("head %s is off: the data do not say how large it is", name)
-            del heads[name]
+    for name in [name for name in heads if name not in needs and _is_empty(name, heads[name])]:
+        logger.warning("head %s is off: no task reads it, and nothing says how large it is", name)
+        del heads[name]
     return dataclasses.replace(model, vision_args=vision, text_args=text, heads=heads)
 
 
@@ -53,7 +50,11 @@ def _joined(needs: Iterable[Mapping[str, HeadNeed]]) -> dict[str, HeadNeed]:
     """Returns one need for each head, with the sizes that any task gives."""
     joined: dict[str, HeadNeed] = {}
     for each in needs:
+        if not isinstance(each, Mapping):
+            raise ValueError(f"a task's heads are {each!r}: expected name → HeadNeed")
         for name, need in each.items():
+            if not isinstance(need, HeadNeed):
+                raise ValueError(f'a task\'s head "{name}" is {need!r}: expected a HeadNeed')
             before = joined.get(name, need)
             joined[name] = HeadNeed(before.kind, {**before.sizes, **need.sizes})
     return joined
@@ -70,13 +71,19 @@ def _fitted_head(name: str, given: Args | None, need: HeadNeed) -> dict[str, Any
     return args
 
 
-def _lacks_size(name: str, args: Args, need: HeadNeed) -> bool:
-    arguments = [_sized_by(name, args).get(part) for part in need.sizes]
-    return any(argument and not args.get(argument) for argument in arguments)
+def _is_empty(name: str, args: Args) -> bool:
+    """Whether a head predicts nothing: each size that it has, given or by default, is 0."""
+    head, sizes = _kind(name, args), _sized_by(name, args).values()
+    default = {field.name: field.default for field in dataclasses.fields(head)}
+    return bool(sizes) and not any(args.get(size, default[size]) for size in sizes)
 
 
 def _sized_by(name: str, args: Args) -> Mapping[str, str]:
-    return HEADS.get_known(args.get("kind", name), f"config.model.heads.{name}").sized_by
+    return _kind(name, args).sized_by
+
+
+def _kind(name: str, args: Args) -> type[Head]:
+    return HEADS.get_known(args.get("kind", name), f"config.model.heads.{name}")
 
 
 def _filled(args: Args, name: str, value: int, path: str) -> dict[str, Any]:

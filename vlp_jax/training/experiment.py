@@ -208,9 +208,14 @@ def resolve(
     }
     for source, chosen in by_source.items():
         if not chosen:
+            lacks = (
+                f"{name} needs {', '.join(sorted(task.reads - fields[source]))}"
+                for name, task in training.items()
+            )
             raise ValueError(
                 f"none of the tasks in config.tasks ({', '.join(training)}) can use source "
-                f"{source}, whose batches hold {', '.join(sorted(fields[source]))}"
+                f"{source}, whose batches hold {', '.join(sorted(fields[source]))}: "
+                f"{'; '.join(lacks)}"
             )
     fed = {name for chosen in by_source.values() for name in chosen}
     unfed = {name: task for name, task in training.items() if name not in fed}
@@ -222,7 +227,7 @@ def resolve(
         logger.warning("task %s is off and trains nothing: %s", name, "; ".join(lacks))
     sizes = read_sizes(config.data, vocabulary, batches)
     trained = [task for name, task in training.items() if name in fed]
-    model = fit_model(config.model, sizes, trained, unfed.values())
+    model = fit_model(config.model, sizes, trained)
     on = tasks.keys() - unfed.keys()
     config = replace(config, "model", model)
     config = replace(config, "tasks", {n: args for n, args in config.tasks.items() if n in on})

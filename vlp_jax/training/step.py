@@ -108,7 +108,9 @@ def total_loss(
     ramp = jnp.minimum(state.step / max(training.distillation_warmup, 1), 1.0)
     ramp = ramp if training.distillation_warmup else jnp.ones(())
     results = {
-        name: task.loss(Step(views, teacher, state.tasks.get(name), ramp))
+        name: task.checked_loss(
+            Step(views, teacher, state.tasks.get(name), ramp), f"config.tasks.{name}"
+        )
         for name, task in tasks.items()
     }
     return sum(tasks[name].weight * result.loss for name, result in results.items()), results

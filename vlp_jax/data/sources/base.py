@@ -17,8 +17,6 @@ from vlp_jax.config import Registry, nearest
 from vlp_jax.config.build import checked_fields
 from vlp_jax.config.ranges import Range
 
-SOURCES = Registry("source")
-
 Record = dict[str, Any]
 
 
@@ -105,6 +103,9 @@ class Source(abc.ABC):
 
         ids = self.image_ids()
         return self if len(np.unique(ids)) == len(ids) else ByImage(self, ids)
+
+
+SOURCES = Registry("source", Source)
 
 
 def _as_text(value: Any) -> Any:
