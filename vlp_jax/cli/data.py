@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_records(args: argparse.Namespace) -> int:
     from vlp_jax.config import load_config
+    from vlp_jax.config.plugins import load_plugins
     from vlp_jax.data.assemble import open_source
     from vlp_jax.data.survey import survey
-    from vlp_jax.tasks import load_plugins
 
     config = load_config(args.config, args.overrides)
     load_plugins(config.plugins)

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates and returns the exit status."""
-    from vlp_jax.tasks import load_plugins
+    from vlp_jax.config.plugins import load_plugins
 
     load_plugins(args.plugin)
     which = "teacher" if args.teacher else "params"
@@ -65,12 +65,13 @@ def report(
     import jax
 
     from vlp_jax.config import with_overrides
+    from vlp_jax.config.plugins import check_plugins
     from vlp_jax.data.local_paths import local_path
     from vlp_jax.model import Forward, build_model
     from vlp_jax.report.run import make_report
     from vlp_jax.report.summary import clean_summary
     from vlp_jax.report.table import print_table
-    from vlp_jax.tasks import check_plugins, evaluate
+    from vlp_jax.tasks import evaluate
     from vlp_jax.training.checkpoint import read_run
 
     folder = local_path(workdir, "--workdir")
