@@ -59,3 +59,9 @@ def test_what_is_no_name_is_unknown(fusions, name):
 )
 def test_nearest(name, hint):
     assert nearest(name, ["learning_rate", "warmup_steps", 128]) == hint
+
+
+def test_very_long_names_are_not_compared():
+    """It would take minutes."""
+    assert nearest("x" * 60_000, ["x" * 60_001, "y"]) == ""
+    assert nearest("captoin", ["c" * 60_000, "caption"]) == ' Did you mean "caption"?'
