@@ -86,3 +86,9 @@ def test_what_is_not_of_the_kind_is_refused(given, message):
         tasks.register("mine")(given)
     assert not tasks
     assert tasks.register("mine")(Base) is Base
+
+
+def test_very_long_names_are_not_compared():
+    """It would take minutes."""
+    assert nearest("x" * 60_000, ["x" * 60_001, "y"]) == ""
+    assert nearest("captoin", ["c" * 60_000, "caption"]) == ' Did you mean "caption"?'

@@ -7,15 +7,20 @@ from typing import Any, Callable
 
 _WRONG_SHARE = 0.4  # of the letters of a name that is still recognised
 _TELLING = 3  # letters that say which name is meant
+_LONGEST = 300  # characters of a name that is compared with others
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Returns ' Did you mean "x"?' for a known name that `name` may be meant for, or nothing.
 
-    That is one with few wrong letters for its length, or one that holds the other.
+    That is one with few wrong letters for its length, or one that holds the other. Very long names
+    are nobody's slip, and comparing them takes the square of their length.
     """
-    name = str(name)
-    close = difflib.get_close_matches(name, [str(k) for k in known], n=3, cutoff=0.5)
+    name, texts = str(name), (str(k) for k in known)
+    if len(name) > _LONGEST:
+        return ""
+    short = [text for text in texts if len(text) <= _LONGEST]
+    close = difflib.get_close_matches(name, short, n=3, cutoff=0.5)
     meant = [other for other in close if _is_near(name, other)]
     return f' Did you mean "{meant[0]}"?' if meant else ""
 

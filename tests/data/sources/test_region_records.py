@@ -126,3 +126,9 @@ def test_batches(source, pictures):
     assert batch["region_mask"].sum(1).tolist() == [5] * 4
     assert batch["region_boxes"].min() >= 0 and batch["region_boxes"].max() <= 1
     assert np.isfinite(batch["region_features"]).all()
+
+
+def test_messages_about_long_keys_are_short(source):
+    with pytest.raises(ValueError, match="no regions of the picture") as error:
+        source(entries=captions(["k" * 60_000]), holdout=0)
+    assert len(str(error.value)) < 600

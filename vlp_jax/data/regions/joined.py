@@ -4,6 +4,7 @@ import glob
 from pathlib import Path
 from typing import Any
 
+from vlp_jax.data.foreign import shortened
 from vlp_jax.data.kept_arrays import is_kept
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.regions.regions import Regions
@@ -55,7 +56,7 @@ class JoinedStores:
         if key not in self._owners:
             paths = ", ".join(str(store.path) for store in self._stores)
             hint = nearest_key(key, self._keys)
-            raise ValueError(f'{paths}: no regions of the picture "{key}".{hint}')
+            raise ValueError(f'{paths}: no regions of the picture "{shortened(key, 200)}".{hint}')
         return self._owners[key][key]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vlp_jax.config import Registry, nearest
-from vlp_jax.data.foreign import foreign_bytes
+from vlp_jax.data.foreign import foreign_bytes, shortened
 from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.regions.build import build_regions
 from vlp_jax.data.regions.regions import Regions, Rules
@@ -63,9 +63,10 @@ class RegionStore(abc.ABC):
         """Returns the regions of a picture; ValueError that names it and what is wrong."""
         if key not in self._rows:
             raise ValueError(
-                f'{self.path}: no regions of the picture "{key}".{nearest_key(key, self._keys)}'
+                f'{self.path}: no regions of the picture "{shortened(key, 200)}".'
+                + nearest_key(key, self._keys)
             )
-        with foreign_bytes(f'{self.path}, picture "{key}"'):
+        with foreign_bytes(f'{self.path}, picture "{shortened(key, 200)}"'):
             fields = self._read(self._rows[key])
             return self._fitted(build_regions(fields, self.rules, self.dimension))
 
@@ -91,8 +92,8 @@ class RegionStore(abc.ABC):
         if len(self._rows) < len(self._keys):
             row, key = next((r, k) for r, k in enumerate(self._keys) if self._rows[k] != r)
             raise ValueError(
-                f'{self.path}: the key "{key}" occurs twice, as picture number {row} and '
-                f"{self._rows[key]}"
+                f'{self.path}: the key "{shortened(key, 200)}" occurs twice, as picture number '
+                f"{row} and {self._rows[key]}"
             )
         first = self._first_readable()
         self.dimension = first.features.shape[1]

@@ -16,6 +16,7 @@ import numpy as np
 from vlp_jax.config import Registry, nearest
 from vlp_jax.config.build import checked_fields
 from vlp_jax.config.ranges import Range
+from vlp_jax.data.foreign import listed, shortened
 
 Record = dict[str, Any]
 
@@ -123,8 +124,9 @@ def check_choice(kind: str, value: Any, known: Iterable[Any]) -> None:
     """Raises ValueError with the nearest valid choice if `value` is not among `known`."""
     known = list(known)
     if value not in known:
-        listed = ", ".join(map(str, known))
-        raise ValueError(f'unknown {kind} "{value}".{nearest(str(value), known)} Known: {listed}')
+        hint = nearest(str(value), known)
+        shown = listed(list(map(str, known)), 40)
+        raise ValueError(f'unknown {kind} "{shortened(str(value), 200)}".{hint} Known: {shown}')
 
 
 def check_integer(name: str, value: Any, low: int, high: int) -> int:

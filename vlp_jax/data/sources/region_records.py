@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.foreign import shortened
 from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index
 from vlp_jax.data.sources.json_pairs import JsonPairs
 from vlp_jax.data.sources.splits import SPLITS
@@ -92,8 +93,10 @@ class RegionRecords(Source):
             return []
         if not len(self._places):
             self._store[missing[0]]  # its error names the nearest key
-        _LOG.warning("%d pictures have no regions, the first is %s", len(missing), missing[0])
-        return [f'no regions of the picture "{key}"' for key in keys]
+        _LOG.warning(
+            "%d pictures have no regions, the first is %s", len(missing), shortened(missing[0])
+        )
+        return [f'no regions of the picture "{shortened(key, 200)}"' for key in keys]
 
 
 def contents_of(store: Any) -> set[str]:
