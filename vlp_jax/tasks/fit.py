@@ -37,8 +37,9 @@ def fit_model(
         heads[name] = _fitted_head(name, heads.get(name), need)
     for name, need in _joined(task.heads(sizes) for task in unfed).items():
         if name in heads and name not in needs and _lacks_size(name, heads[name], need):
-            logger.warning("head %s is off: the data do not say how large it is", name)
-            del heads[name]
+            _switch_off(heads, name)
+    for name in [name for name in heads if name not in needs and _is_empty(name, heads[name])]:
+        _switch_off(heads, name)
     return dataclasses.replace(model, vision_args=vision, text_args=text, heads=heads)
 
 
@@ -68,6 +69,19 @@ def _fitted_head(name: str, given: Args | None, need: HeadNeed) -> dict[str, Any
         elif need.sizes and part not in need.sizes:
             args.setdefault(argument, 0)
     return args
+
+
+def _switch_off(heads: dict[str, dict], name: str) -> None:
+    logger.warning("head %s is off: the data do not say how large it is", name)
+    del heads[name]
+
+
+def _is_empty(name: str, args: Args) -> bool:
+    """Says whether a head that no task reads predicts nothing: all of its sizes are 0."""
+    cls = HEADS.get_known(args.get("kind", name), f"config.model.heads.{name}")
+    default = {field.name: field.default for field in dataclasses.fields(cls)}
+    sizes = [args.get(size, default[size]) for size in cls.sized_by.values()]
+    return bool(sizes) and not any(sizes)
 
 
 def _lacks_size(name: str, args: Args, need: HeadNeed) -> bool:
