@@ -44,9 +44,7 @@ def test_retrieve(predict, pictures):
 def test_bad_input(run, pictures, capsys):
     start = ["predict", "--model", str(run), "--image"]
     assert main([*start, "gone.png", "--text", "a dog"]) == 1
-    assert (
-        'vlp-jax predict: image 0, image file "gone.png" does not exist' in capsys.readouterr().err
-    )
+    assert 'vlp-jax predict: image 0 ("gone.png") does not exist' in capsys.readouterr().err
     assert main([*start, *pictures, "--text", "..."]) == 1
     assert "expected a string with words in it" in capsys.readouterr().err
     assert main(["predict", "--model", "nowhere", "--image", pictures[0], "--text", "a"]) == 1

@@ -106,6 +106,13 @@ def test_unknown_names_and_kinds_of_sources_say_what_to_write():
         check_names(config)
 
 
+def test_a_wrong_option_is_told_with_its_place():
+    config = DataConfig(source_args={"emoji": {"image_size": -4}})
+    message = r"^config.data.source_args.emoji: image_size is -4; expected an integer from 8 to"
+    with pytest.raises(ValueError, match=message):
+        open_source(config, "emoji", "train")
+
+
 @pytest.mark.parametrize(
     ("entry", "meant"), [("captoin", "caption"), ("captions", "caption"), ("quesions", "question")]
 )

@@ -88,7 +88,7 @@ def test_one_value_is_a_list_of_one():
         (PIXELS.astype(float), ValueError, "float64.*expected uint8"),
         (PIXELS.astype(np.uint16), ValueError, "reaches to .* of 65535; convert it to uint8"),
         (Image.fromarray(np.full((3, 4), 0.5, np.float32)), ValueError, 'mode "F", whose numbers'),
-        ("gone.png", FileNotFoundError, 'image file "gone.png" does not exist'),
+        ("gone.png", FileNotFoundError, r'image 0 \("gone.png"\) does not exist'),
         (b"no picture", ValueError, "image 0 is corrupt, cut short or not a picture"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "has no pixels"),
         (np.zeros((2, 2, 2, 3, 1), np.uint8), ValueError, r"expected \[H, W\], \[H, W, 1\]"),

@@ -122,3 +122,9 @@ def test_an_unread_head_of_unknown_size_is_dropped(caplog):
 def test_a_misfit_is_said(given, message):
     with pytest.raises(ValueError, match=message):
         fitted(**given)
+
+
+def test_a_head_of_no_size_that_no_task_reads_is_off(caplog):
+    heads = {"vqa": {}, "itm": {}, "classifier": {"classes": 3}, "region_labels": {}}
+    assert fitted(heads).heads.keys() == {"itm", "classifier", "region_labels"}
+    assert "head vqa is off: the data do not say how large it is" in caplog.text

@@ -122,6 +122,7 @@ class Start:
             self.left.append(seconds_left)
 
         clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + passed[0])
+        open_counted.split_names = source.split_names
         monkeypatch.setitem(SOURCES, "emoji_scenes", open_counted)
         monkeypatch.setattr(Pipeline, "_make", make_counted)
         monkeypatch.setattr(ViT, "__call__", encode_counted)

@@ -154,6 +154,21 @@ def random_state(table, width, patch, vocabulary, dtype):
     return state | {"queue": rng.integers(0, 9, (2, 2))}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_named(value):
+    state = small_state()
+    state["fc.weight"][1, 2] = value
+    with pytest.raises(ValueError, match=r"fc.weight: 1 of 12 are NaN or infinite"):
+        to_params(state, SMALL)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.07])
+@pytest.mark.parametrize("path", ["heads_itc/temperature", "vision/stem/norm/variance"])
+def test_what_is_divided_by_is_above_zero(path, value):
+    with pytest.raises(ValueError, match=rf"x: {value:g}, must be above 0"):
+        to_params({"x": np.float32(value)}, key_table(raw("x", path)))
+
+
 def test_a_float32_file_is_not_copied():
     state = small_state()
     params = to_params(state, SMALL)

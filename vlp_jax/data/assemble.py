@@ -120,7 +120,13 @@ def open_source(config: DataConfig, name: str, split: str) -> Source:
         source_class(config, other, "config.data.source_args")
     options = {"path": config.path, **config.source_args.get(name, {})}
     options.pop("kind", None)
-    opened = source(split=split, **options)
+    try:
+        opened = source(split=split, **options)
+    except ValueError as error:
+        place = (
+            f"config.data.source_args.{name}" if name in config.source_args else f"source {name}"
+        )
+        raise ValueError(f"{place}: {error}") from error
     for entry in opened.provides - PROVIDED:  # one of its own, or a slip
         if meant := nearest(entry, PROVIDED):
             raise ValueError(f'source {name} provides "{entry}", which nothing reads.{meant}')

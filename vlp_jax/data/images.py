@@ -55,8 +55,8 @@ def decode(image: np.ndarray | bytes | str | Path | Image.Image, name: str = "")
 
 
 def _decode_file(path: str | Path, name: str) -> np.ndarray:
-    file = f'image file "{shortened(str(path))}"'
-    name = f"{name}, {file}" if name else file
+    file = f'"{shortened(str(path))}"'
+    name = f"{name} ({file})" if name else f"image file {file}"
     if isinstance(path, str) and is_address(path):
         raise ValueError(f"{name} is an address; only local files are read")
     try:

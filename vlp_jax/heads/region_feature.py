@@ -27,6 +27,11 @@ class RegionFeatureHead(Head):
         self, model: Any, reading: Reading, *, deterministic: bool = True
     ) -> Float[Array, "b r f"]:
         """Reads the regions after the fusion."""
+        if "region_features" not in model.vision.reads:
+            raise ValueError(
+                "a region_feature head (config.model.heads) is tied to the projection of region "
+                'features: it needs config.model.vision = "regions"'
+            )
         return self(reading.fused[0].image.states, model.vision.feature_table())
 
     @nn.compact

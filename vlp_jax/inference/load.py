@@ -51,7 +51,11 @@ def load(
         published = ZOO.get_known(str(name_or_path))
         state = read_state_dict(weights)
         return _published_model(
-            published, state, sizes, partial(make_tokenizer, tokenizer or weights), answers
+            published,
+            state,
+            published.config_of(sizes or {}),
+            partial(make_tokenizer, tokenizer or weights),
+            answers,
         )
     path = local_path(name_or_path, "run")
     if str(name_or_path) in ZOO:
@@ -60,8 +64,9 @@ def load(
         state = read_state_dict(path)
         published = find_architecture(state.meta.config)
         sizes = dict(state.meta.config) | dict(sizes or {})
+        config = published.config_of(sizes, strict=False)  # of a library, with more entries
         return _published_model(
-            published, state, sizes, partial(make_tokenizer, tokenizer or path), answers
+            published, state, config, partial(make_tokenizer, tokenizer or path), answers
         )
     if not path.exists():
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
@@ -78,11 +83,10 @@ def load(
 def _published_model(
     published: Published,
     state: StateDict,
-    sizes: Mapping[str, Any] | None,
+    config: ModelConfig,
     tokenizer: Callable[[ModelConfig], Tokenizer],
     answers: tuple[str, ...],
 ) -> Model:
-    config = published.from_published(dict(published.sizes) | dict(sizes or {}))
     params = published.load(state, config)
     vocabulary = Vocabulary(tokenizer(config), answers)
     experiment = ExperimentConfig(name=published.name, model=config, data=_data(published, config))

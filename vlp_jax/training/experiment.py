@@ -200,6 +200,10 @@ def resolve(
     warning.
     """
     training = {name: task for name, task in tasks.items() if task.trains}
+    if not training:
+        raise ValueError(
+            f"config.tasks has none that trains ({', '.join(tasks)} are measured only)"
+        )
     check_mix(config.training, tuple(training))
     fields = {source: frozenset(batch) for source, batch in batches.items()}
     by_source = {

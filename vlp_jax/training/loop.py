@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from vlp_jax.training.resume import check_records, check_resume
 from vlp_jax.training.schedule import Group
 from vlp_jax.training.state import TrainState
 from vlp_jax.training.workdir_lock import only_trainer
-from vlp_jax.weights.initial import read_initial_weights
+from vlp_jax.weights.initial import Initialisation, read_initial_weights
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +88,12 @@ def train(
     LostPeerError when another process of it has gone: end this one then.
     """
     workdir = local_path(workdir, "workdir")
+    _check_place(workdir)
     check_settings(config)
     best = config.evaluation.best
+    # Where nothing is yet, a misfit leaves nothing: all is put together before a file is written.
+    new = not (workdir / "checkpoints").is_dir()
+    start = _Start(assemble(config), fresh=True) if new else None
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stack.enter_context(only_trainer(workdir))
@@ -96,10 +101,11 @@ def train(
         stack.callback(store.close)
         _set_diverged_aside(store)
         about = _reading(store, lambda: saved_about(store), allow_older)
-        vocabulary = about and Vocabulary.from_json(about["vocabulary"])
-        experiment = assemble(config, vocabulary)
-        stack.enter_context(use_mesh(experiment.mesh))
-        run = _Run(experiment, workdir, store, evaluate, stack, allow_older, about)
+        if start is None or about is not None:
+            vocabulary = about and Vocabulary.from_json(about["vocabulary"])
+            start = _Start(assemble(config, vocabulary), fresh=about is None)
+        stack.enter_context(use_mesh(start.experiment.mesh))
+        run = _Run(start, workdir, store, evaluate, stack, allow_older, about)
         interruption = stack.enter_context(Interruption())
         try:
             with lost_peers_named():
@@ -107,6 +113,14 @@ def train(
         except LostPeerError:
             stack.pop_all()  # closing would wait for the lost process
             raise
+
+
+def _check_place(workdir: Path) -> None:
+    """Raises ValueError where no workdir can be made, before anything is computed for it."""
+    there = next(path for path in (workdir, *workdir.resolve().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "cannot be written" if there.is_dir() else "is no folder"
+        raise ValueError(f'cannot create "{workdir}": "{there}" {reason}')
 
 
 def saved_about(store: CheckpointStore) -> dict | None:
@@ -156,12 +170,28 @@ def _reading(store: CheckpointStore, read: Callable[[], Any], allow_older: bool)
                 store.set_aside(step, "damaged")
 
 
+class _Start:
+    """An experiment, and the given weights with which a run that is new would begin."""
+
+    def __init__(self, experiment: Experiment, fresh: bool):
+        self.experiment = experiment
+        self.given = Initialisation((), ())
+        if fresh:
+            self.given = read_initial_weights(
+                experiment.config,
+                experiment.model,
+                unbox(experiment.boxed),
+                experiment.vocabulary,
+                read_run,
+            )
+
+
 class _Run:
     """One process's run: the state, and the things that happen beside the step."""
 
     def __init__(
         self,
-        experiment: Experiment,
+        start: _Start,
         workdir: Path,
         store: CheckpointStore,
         evaluate: Evaluate | None,
@@ -169,14 +199,14 @@ class _Run:
         allow_older: bool,
         about: dict | None,
     ):
-        self.experiment = experiment
+        self.experiment = experiment = start.experiment
         self.training = experiment.config.training
         self.best = experiment.config.evaluation.best
         self.store = store
         self.evaluate = evaluate
         self.clock = Clock()
         self.figures: dict[str, float] = {}
-        self.state, news = self._start_state(allow_older)
+        self.state, news = self._start_state(allow_older, start.given)
         if about is not None:
             news = _changes(about, experiment)
         self.start = int(self.state.step)
@@ -250,23 +280,18 @@ class _Run:
         stack.callback(writer.close)
         return writer
 
-    def _start_state(self, allow_older: bool) -> tuple[TrainState, tuple[str, ...]]:
+    def _start_state(
+        self, allow_older: bool, given: Initialisation
+    ) -> tuple[TrainState, tuple[str, ...]]:
         """Returns the state of the newest checkpoint, else a fresh one with given weights.
 
         Of the latter, the lines say what was filled.
         """
-        experiment, states = self.experiment, self.experiment.states
+        states = self.experiment.states
         logger.info("%s", states.report.text())
         if self.store.latest_step is not None:
             read = lambda: self.store.restore(states.abstract)
             return _reading(self.store, read, allow_older), ()
-        given = read_initial_weights(
-            experiment.config,
-            experiment.model,
-            unbox(experiment.boxed),
-            experiment.vocabulary,
-            read_run,
-        )
         state = states.create()
         params, teacher = given.fill(state.params, state.teacher)
         return state.replace(params=params, teacher=teacher), given.news

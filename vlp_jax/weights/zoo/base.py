@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vlp_jax.config import ModelConfig, Registry
+from vlp_jax.config import ModelConfig, Registry, nearest
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
@@ -85,6 +85,24 @@ class Published:
     def config(self) -> ModelConfig:
         """The model at its published size."""
         return self.from_published(self.sizes)
+
+    def config_of(self, sizes: Mapping[str, Any], strict: bool = True) -> ModelConfig:
+        """Returns the model with `sizes` in place of published ones; groups of them are merged.
+
+        Raises ValueError for values that make no model and, if `strict`, for misspelt names.
+        """
+        for name in sizes if strict else ():
+            if name not in self.sizes and (meant := nearest(name, self.sizes)):
+                raise ValueError(f'{self.name} has no size "{name}".{meant}')
+        merged = dict(self.sizes)
+        for name, value in sizes.items():
+            groups = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
+            merged[name] = {**merged[name], **value} if groups else value
+        try:
+            return self.from_published(merged)
+        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"these sizes make no {self.name}: {reason}") from error
 
     def table(self, config: ModelConfig | None = None, names: Iterable[str] = ()) -> KeyTable:
         """Returns the key table of the layout that knows most of `names`, at first its own."""
