@@ -39,8 +39,8 @@ def test_unknown_verbs_and_arguments(capsys):
     assert "unknown arguments: --stop 3" in capsys.readouterr().err
 
 
-def test_only_training_takes_overrides(capsys):
-    assert exit_status("evaluate", "--workdir", "x", "--config.seed=3") == 2
+def test_a_verb_without_a_config_takes_no_overrides(capsys):
+    assert exit_status("models", "--config.seed=3") == 2
     assert "unknown arguments: --config.seed=3" in capsys.readouterr().err
 
 
