@@ -1,5 +1,6 @@
 """Tests of the published fine-tuning recipes: made of known parts, and cut down they train."""
 
+import json
 import os
 import re
 from types import SimpleNamespace
@@ -8,15 +9,16 @@ import jax
 import numpy as np
 import pytest
 
+from tests.data.regions.pictures import lxmert_line, random_pictures, write_lines
 from tests.training.tiny import ROOT
-from vlp_jax.config import load_config
+from vlp_jax.config import ExperimentConfig, build, load_config, to_plain
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.model import Model
-from vlp_jax.model import build_model
-from vlp_jax.model.model import abstract_params
+from vlp_jax.model import Forward, build_model
+from vlp_jax.model.model import abstract_params, init_params
 from vlp_jax.parallel import unbox, use_mesh
-from vlp_jax.tasks import build_tasks, decisions
+from vlp_jax.tasks import build_tasks, decisions, evaluate
 from vlp_jax.training.experiment import assemble
 from vlp_jax.weights.conversion import layers_apart
 from vlp_jax.weights.initial import read_initial_weights
@@ -53,7 +55,8 @@ def test_a_recipe_and_its_smoke_run_ask_the_same(file):
 @pytest.mark.parametrize("file", CONFIGS, ids=NAMES)
 def test_the_smoke_run_trains_all_of_it(file):
     experiment = assemble(load_config(f"{file}:smoke"))
-    assert experiment.tasks.keys() == experiment.config.tasks.keys()
+    asked = build_tasks(load_config(str(file)))
+    assert experiment.tasks.keys() == {name for name, task in asked.items() if task.trains}
     (source,) = experiment.config.data.sources
     with use_mesh(experiment.mesh):
         state = experiment.states.abstract
@@ -91,6 +94,44 @@ def test_all_but_the_head_comes_from_the_file_it_starts_from(file, monkeypatch):
     fresh = {path.split("/")[0] for path in layers_apart(shapes).keys() - filled}
     assert all(part.startswith("heads_") for part in fresh - {"text"})
     assert "text" not in fresh or config.model.text_args["tasks"]  # the row of the task
+
+
+@pytest.mark.slow
+def test_from_published_files_to_the_servers_file(tmp_path):
+    """LXMERT on eight questions of VQA: trained nothing, measured, and handed in."""
+    keys = [f"COCO_train2014_{i:012d}" for i in range(8)]
+    pictures = zip(keys, random_pictures(8).values())
+    write_lines(tmp_path / "f.tsv", [lxmert_line(*picture) for picture in pictures])
+    asked = [{"image_id": i, "question": "what?", "question_id": 100 + i} for i in range(8)]
+    given = [{"answer": "cat", "answer_id": i} for i in range(10)]
+    annotations = [{"question_id": 100 + i, "image_id": i, "answers": given} for i in range(8)]
+    for split in ("train2014", "val2014", "test2015"):
+        questions = {"data_subtype": "train2014", "questions": asked}
+        (tmp_path / f"q_{split}.json").write_text(json.dumps(questions))
+    for split in ("train2014", "val2014"):
+        (tmp_path / f"a_{split}.json").write_text(json.dumps({"annotations": annotations}))
+    (tmp_path / "answers.json").write_text(json.dumps(["dog", "cat", ""]))
+    values = to_plain(load_config(str(ROOT / "configs/lxmert/finetune_vqa.py:smoke")))
+    published = to_plain(load_config(str(ROOT / "configs/lxmert/finetune_vqa.py")))["data"]
+    files = published["source_args"]["annotated"] | dict(
+        path=str(tmp_path / "q_{split}.json"),
+        beside=str(tmp_path / "a_{split}.json"),
+        answer_list=str(tmp_path / "answers.json"),
+        features=str(tmp_path / "f.tsv"),
+    )
+    values["data"] |= dict(source="annotated", source_args=dict(annotated=files), region_pixels=0)
+    measured = dict(vqa=dict(split="validation"), served=dict(split="test"))
+    values["tasks"]["vqa"]["evaluate"] = measured
+    experiment = assemble(build(ExperimentConfig, values, "config"))
+    assert experiment.vocabulary.answers == ("dog", "cat", "")
+    params = unbox(init_params(experiment.model, jax.random.key(0)))
+    forward = Forward(experiment.model, params)
+    outcome = evaluate(experiment.config, experiment.vocabulary, forward)
+    assert (
+        outcome.figures["vqa_accuracy"] in (0.0, 1.0) and "served_accuracy" not in outcome.figures
+    )
+    rows = json.loads(outcome.submissions["served_predictions.json"])
+    assert [row["question_id"] for row in rows] == list(range(100, 108))
 
 
 # Task of a config, its title, what is measured, how it is used, heads of its published models, and

@@ -23,6 +23,7 @@ VARIANTS = {
     "albef/finetune_retrieval": ("flickr",),
     "oscar/finetune_captioning": ("plus",),
     "oscar/finetune_gqa": ("plus",),
+    "oscar/finetune_retrieval": ("plus",),
     "oscar/finetune_vqa": ("plus",),
     "uniter/finetune_referring": ("plus", "g"),
     "vilbert/finetune_referring": ("plus", "g"),

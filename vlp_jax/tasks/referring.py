@@ -86,7 +86,9 @@ class ReferringEvaluation(Evaluation):
         found = overlaps >= FOUND if self.inclusive else overlaps > FOUND
         chosen = np.where(real, logits, -np.inf).argmax(1)
         each = np.arange(len(chosen))
-        accuracy, first = float(found[each, chosen].mean()), float(found[:, 0].mean())
+        # Where one stands for the whole picture, the next is a detector's first.
+        first = float(found[:, int(run.config.data.global_region)].mean())
+        accuracy = float(found[each, chosen].mean())
         chance = float((found.sum(1) / np.maximum(real.sum(1), 1)).mean())
         note, group = f"blind: the first region; {len(each)} expressions", run.task.title
         return Outcome(

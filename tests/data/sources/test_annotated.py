@@ -225,13 +225,21 @@ def test_regions_come_from_a_store(tmp_path, opened):
         ("nlvr2", {"beside": "x"}, "no second file"),
         ("nlvr2", {"images": None}, "either `images`"),
         ("nlvr2", {"splits": {"train": "ve"}}, 'no "identifier", it has Flickr30K_ID'),
-        ("vqa", {"splits": {"train": "nlvr2"}}, 'is no file of the form "vqa"'),
+        (
+            "vqa",
+            {"splits": {"train": "list"}},
+            '"vqa", after 0 entries: expected an object',
+        ),
+        ("vcr", {"splits": {"train": "unlabelled"}}, '"answer_label" of train-0 is None'),
+        ("vcr", {"splits": {"train": "objects"}}, "after 2 entries: .* object 3, and there are 3"),
         ("gqa", {"splits": {"train": "list"}}, "expected an object of questions"),
         ("nlvr2", {"splits": {"train": "nlvr2"}, "key": "{idd}"}, "key = .*cannot be made"),
     ],
 )
 def test_what_is_wrong_is_said(opened, tmp_path, form, options, message):
     (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "unlabelled.json").write_text(lines([VCR | {"answer_label": None}] * 2))
+    (tmp_path / "objects.json").write_text(lines([VCR, VCR | {"question": [[3]]}]))
     with pytest.raises(ValueError, match=message):
         opened(form, **options)
 

@@ -150,9 +150,15 @@ class Annotated(Source):
             yield TaskFiles(path, second, name, split == "train")
 
     def _read(self, files: TaskFiles) -> None:
-        with foreign_bytes(f'{files.path} is no file of the form "{self.form}"'):
-            for entry in self._form.read(files):
-                self._add(entry, files.split)
+        count = 0
+        try:
+            with foreign_bytes():
+                for count, entry in enumerate(self._form.read(files), 1):
+                    self._add(entry, files.split)
+        except ValueError as error:
+            raise ValueError(
+                f'{files.path}, read as "{self.form}", after {count} entries: {error}'
+            ) from None
 
     def _add(self, entry: Entry, split: str) -> None:
         keys = tuple(self._key(facts | {"split": split}) for facts in entry.pop("pictures"))

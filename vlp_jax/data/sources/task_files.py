@@ -201,6 +201,8 @@ def _refcoco(files: TaskFiles) -> Iterator[Entry]:
             raise ValueError(f"{files.beside} has no picture {picture} with the box {box}")
         raw = pictures[picture]
         size = [take(raw, "width"), take(raw, "height")]
+        if min(size) <= 0:
+            raise ValueError(f"picture {picture} is {size[0]} × {size[1]} pixels large")
         facts = [{"id": picture, "file": take(raw, "file_name")}]
         shared = {"pictures": facts, "picture_size": size, "target_box": _unit(boxes[box], size)}
         for sentence in take(ref, "sentences"):
@@ -241,11 +243,16 @@ def _vcr(files: TaskFiles) -> Iterator[Entry]:
         answers = [told(choice) for choice in take(raw, "answer_choices")]
         rationales = [told(choice) for choice in take(raw, "rationale_choices")]
         true, why = raw.get("answer_label"), raw.get("rationale_label")
+        known = range(len(answers))
+        if true not in known and (files.train or true is not None):
+            raise ValueError(
+                f'"answer_label" of {name} is {true!r}, expected 0 to {len(known) - 1}'
+            )
         facts = [{"id": Path(take(raw, "img_fn")).stem, "file": raw["img_fn"]}]
         question = told(take(raw, "question"))
         shared = {"name": name, "pictures": facts, "question": question}
         yield shared | {"choices": answers, "about": "answer"} | _label(true)
-        for given in [true] if files.train else range(len(answers)):
+        for given in [true] if files.train else known:
             asked = {"given": answers[given], "choices": rationales, "about": f"rationale {given}"}
             # What explains a wrong answer is not known.
             yield shared | asked | _label(why if given == true else None)
@@ -253,6 +260,9 @@ def _vcr(files: TaskFiles) -> Iterator[Entry]:
 
 def _told(tokens: list[str | list[int]], objects: list[str]) -> str:
     """Returns tokens as one text: persons by a name, other objects by their class."""
+    missing = [i for t in tokens if isinstance(t, list) for i in t if i not in range(len(objects))]
+    if missing:
+        raise ValueError(f"a text names object {missing[0]}, and there are {len(objects)}")
     name = lambda i: _PEOPLE[i % len(_PEOPLE)] if objects[i] == "person" else objects[i]
     words = (" and ".join(map(name, t)) if isinstance(t, list) else t for t in tokens)
     return " ".join(words)
