@@ -40,7 +40,7 @@ def get_config(argument: str = "") -> dict:
         tasks=dict(itm=dict(negatives="random")),
         # Every pair is scored: 1,000 pictures are five million passes.
         evaluate=dict(retrieval=dict(rank_by="matching", split="validation", limit=1000)),
-        best="i2t_r1",
+        best="retrieval_i2t_r1",
         batch=batch,
         rate=2e-5,  # --learning_rate
         steps=EPOCHS * epoch,

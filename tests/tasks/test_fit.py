@@ -127,4 +127,4 @@ def test_a_misfit_is_said(given, message):
 def test_a_head_of_no_size_that_no_task_reads_is_off(caplog):
     heads = {"vqa": {}, "itm": {}, "classifier": {"classes": 3}, "region_labels": {}}
     assert fitted(heads).heads.keys() == {"itm", "classifier", "region_labels"}
-    assert "head vqa is off: the data do not say how large it is" in caplog.text
+    assert "head vqa is off: no task reads it, and nothing says how large it is" in caplog.text

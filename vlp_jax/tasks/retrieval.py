@@ -1,7 +1,7 @@
 """Image-text retrieval both ways: by similarity, re-ranked by the matching head, or by it alone."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from vlp_jax.metrics.retrieval import KS, Ranks, hits_at_k, relevant_ranks, rera
 from vlp_jax.model import CAPTION, Views
 from vlp_jax.tasks import contrast, matching
 from vlp_jax.tasks.base import TASKS, Task
+from vlp_jax.tasks.decisions import last_logit
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.outcome import RETRIEVAL, Failure, HeatMap, Outcome, RetrievalExample, TableRow
 
@@ -121,12 +122,14 @@ class RetrievalEvaluation(Evaluation):
     times the contrastive logit is added to that score (LAVIS adds it once): the head learns against
     negatives drawn in proportion to that logit, so what it says is what the logit has not said yet.
     "matching" lets the matching head score every pair (UNITER, section 4.2), so that the time grows
-    with the square of `limit`. `examples` queries and heat maps go into the report.
+    with the square of `limit`; `head` is another one that does. `examples` queries and heat maps go
+    into the report.
     """
 
     rank_by: Literal["similarity", "matching"] = "similarity"
     rerank: Natural = 16
     similarity_weight: NonNegative = 0.0
+    head: str = matching.HEAD
     examples: Natural = 3
 
     needs = ("image|region_features", "caption")
@@ -134,7 +137,7 @@ class RetrievalEvaluation(Evaluation):
     @property
     def heads(self) -> tuple[str, ...]:
         """The one that ranks."""
-        return (matching.HEAD if self.rank_by == "matching" else contrast.HEAD,)
+        return (self.head if self.rank_by == "matching" else contrast.HEAD,)
 
     def figures(self, name: str) -> frozenset[str]:
         by_matching = self.rank_by == "matching"
@@ -172,7 +175,9 @@ class RetrievalEvaluation(Evaluation):
     def _by_matching(self, run: Run, gallery: Gallery, name: str) -> Outcome:
         images, texts = gallery.size, len(gallery.captions)
         pairs = np.divmod(np.arange(images * texts), texts)
-        scores = match_scores(run, gallery, *pairs).reshape(images, texts)
+        own = self.head == matching.HEAD
+        score = matching.match_log_odds if own else partial(last_logit, head=self.head)
+        scores = match_scores(run, gallery, *pairs, score).reshape(images, texts)
         figures = _figures(gallery, scores, scores.T)
         split = f"{self.split}, matching head"
         intervals = _intervals(gallery, scores, scores.T)
@@ -265,7 +270,13 @@ def best_candidates(similarities: Float[Array, "q c"], k: int) -> Int[Array, "q 
     return jnp.argsort(-jnp.asarray(similarities), axis=1, stable=True)[:, :k]
 
 
-def match_scores(run: Run, gallery: Gallery, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+def match_scores(
+    run: Run,
+    gallery: Gallery,
+    images: np.ndarray,
+    texts: np.ndarray,
+    score: Callable[[Views], Array] = matching.match_log_odds,
+) -> np.ndarray:
     """Returns the match log odds of image i with text j for index arrays [N]."""
     size = _AT_ONCE * run.config.evaluation.batch_size
     scores = []
@@ -273,7 +284,7 @@ def match_scores(run: Run, gallery: Gallery, images: np.ndarray, texts: np.ndarr
         rows = slice(start, start + size)
         pick = lambda tokens, index: jax.tree.map(lambda x: _padded(x[index[rows]], size), tokens)
         made = {"image": pick(gallery.images, images), CAPTION.ids: pick(gallery.texts, texts)}
-        scores.append(np.asarray(run.forward(matching.match_log_odds, {}, made)))
+        scores.append(np.asarray(run.forward(score, {}, made)))
     return np.concatenate(scores)[: len(images)]
 
 
