@@ -69,15 +69,19 @@ def load(
             published, state, config, partial(make_tokenizer, tokenizer or path), answers
         )
     if not path.exists():
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        runs = [str(folder) for folder in beside if (folder / "checkpoints").is_dir()]
-        hint = nearest(str(name_or_path), [*ZOO, *runs])
-        raise FileNotFoundError(f'"{name_or_path}" is neither a path nor a published model.{hint}')
+        raise _nothing_there(name_or_path, path)
     from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
 
     config, vocabulary, params = read_run(path, step, which)
     check_plugins(config)
     return Model(config, params, vocabulary)
+
+
+def _nothing_there(given: str | Path, path: Path) -> FileNotFoundError:
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    runs = [str(folder) for folder in beside if (folder / "checkpoints").is_dir()]
+    hint = nearest(str(given), [*ZOO, *runs])
+    return FileNotFoundError(f'"{given}" is neither a path nor a published model.{hint}')
 
 
 def _published_model(
