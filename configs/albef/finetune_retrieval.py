@@ -32,7 +32,8 @@ def get_config(argument: str = "") -> dict:
         source=finetune.annotated("karpathy", file, images="data/pictures"),
         evaluate=dict(retrieval=held_out),
         tasks=dict(
-            itc=dict(alpha=0.4, queue_size=65_536, in_batch="teacher"),  # alpha, queue_size
+            # alpha, queue_size; candidates are a GPU's 32 pairs and the queue
+            itc=dict(alpha=0.4, queue_size=65_536, local_batch=32, in_batch="teacher"),
             itm=dict(negatives="hard", in_batch="teacher"),
         ),
         best="i2t_r1_itm",

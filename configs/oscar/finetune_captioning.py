@@ -44,4 +44,6 @@ def get_config(argument: str = "") -> dict:
         rate=3e-5,  # --learning_rate
         steps=epochs * epoch,
         epoch=epoch,
+        # --freeze_embedding
+        optimizer=dict(groups=(dict(pattern="^text/word/table", frozen=True),)) if variant else {},
     )

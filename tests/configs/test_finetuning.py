@@ -44,7 +44,7 @@ def test_a_recipe_and_its_smoke_run_ask_the_same(file):
     tasks, cut = build_tasks(published), build_tasks(small)
     assert tasks.keys() == cut.keys()
     for name, task in tasks.items():
-        assert {"evaluate", "queue_size"} >= {
+        assert {"evaluate", "queue_size", "local_batch"} >= {
             k for k, v in vars(task).items() if vars(cut[name])[k] != v
         }
     measured = [e.figures(name) for t in tasks.values() for name, e in t.evaluate.items()]

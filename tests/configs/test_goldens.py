@@ -27,6 +27,7 @@ VARIANTS = {
     "oscar/finetune_vqa": ("plus",),
     "uniter/finetune_referring": ("plus", "g"),
     "vilbert/finetune_retrieval": ("coco",),
+    "vilbert/finetune_vqa": ("beta",),
     "vilbert/finetune_referring": ("plus", "g"),
 }
 

@@ -145,7 +145,13 @@ class CaptionEvaluation(Evaluation):
         figures = _scores(texts, references)
         blind = _scores([self._commonest(run)] * len(texts), references)
         rows = [
-            TableRow(key, 100 * value, blind=100 * blind[key], group="Captions", unit="number")
+            TableRow(
+                f"{key} ({self.split})",
+                100 * value,
+                blind=100 * blind[key],
+                group="Captions",
+                unit="number",
+            )
             for key, value in figures.items()
         ]
         named = {f"{name}_{key}": value for key, value in figures.items()}

@@ -28,6 +28,13 @@ from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.outcome import Outcome, TableRow
 from vlp_jax.tasks.texts import needed
 
+_WORDS = {
+    "consistency": "Consistency",
+    "q_to_a": "Q → A",
+    "qa_to_r": "QA → R",
+    "q_to_ar": "Q → AR",
+}  # figures as they are printed
+
 Form = Literal["ce", "bce", "bce_mean"]
 Logits = Callable[[Views], Float[Array, "b c"]]
 
@@ -149,8 +156,13 @@ class ClassEvaluation(Evaluation):
         outcome.figures |= {f"{name}_{key}": value for key, value in more.items()}
         note, group = f"blind: the commonest label; {found.right.size} examples", run.task.title
         outcome.rows = [
-            TableRow("Accuracy", accuracy, chance, blind, note, group, headline=True),
-            *(TableRow(key.capitalize(), value, group=group) for key, value in more.items()),
+            TableRow(
+                f"Accuracy ({self.split})", accuracy, chance, blind, note, group, headline=True
+            ),
+            *(
+                TableRow(f"{_WORDS.get(key, key)} ({self.split})", value, group=group)
+                for key, value in more.items()
+            ),
         ]
         return outcome
 

@@ -119,7 +119,7 @@ class ChoiceEvaluation(ClassEvaluation):
     def submission(self, found: Decided, names: Sequence[str]) -> tuple[str, str]:
         """A line a question: probabilities of the answers and of all rationales made."""
         asked, made = _by_question(found), io.StringIO()
-        kinds = list(dict.fromkeys(kind for rows in asked.values() for kind in rows))
+        kinds = sorted({kind for rows in asked.values() for kind in rows})
         columns = [f"{_COLUMN.get(k, k)}_{i}" for k in kinds for i in range(found.logits.shape[1])]
         writer = csv.writer(made, lineterminator="\n")
         writer.writerow(["annot_id", *columns])

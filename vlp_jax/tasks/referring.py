@@ -93,7 +93,11 @@ class ReferringEvaluation(Evaluation):
         note, group = f"blind: the first region; {len(each)} expressions", run.task.title
         return Outcome(
             figure(f"{name}_accuracy", accuracy, chance, first, "the first region"),
-            [TableRow("Accuracy", accuracy, chance, first, note, group, headline=True)],
+            [
+                TableRow(
+                    f"Found ({self.split})", accuracy, chance, first, note, group, headline=True
+                )
+            ],
             submissions={f"{name}_predictions.json": _predictions(records, boxes[each, chosen])},
         )
 

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from tests.data.regions.pictures import random_pictures
+from vlp_jax.config import DataConfig
+from vlp_jax.data.assemble import Feed, make_chain
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.sources.task_files import FORMS
+from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
 
 NLVR2 = [
     {"identifier": f"train-{i}-0-0", "sentence": f"sentence {i}", "label": label, "directory": 7}
@@ -214,6 +218,12 @@ def test_regions_come_from_a_store(tmp_path, opened):
     assert record["pictures"][0]["region_features"].shape == first.features.shape
     assert source.skipped == ['no regions of the picture "train-1-0-img0.npz"']
     assert "region_features" in source.provides and "image" not in source.provides
+    assert "region_features" not in source.annotation(0)
+    words = Vocabulary(Tokenizer.fit(["sentence"]))
+    feed = Feed(DataConfig(regions=3, text_length=8), source.provides, words, train=True)
+    made = make_chain(feed, lambda feed: ())(record, np.random.default_rng(0))
+    assert made["region_features"].shape[:2] == made["region_mask"].shape == (2, 3)
+    assert made["text_ids"].shape == (8,) and made["image_id"] == 0
 
 
 @pytest.mark.parametrize(

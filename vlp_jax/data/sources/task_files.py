@@ -4,6 +4,7 @@ An entry has "pictures", the facts that name each of its pictures ({"id": 42, "f
 "name", what the task calls the example, and the keys of a record (docs/data.md).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +224,8 @@ def _of_split(content: Any, files: TaskFiles) -> list[Mapping[str, Any]]:
 def _unit(box: list[float], size: list[float]) -> list[float]:
     """Returns x1, y1, x2, y2 in the unit square of x, y, width, height in pixels."""
     x, y, w, h = box
+    if not all(map(math.isfinite, (*box, *size))):
+        raise ValueError(f"the box {box} of a picture {size} has numbers that are not finite")
     return [x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]]
 
 
