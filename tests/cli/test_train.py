@@ -95,7 +95,7 @@ def test_a_missing_config_names_the_nearest(tmp_path, capsys):
 
 def test_a_workdir_that_is_a_file(tmp_path, capsys):
     (tmp_path / "run").write_text("mine")
-    assert "Not a directory" in refused(capsys, tmp_path / "run")
+    assert "is no folder" in refused(capsys, tmp_path / "run")
     assert (tmp_path / "run").read_text() == "mine"
 
 

@@ -25,11 +25,12 @@ def test_addresses_make_no_folders(address, tmp_path, monkeypatch):
         lambda: open_regions("lxmert_tsv", address),
         lambda: open_regions("npz", f"a, {address}"),
         lambda: SOURCES["regions"](path=address, features="x", store="npz"),
+        lambda: SOURCES["annotated"](path=f"{address}{{split}}", form="gqa", images="."),
     ]
     calls += [
         lambda name=name: SOURCES[name](path=address)
         for name in SOURCES
-        if name not in ("regions", "joined")
+        if name not in ("regions", "joined", "annotated")
     ]
     for call in calls:
         with pytest.raises((ValueError, FileNotFoundError)) as caught:

@@ -26,6 +26,8 @@ def load_plugins(paths: Sequence[str | Path]) -> None:
             continue
         if not file.is_file():
             raise FileNotFoundError(_not_there(path, file))
+        if file.suffix != ".py":
+            raise ValueError(f'plug-in "{path}": expected a .py file')
         spec = importlib.util.spec_from_file_location(name, file)
         sys.modules[name] = importlib.util.module_from_spec(spec)
         try:
