@@ -142,6 +142,7 @@ def test_numbers_that_32_bits_do_not_hold(value):
 def test_every_number_of_a_part_a_task_and_the_schema_has_a_range():
     registries = (VISION_ENCODERS, TEXT_ENCODERS, FUSIONS, POOLERS, HEADS, TASKS)
     classes = [cls for registry in registries for cls in registry.values()]
+    classes = [cls for cls in classes if cls.__module__.startswith("vlp_jax.")]  # not of tests
     assert [
         bare for cls in (*classes, ExperimentConfig, ParameterGroup) for bare in bares(cls)
     ] == []
