@@ -21,8 +21,8 @@ from vlp_jax.data.vocabulary import Vocabulary
 # What a source may say that its records hold, see docs/data.md; one of your own may say more.
 PROVIDED = frozenset(
     {"image", "caption", "question", "more_questions", "regions", "foils", "near_misses"}
-    | {"region_features", "region_classes", "region_class_scores"}
-    | {"pictures", "label", "target_box", "choices"}
+    | {"region_features", "region_classes", "region_class_scores", "box_sizes"}
+    | {"pictures", "choices", "label", "target_box"}
 )
 
 

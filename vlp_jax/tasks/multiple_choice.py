@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vlp_jax.config.ranges import Range
+from vlp_jax.config.ranges import Natural, Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import Field
 from vlp_jax.data.entry import take
@@ -157,8 +157,8 @@ class ChoiceTask(ClassTask):
     head: str = CHOICE_HEADS[0]
     choices: Annotated[int, Range(2)] = _ANSWERS
     length: Annotated[int, Range(8)] = 80
-    types: tuple[int, ...] = (0, 1)
-    given_types: tuple[int, ...] = (0, 0, 1)
+    types: tuple[Natural, ...] = (0, 1)
+    given_types: tuple[Natural, ...] = (0, 0, 1)
     separator_follows: bool = False
 
     title = "Multiple choice (VCR)"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from vlp_jax.config.ranges import Natural
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.transforms import Example, Transform
@@ -70,7 +71,7 @@ class ReasoningTask(ClassTask):
     """
 
     evaluate: dict[str, ReasoningEvaluation] = field(default_factory=dict)
-    region_types: tuple[int, ...] = ()
+    region_types: tuple[Natural, ...] = ()
     joined: bool = False
 
     head = REASONING

@@ -152,8 +152,9 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     model = build_model(config.model, config.training.dtype, config.training.remat)
     _check_fields(model, batches)
     sizes = read_sizes(config.data, vocabulary, batches)
-    read = chain.from_iterable(task.heads(sizes) for task in training.values())
-    _check_pictures(model, batches, read)
+    for source, chosen in by_source.items():
+        read = {head for task in chosen.values() for head in task.heads(sizes)}
+        _check_pictures(model, source, batches[source], read)
     fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
     mixture.know_sizes(_table_sizes(fed.values(), model))
     kept = {name: task for name, task in tasks.items() if name in config.tasks}
@@ -248,19 +249,20 @@ def _check_fields(model: VisionLanguageModel, batches: Batches) -> None:
             )
 
 
-def _check_pictures(model: VisionLanguageModel, batches: Batches, heads: Iterable[str]) -> None:
+def _check_pictures(
+    model: VisionLanguageModel, source: str, batch: Mapping[str, Any], heads: Iterable[str]
+) -> None:
     """The fusion and the heads that tasks read have to be given as many pictures as they take."""
     takes = {"fusion": model.fusion.images}
     takes |= {f"heads.{name}": model.heads[name].pictures for name in heads if name in model.heads}
-    for source, batch in batches.items():
-        first = batch[model.vision.reads[0]]
-        given = first.shape[1] if first.ndim > model.vision.rank else 1
-        for part, wanted in takes.items():
-            if wanted > given:
-                raise ValueError(
-                    f"config.model.{part} reads {wanted} pictures an example, and the batches of "
-                    f"source {source} have {given}: choose another"
-                )
+    first = batch[model.vision.reads[0]]
+    given = first.shape[1] if first.ndim > model.vision.rank else 1
+    for part, wanted in takes.items():
+        if wanted > given:
+            raise ValueError(
+                f"config.model.{part} reads {wanted} pictures an example, and the batches of "
+                f"source {source} have {given}: choose another"
+            )
 
 
 @contextlib.contextmanager
