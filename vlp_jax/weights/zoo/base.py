@@ -91,8 +91,9 @@ class Published:
 
         Raises ValueError for values that make no model and, if `strict`, for misspelt names.
         """
+        known = {name for published in map(ZOO.__getitem__, ZOO) for name in published.sizes}
         for name in sizes if strict else ():
-            if name not in self.sizes and (meant := nearest(name, self.sizes)):
+            if name not in known and (meant := nearest(name, self.sizes)):
                 raise ValueError(f'{self.name} has no size "{name}".{meant}')
         merged = dict(self.sizes)
         for name, value in sizes.items():
