@@ -82,6 +82,7 @@ def test_a_folder_that_cannot_be_written_costs_no_evaluation(copied, capsys, mon
             raise PermissionError(13, "Permission denied", str(self))
 
         monkeypatch.setattr(Path, "write_text", refuse)
+        monkeypatch.setattr(Path, "mkdir", refuse)
     copied.chmod(0o555)
     try:
         assert evaluate(copied, *LITTLE) == 0

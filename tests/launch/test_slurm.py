@@ -57,7 +57,8 @@ def test_without_a_workdir_nothing_starts(commands):
 def test_the_variables_it_speaks_of_are_read():
     named = set(re.findall(r"SLURM_\w+", SCRIPT.read_text()))
     asked = {name for name in asked_for({"SLURM_STEP_NODELIST": "a,b"}) if "SLURM" in name}
-    assert named == asked - {"SLURM_NTASKS"}  # what SLURM_STEP_NUM_TASKS falls back to
+    ours = asked - {"SLURM_NTASKS"}  # what SLURM_STEP_NUM_TASKS falls back to
+    assert named - {"SLURM_JOB_ID"} == ours | {"SLURM_STEP_NODELIST"}  # that it is a job step
 
 
 def test_one_process_a_node():

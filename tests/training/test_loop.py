@@ -245,22 +245,22 @@ class Figures:
 
     def __call__(self, experiment, params) -> dict[str, float]:
         assert "text" in params and "vqa" in experiment.config.model.heads
-        return {"accuracy": next(self.values), "other": 1.0}
+        return {"vqa_accuracy": next(self.values), "other": 1.0}
 
 
 def test_the_best_evaluated_step_is_kept(tmp_path, capsys):
     overrides = LONGER | dict(
-        training__evaluate_every=2, training__keep_checkpoints=1, evaluation__best="accuracy"
+        training__evaluate_every=2, training__keep_checkpoints=1, evaluation__best="vqa_accuracy"
     )
     train(tiny("light", **overrides), tmp_path, Figures(0.3, 0.8, float("nan"), 0.5))
     # 9 is the newest, and was not evaluated; 8 is the newest that is known to be good.
     assert checkpoints(tmp_path) == [4, 8, 9]
-    found = [(r["step"], r["evaluation/accuracy"]) for r in rows_of(tmp_path) if len(r) == 3]
+    found = [(r["step"], r["evaluation/vqa_accuracy"]) for r in rows_of(tmp_path) if len(r) == 3]
     assert found == [(2, 0.3), (4, 0.8), (6, None), (8, 0.5)]
-    assert "step 4  evaluation: accuracy 0.800  other 1.000" in capsys.readouterr().err
+    assert "step 4  evaluation: vqa_accuracy 0.800  other 1.000" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("best", [None, "accuracy"])
+@pytest.mark.parametrize("best", [None, "vqa_accuracy"])
 def test_an_evaluation_that_fails_costs_no_checkpoint(tmp_path, best):
     overrides = SHORTER | dict(training__evaluate_every=3, evaluation__best=best)
     with pytest.raises(StopIteration):
@@ -290,8 +290,8 @@ def test_a_second_training_in_a_workdir_is_refused(finished, copied):
 
 
 def test_an_unknown_best_figure_is_named(tmp_path):
-    overrides = SHORTER | dict(training__evaluate_every=2, evaluation__best="acuracy")
-    message = 'best = "acuracy": .* Did you mean "accuracy".* It gave: accuracy, other'
+    overrides = SHORTER | dict(training__evaluate_every=2, evaluation__best="vqa_acuracy")
+    message = 'best = "vqa_acuracy": .* Did you mean "vqa_accuracy".* Known: vqa_accuracy, '
     with pytest.raises(ValueError, match=message):
         train(tiny("light", **overrides), tmp_path, Figures(0.3))
 

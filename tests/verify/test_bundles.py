@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import vlp_jax.training.reference_steps  # noqa: F401  (registers a runner)
 from vlp_jax.verify import RUNNERS, read_bundle, verify_bundle
 
 GOLDENS = Path(__file__).parents[1] / "goldens"

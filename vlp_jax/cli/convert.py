@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     local_path(args.to, "--to")
     model = ZOO.get_known(args.model, "--model")
     sizes = _read_sizes(args.sizes) if args.sizes else {}
-    config = model.config_of(sizes)
+    config = model.config_of(sizes, strict=True)
     state = read_state_dict(args.weights)
     params = model.load(state, config)
     if args.format == "huggingface":

@@ -64,7 +64,7 @@ def load(
         state = read_state_dict(path)
         published = find_architecture(state.meta.config)
         sizes = dict(state.meta.config) | dict(sizes or {})
-        config = published.config_of(sizes, strict=False)  # of a library, with more entries
+        config = published.config_of(sizes)
         return _published_model(
             published, state, config, partial(make_tokenizer, tokenizer or path), answers
         )

@@ -86,7 +86,7 @@ class Published:
         """The model at its published size."""
         return self.from_published(self.sizes)
 
-    def config_of(self, sizes: Mapping[str, Any], strict: bool = True) -> ModelConfig:
+    def config_of(self, sizes: Mapping[str, Any], strict: bool = False) -> ModelConfig:
         """Returns the model with `sizes` in place of published ones; groups of them are merged.
 
         Raises ValueError for values that make no model and, if `strict`, for misspelt names.
