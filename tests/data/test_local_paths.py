@@ -30,7 +30,7 @@ def test_addresses_make_no_folders(address, tmp_path, monkeypatch):
     calls += [
         lambda name=name: SOURCES[name](path=address)
         for name in SOURCES
-        if name not in ("regions", "joined", "annotated")
+        if name not in ("regions", "joined", "annotated", "emoji_tasks")
     ]
     for call in calls:
         with pytest.raises((ValueError, FileNotFoundError)) as caught:
