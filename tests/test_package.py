@@ -22,7 +22,7 @@ QUICKSTART_FIGURES = (
     | {f"{name}_chance" for name in RECALLS}
     | {f"{name}_{kind}" for name in ACCURACIES for kind in ("accuracy", "chance", "blind")}
 )
-names = [str(path.relative_to(ROOT / "configs")) for path in CONFIGS]
+names = lambda path: str(path.relative_to(ROOT / "configs"))
 
 
 def output_of(code: str) -> str:

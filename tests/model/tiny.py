@@ -61,11 +61,13 @@ def random_params(model: VisionLanguageModel, rng: np.random.Generator) -> Any:
 
 
 def random_like(shapes: Any, rng: np.random.Generator) -> Any:
-    """Returns normal draws, a third wide, in the shapes of a tree; variances are positive."""
+    """Returns normal draws, a third wide, in the shapes of a tree; what has to be is positive."""
 
     def draw(path: tuple, leaf: Any) -> np.ndarray:
         values = 0.3 * rng.normal(size=leaf.shape).astype(np.float32)
-        return np.abs(values) + 0.5 if "variance" in jax.tree_util.keystr(path) else values
+        name = jax.tree_util.keystr(path)
+        positive = "variance" in name or "temperature" in name
+        return np.abs(values) + 0.5 if positive else values
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
