@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlp_jax.cli.output import written
+
 if TYPE_CHECKING:
     from vlp_jax.tasks.outcome import Outcome
 
@@ -107,14 +109,15 @@ def _write_all(folder: Path, outcome: "Outcome", figures: dict, make: Callable) 
     from vlp_jax.report.summary import write_summary
 
     summary, page, pictures = (folder / n for n in ("summary.json", "report.html", "pictures"))
-    written = _written(summary, lambda: write_summary(summary, figures))
-    if not written:
+    wrote = partial(written, "evaluate")
+    summarised = wrote(summary, lambda: write_summary(summary, figures))
+    if not summarised:
         print(json.dumps(figures, indent=2))
     for name, text in outcome.submissions.items():
-        if _written(folder / name, partial((folder / name).write_text, text)):
+        if wrote(folder / name, partial((folder / name).write_text, text)):
             print(f"predictions: {folder / name}")
-    _written(pictures, lambda: write_pictures(pictures, outcome))
-    if _written(page, lambda: write_report(page, make())) and written:
+    wrote(pictures, lambda: write_pictures(pictures, outcome))
+    if wrote(page, lambda: write_report(page, make())) and summarised:
         print(f"report: {page}   figures: {summary}   pictures to try: {pictures}/")
 
 
@@ -131,8 +134,10 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 
 def _timing(path: Path) -> dict:
     """Returns how long the training took, if its file is there and whole."""
+    from vlp_jax.data.json_text import parse_json
+
     try:
-        timing = json.loads(path.read_text()) if path.exists() else {}
+        timing = parse_json(path.read_bytes(), "it") if path.exists() else {}
         if isinstance(timing, dict):
             return timing
         reason = f"it holds {timing!r:.80}"
@@ -140,12 +145,3 @@ def _timing(path: Path) -> dict:
         reason = str(error)
     print(f'vlp-jax evaluate: "{path}" is left out: {reason}', file=sys.stderr)
     return {}
-
-
-def _written(path: Path, write: Callable[[], object]) -> bool:
-    try:
-        write()
-    except OSError as error:
-        print(f'vlp-jax evaluate: "{path}" is not written: {error.strerror}', file=sys.stderr)
-        return False
-    return True

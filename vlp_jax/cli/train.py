@@ -16,7 +16,8 @@ import json
 import os
 import sys
 import traceback
-from pathlib import Path
+
+from vlp_jax.cli.output import written
 
 DIVERGED, LOST_PEER = 3, 5
 
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         _leave(error)
     timing = result.timing() | {"seconds": time.perf_counter() - started}
     if jax.process_index() == 0:
-        _write_timing(workdir / "timing.json", timing)
+        path, text = workdir / "timing.json", json.dumps(timing, indent=2) + "\n"
+        written("train", path, lambda: path.write_text(text))
     if args.report and not result.interrupted_by:
         from vlp_jax.cli.evaluate import report
 
@@ -76,13 +78,6 @@ def _leave(error: Exception) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(LOST_PEER)
-
-
-def _write_timing(path: Path, timing: dict) -> None:
-    try:
-        path.write_text(json.dumps(timing, indent=2) + "\n")
-    except OSError as error:  # which is no reason to lose what comes after
-        print(f'vlp-jax train: "{path}" is not written: {error.strerror}', file=sys.stderr)
 
 
 def _evaluator():

@@ -19,6 +19,11 @@ Example = dict[str, np.ndarray]
 _LOG = logging.getLogger(__name__)
 
 
+def spread_rows(size: int, most: int) -> np.ndarray:
+    """Returns up to `most` different rows of `size`, evenly spread over all of them, int [N]."""
+    return np.linspace(0, size - 1, min(most, size)).astype(int)
+
+
 class SkippedRecords:
     """Counts and lists the records that could not be used; safe to share between threads."""
 

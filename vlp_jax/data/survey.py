@@ -4,9 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from vlp_jax.data.foreign import listed, shortened
+from vlp_jax.data.records import spread_rows
 from vlp_jax.data.sources.base import Record, Source
 
 _LABELS = 12  # kinds of labels that are listed
@@ -26,9 +25,8 @@ def survey(source: Source, sample: int = 200) -> Survey:
 
     Entries that the source itself has left out are problems, too.
     """
-    rows = np.unique(np.linspace(0, len(source) - 1, min(sample, len(source))).astype(int))
     found, problems = [], list(source.skipped)
-    for row in rows.tolist():
+    for row in spread_rows(len(source), sample).tolist():
         try:
             record = source[row]
             _check_pictures(record)

@@ -144,9 +144,17 @@ def retrieval_report(
         text_scores: [texts, images] for the text→image direction where it is not simply the
             transpose of `sims`, as after re-ranking each direction on its own.
     """
-    by_image, by_text = _both_ways(sims, text_scores, image_ids, text_image_ids)
-    return _one_direction("i2t", by_image, np.shape(sims)[1], ks, suffix) | _one_direction(
-        "t2i", by_text, np.shape(sims)[0], ks, suffix
+    ranks = _both_ways(sims, text_scores, image_ids, text_image_ids)
+    return rank_report(ranks, *np.shape(sims), suffix, ks)
+
+
+def rank_report(
+    ranks: tuple[Ranks, Ranks], images: int, texts: int, suffix: str = "", ks: Sequence[int] = KS
+) -> dict[str, float]:
+    """Returns the figures of `retrieval_report` for ranks of image→text and text→image."""
+    by_image, by_text = ranks
+    return _one_direction("i2t", by_image, texts, ks, suffix) | _one_direction(
+        "t2i", by_text, images, ks, suffix
     )
 
 

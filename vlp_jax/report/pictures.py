@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import cv2
-import numpy as np
-
+from vlp_jax.report.plots import png_bytes
 from vlp_jax.tasks.outcome import Outcome
 
 
-def write_pictures(folder: Path, outcome: Outcome, most: int = 8) -> list[Path]:
+def write_pictures(folder: Path, outcome: Outcome, most: int = 8) -> None:
     """Writes up to `most` different pictures of the examples as `1.png`, `2.png` …
 
     Those that captions were found for come first, then those with an answer or a heat map.
@@ -17,9 +15,5 @@ def write_pictures(folder: Path, outcome: Outcome, most: int = 8) -> list[Path]:
     others = [example.image for example in (*outcome.answers, *outcome.heat_maps)]
     images = {image.tobytes(): image for image in (*asked, *others)}
     folder.mkdir(exist_ok=True)
-    written = []
     for number, image in enumerate(list(images.values())[:most], start=1):
-        _, png = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-        written.append(folder / f"{number}.png")
-        written[-1].write_bytes(png.tobytes())
-    return written
+        (folder / f"{number}.png").write_bytes(png_bytes(image))

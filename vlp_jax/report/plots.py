@@ -23,8 +23,12 @@ def png_address(image: np.ndarray, largest_side: int = _LARGEST_SIDE) -> str:
     if scale < 1:
         size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    _, png = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode("ascii")
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Returns a uint8 RGB image [H, W, 3] as a PNG file."""
+    return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
 
 
 def heat_overlay(image: np.ndarray, heat: np.ndarray, side: int = 144) -> np.ndarray:

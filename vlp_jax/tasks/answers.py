@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Natural, Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules
+from vlp_jax.data.records import spread_rows
 from vlp_jax.data.sizes import Sizes
-from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Transform
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.data.vqa_targets import given_answers
@@ -72,17 +72,21 @@ class AnswerEvaluation(Evaluation):
 
     def __call__(self, run: Run, name: str) -> Outcome:
         source = run.source(self)
-        best, soft, keep = self._answers(run, source)
-        rows = np.nonzero(keep)[0]
+        keep = lambda logits, batch: (
+            logits.argmax(-1),
+            soft_scores(logits, batch["answer_scores"]),
+        )
+        score = run.task.scores_of(run.vocabulary)
+        rows, best, soft = run.collect(source, self.limit, score, keep)
         records = list(run.annotations(source, rows).values())
-        predicted = [run.vocabulary.answers[i] for i in best[keep]]
+        predicted = [run.vocabulary.answers[i] for i in best]
         names = [record.get("name") for record in records]
         given = [] if None in names else self.submission(names, predicted)
         written = {f"{name}_predictions.json": json.dumps(given)} if given else {}
         if any(record.get("answers") is None for record in records):
             return Outcome(submissions=written)
         more, further = self.official(records, predicted)
-        right = _scores(records, predicted, soft[keep])
+        right = _scores(records, predicted, soft)
         blind, which = self._blind(run, records)
         types = [record.get("question_type", "question") for record in records]
         accuracy, chance = float(right.mean()), 1.0 / len(run.vocabulary.answers)
@@ -118,23 +122,10 @@ class AnswerEvaluation(Evaluation):
             attribution=[source.attribution] if source.attribution else [],
         )
 
-    def _answers(
-        self, run: Run, source: Source
-    ) -> tuple[Int[np.ndarray, "n"], Float[np.ndarray, "n"], Bool[np.ndarray, "n"]]:
-        """Returns the best answer of each row, its true score, and which rows are records."""
-        parts, score = [], run.task.scores_of(run.vocabulary)
-        for batch in run.batches(source, self.limit):
-            logits = np.asarray(run.forward(score, batch))
-            soft = soft_scores(logits, batch["answer_scores"])
-            parts.append((logits.argmax(-1), soft, batch["example_mask"]))
-        return tuple(np.concatenate(x) for x in zip(*parts))
-
     def _blind(self, run: Run, records: Sequence[Mapping]) -> tuple[np.ndarray, str]:
         train = run.training_source(self)
-        count = min(self.baseline_records, len(train))
         # Spread over the split, because a source may keep questions of one image together.
-        rows = np.linspace(0, len(train) - 1, count).astype(int)
-        taken = run.annotations(train, rows).values()
+        taken = run.annotations(train, spread_rows(len(train), self.baseline_records)).values()
         split = lambda rs: ([r["question"] for r in rs], [r["answers"] for r in rs])
         return best_blind_vqa(*split(taken), *split(records))
 

@@ -16,10 +16,11 @@ from vlp_jax.config import nearest
 from vlp_jax.config.ranges import Count, Share
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import IGNORE, Field
+from vlp_jax.data.records import spread_rows
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.losses.answers import answer_loss
-from vlp_jax.losses.cross_entropy import cross_entropy, distilled_cross_entropy, masked_mean
+from vlp_jax.losses.cross_entropy import distilled_cross_entropy, labelled_mean, masked_mean
 from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.model import CAPTION, Views
 from vlp_jax.tasks.base import HeadNeed, Result, Step, Task
@@ -74,7 +75,7 @@ def class_loss(
     there, as in ViLBERT 12-in-1.
     """
     if form == "ce":
-        return masked_mean(cross_entropy(logits, jnp.maximum(labels, 0)), labels >= 0)
+        return labelled_mean(logits, labels)
     classes = logits.shape[-1]
     loss = answer_loss(logits, jax.nn.one_hot(labels, classes), "bce")
     return loss / classes if form == "bce_mean" else loss
@@ -106,13 +107,10 @@ class Decided:
 
 def decided(run: Run, evaluation: Evaluation, logits: Logits) -> Decided:
     """Returns what a model says of the first examples of a split."""
-    source, parts = run.source(evaluation), []
-    for batch in run.batches(source, evaluation.limit):
-        made = np.asarray(run.forward(logits, batch))
-        parts.append((made, batch["labels"], batch["example_mask"]))
-    made, labels, mask = (np.concatenate(x) for x in zip(*parts))
-    rows = np.flatnonzero(mask)
-    return Decided(list(run.annotations(source, rows).values()), made[rows], labels[rows])
+    source = run.source(evaluation)
+    keep = lambda made, batch: (made, batch["labels"])
+    rows, made, labels = run.collect(source, evaluation.limit, logits, keep)
+    return Decided(list(run.annotations(source, rows).values()), made, labels)
 
 
 @dataclass(frozen=True)
@@ -168,9 +166,8 @@ class ClassEvaluation(Evaluation):
 
     def _commonest(self, run: Run, found: Decided) -> float:
         train = run.training_source(self)
-        places = np.linspace(0, len(train) - 1, min(self.baseline_records, len(train))).astype(int)
         labels = LabelFields(run.task.class_names, train=False)
-        given = run.annotations(train, places).values()
+        given = run.annotations(train, spread_rows(len(train), self.baseline_records)).values()
         counts = Counter(int(labels(Example(record, None), None)["labels"]) for record in given)
         counts.pop(IGNORE, None)
         commonest = max(counts, key=counts.get, default=0)

@@ -1,11 +1,12 @@
 """Evaluation: what a task's measurements are given, and how all of an experiment's are run."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Array
 
 from vlp_jax.config import ExperimentConfig, nearest
 from vlp_jax.config.ranges import Count
@@ -16,7 +17,7 @@ from vlp_jax.data.sizes import read_sizes
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.model import Forward, VisionLanguageModel
+from vlp_jax.model import Forward, Views, VisionLanguageModel
 from vlp_jax.tasks.base import Task
 from vlp_jax.tasks.build import build_tasks
 from vlp_jax.tasks.outcome import Outcome, in_groups
@@ -90,6 +91,25 @@ class Run:
         size = self.config.evaluation.batch_size
         skipped = self._skipped_of(source)
         return evaluation_batches(source, chain, size, limit, skipped=skipped)
+
+    def collect(
+        self,
+        source: Source,
+        limit: int | None,
+        function: Callable[[Views], Array],
+        keep: Callable[[np.ndarray, dict[str, np.ndarray]], tuple[np.ndarray, ...]],
+    ) -> tuple[np.ndarray, ...]:
+        """Returns the rows that are records, and for those what `keep` makes of each batch.
+
+        keep: what `function` gives of a batch, and the batch → arrays [B, …] to hold on to.
+        """
+        parts = []
+        for batch in self.batches(source, limit):
+            made = np.asarray(self.forward(function, batch))
+            parts.append((batch["example_mask"], *keep(made, batch)))
+        mask, *kept = (np.concatenate(x) for x in zip(*parts))
+        rows = np.flatnonzero(mask)
+        return rows, *(x[rows] for x in kept)
 
     def records(self, source: Source, rows: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Returns row → record for those that can be read; others are counted as skipped."""
@@ -171,10 +191,9 @@ def check_before_training(
     """Says which evaluations will be left out, and why, before a run has cost anything.
 
     `sources` are the training splits. Where the run evaluates on its way, the splits to evaluate
-    are opened. Raises ValueError as `check_evaluations`, and if none of the evaluations that will
-    run gives `config.evaluation.best`; FileNotFoundError for data that are not there.
+    are opened. They have passed `check_evaluations`. Raises ValueError if none of those that will
+    run gives `config.evaluation.best`, FileNotFoundError for data that are not there.
     """
-    check_evaluations(config, tasks)
     opened = {(name, "train"): source for name, source in sources.items()}
     figures: list[frozenset[str] | None] = []
     for name, task in tasks.items():

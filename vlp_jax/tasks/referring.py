@@ -74,15 +74,11 @@ class ReferringEvaluation(Evaluation):
         return figure_names(f"{name}_accuracy")
 
     def __call__(self, run: Run, name: str) -> Outcome:
-        source, parts = run.source(self), []
-        for batch in run.batches(source, self.limit):
-            logits = np.asarray(run.forward(partial(head_logits, head=run.task.head), batch))
-            made = (batch[key] for key in ("region_overlaps", "region_mask", "region_boxes"))
-            parts.append((logits, *made, batch["example_mask"]))
-        logits, overlaps, real, boxes, mask = (np.concatenate(x) for x in zip(*parts))
-        rows = np.flatnonzero(mask)
+        source, fields = run.source(self), ("region_overlaps", "region_mask", "region_boxes")
+        keep = lambda logits, batch: (logits, *map(batch.get, fields))
+        score = partial(head_logits, head=run.task.head)
+        rows, logits, overlaps, real, boxes = run.collect(source, self.limit, score, keep)
         records = list(run.annotations(source, rows).values())
-        logits, overlaps, real, boxes = (x[rows] for x in (logits, overlaps, real, boxes))
         found = overlaps >= FOUND if self.inclusive else overlaps > FOUND
         chosen = np.where(real, logits, -np.inf).argmax(1)
         each = np.arange(len(chosen))

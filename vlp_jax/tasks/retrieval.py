@@ -20,7 +20,15 @@ from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.metrics.bootstrap import bootstrap_interval
 from vlp_jax.metrics.figures import twin
-from vlp_jax.metrics.retrieval import KS, Ranks, hits_at_k, relevant_ranks, rerank, retrieval_report
+from vlp_jax.metrics.retrieval import (
+    KS,
+    Ranks,
+    hits_at_k,
+    rank_report,
+    relevant_ranks,
+    rerank,
+    retrieval_report,
+)
 from vlp_jax.model import CAPTION, Views
 from vlp_jax.tasks import contrast, matching
 from vlp_jax.tasks.base import TASKS, Task
@@ -153,18 +161,20 @@ class RetrievalEvaluation(Evaluation):
             return self._by_matching(run, gallery, name)
         similarities = gallery.vectors[0] @ gallery.vectors[1].T
         scores = similarities, similarities.T
-        figures, intervals = _figures(gallery, *scores), _intervals(gallery, *scores)
+        ranks = _ranks(gallery, *scores)
+        figures, intervals = _figures(gallery, ranks), _intervals(gallery, ranks)
         reranked = self.rerank and matching.HEAD in run.forward.model.heads
         if reranked:
             scores = self._rescored(run, gallery, similarities)
-            figures |= _figures(gallery, *scores, "_itm")
-            intervals |= _intervals(gallery, *scores, "_itm")
+            ranks = _ranks(gallery, *scores)
+            figures |= _figures(gallery, ranks, "_itm")
+            intervals |= _intervals(gallery, ranks, "_itm")
         prefix = "" if name == "retrieval" else f"{name}_"
         outcome = Outcome({f"{prefix}{key}": value for key, value in figures.items()})
         outcome.rows = _rows(figures, self.split, gallery, intervals, headline=bool(reranked))
         if gallery.pixels is None:
             return outcome
-        outcome.failures = _failures(gallery, *scores, self.split, self.examples)
+        outcome.failures = _failures(gallery, *scores, ranks, self.split, self.examples)
         if not prefix:
             spread = lambda size: np.linspace(0, size - 1, self.examples).astype(int)
             shown = spread(len(gallery.captions)), spread(gallery.size)
@@ -178,9 +188,9 @@ class RetrievalEvaluation(Evaluation):
         own = self.head == matching.HEAD
         score = matching.match_log_odds if own else partial(last_logit, head=self.head)
         scores = match_scores(run, gallery, *pairs, score).reshape(images, texts)
-        figures = _figures(gallery, scores, scores.T)
+        ranks = _ranks(gallery, scores, scores.T)
+        figures, intervals = _figures(gallery, ranks), _intervals(gallery, ranks)
         split = f"{self.split}, matching head"
-        intervals = _intervals(gallery, scores, scores.T)
         rows = _rows(figures, split, gallery, intervals, headline=False)
         return Outcome({f"{name}_{key}": value for key, value in figures.items()}, rows)
 
@@ -292,11 +302,8 @@ def _padded(x: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]) if len(x) < size else x
 
 
-def _figures(
-    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, suffix: str = ""
-) -> dict[str, float]:
-    rows = np.arange(gallery.size)
-    return retrieval_report(by_image, rows, gallery.owners, text_scores=by_text, suffix=suffix)
+def _figures(gallery: Gallery, ranks: tuple[Ranks, Ranks], suffix: str = "") -> dict[str, float]:
+    return rank_report(ranks, gallery.size, len(gallery.captions), suffix)
 
 
 def _rows(
@@ -329,10 +336,10 @@ def _rows(
 
 
 def _intervals(
-    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, suffix: str = ""
+    gallery: Gallery, ranks: tuple[Ranks, Ranks], suffix: str = ""
 ) -> dict[str, tuple[float, float]]:
     """Returns the interval of each recall; captions of one image are drawn together."""
-    ranks, owners = _ranks(gallery, by_image, by_text), (None, gallery.owners)
+    owners = None, gallery.owners
     return {
         f"{direction}_r{k}{suffix}": bootstrap_interval(hits_at_k(found, k), owner)
         for direction, found, owner in zip(("i2t", "t2i"), ranks, owners)
@@ -348,10 +355,15 @@ def _ranks(gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray) -> tuple
 
 
 def _failures(
-    gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray, split: str, count: int
+    gallery: Gallery,
+    by_image: np.ndarray,
+    by_text: np.ndarray,
+    ranks: tuple[Ranks, Ranks],
+    split: str,
+    count: int,
 ) -> list[Failure]:
     """Returns the queries whose right candidates stand farthest from the first place."""
-    missed = [ranks.last for ranks in _ranks(gallery, by_image, by_text)]
+    missed = [found.last for found in ranks]
     images, texts = (
         np.argsort(-last, kind="stable")[: min(count, (last > 0).sum())] for last in missed
     )

@@ -198,8 +198,10 @@ def published_weights(name: str, file: StateDict, target: Target) -> Weights:
     state = published.adapt(file, config)
     table, own = published.table(config, state), published.table(published.config, state)
     kept = _of_same_kind(table.entries, published.config, target.config)
-    heads = _heads(published.family, state, table.names)
-    left = tuple(n for n in _unknown(state, table, own) if n not in heads)
+    left = _unknown(state, table, own)
+    if left:
+        heads = _heads(published.family, state, table.names)
+        left = tuple(n for n in left if n not in heads)
     return Weights(name, state, kept, whole=True, unknown=left)
 
 
@@ -289,7 +291,7 @@ def _heads(family: str, state: State, known: Collection[str]) -> frozenset[str]:
 
     They may be left: nothing that is kept is computed through them.
     """
-    tables = [ZOO[name].table(names=state) for name in ZOO if ZOO[name].family == family]
+    tables = [other.table(names=state) for other in ZOO.values() if other.family == family]
     entries = (entry for table in tables for entry in table.entries)
     harmless = lambda e: e.ours[0].startswith("heads_") or any(n in known for n in e.published)
     return frozenset(name for e in entries if harmless(e) for name in e.published)

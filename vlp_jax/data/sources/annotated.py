@@ -17,7 +17,6 @@ from vlp_jax.data.sources.region_records import contents_of
 from vlp_jax.data.sources.task_files import FORMS, Entry, Form, TaskFiles
 from vlp_jax.data.sources.text_columns import TextColumn
 
-_LEAST = 9  # questions that an answer occurs in to be in a list made here (bottom-up-attention-vqa)
 _USUAL = {"validation": "val"}
 
 
@@ -92,13 +91,12 @@ class Annotated(Source):
         """Returns the answers of `answer_list` in its order, or those that occur often, sorted."""
         if self.answer_list:
             return read_answers(self.answer_list)
-        least = _LEAST if self.form == "vqa" else 1
-        return tuple(sorted(a for a, count in self._usual.items() if count >= least))
+        return tuple(sorted(a for a, n in self._usual.items() if n >= self._form.least))
 
     def texts(self) -> Iterator[str]:
         """Yields the captions, questions and choices of the split."""
         for index in range(len(self)):
-            record = json.loads(self._entries[index])
+            record = self.annotation(index)
             yield from (*record.get("captions", ()), *record.get("choices", ()))
             if "question" in record:
                 yield record["question"]

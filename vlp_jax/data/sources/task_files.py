@@ -40,6 +40,7 @@ class Form:
     read: yields the entries of a split. provides: what a record holds beside its picture.
     key: how a picture is called unless the user says it, from its facts. beside: what the second
     file holds, and whether there has to be one. own_splits: whether one file holds all splits.
+    least: questions that an answer occurs in to be in a list made of the file.
     """
 
     read: Callable[[TaskFiles], Iterator[Entry]]
@@ -48,6 +49,7 @@ class Form:
     beside: str = ""
     needs_beside: bool = False
     own_splits: bool = False
+    least: int = 1
 
 
 FORMS: Registry = Registry("form of task files")
@@ -100,6 +102,7 @@ def _snli_ve(files: TaskFiles) -> Iterator[Entry]:
     {"question"},
     "COCO_{subset}_{id:012d}.jpg",
     beside="the annotations of the questions; none for a test split",
+    least=9,  # bottom-up-attention-vqa
 )
 def _vqa(files: TaskFiles) -> Iterator[Entry]:
     """visualqa.org: a file of questions and one of annotations, ten answers each."""

@@ -91,10 +91,8 @@ class Published:
 
         Raises ValueError for values that make no model and, if `strict`, for misspelt names.
         """
-        known = {name for published in map(ZOO.__getitem__, ZOO) for name in published.sizes}
-        for name in sizes if strict else ():
-            if name not in known and (meant := nearest(name, self.sizes)):
-                raise ValueError(f'{self.name} has no size "{name}".{meant}')
+        if strict:
+            self._check_names(sizes)
         merged = dict(self.sizes)
         for name, value in sizes.items():
             groups = isinstance(value, Mapping) and isinstance(merged.get(name), Mapping)
@@ -104,6 +102,12 @@ class Published:
         except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"these sizes make no {self.name}: {reason}") from error
+
+    def _check_names(self, sizes: Mapping[str, Any]) -> None:
+        known = {name for published in ZOO.values() for name in published.sizes}
+        for name in sizes:
+            if name not in known and (meant := nearest(name, self.sizes)):
+                raise ValueError(f'{self.name} has no size "{name}".{meant}')
 
     def table(self, config: ModelConfig | None = None, names: Iterable[str] = ()) -> KeyTable:
         """Returns the key table of the layout that knows most of `names`, at first its own."""
