@@ -6,6 +6,7 @@ import os
 import secrets
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 CACHE = Path(tempfile.gettempdir()) / f"vlp_jax_test_cache_{getpass.getuser()}"
@@ -56,6 +57,13 @@ def seeded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     calls = iter(range(2**31))
     drawn = lambda seed=None: make((SEED, name, next(calls)) if seed is None else seed)
     monkeypatch.setattr(np.random, "default_rng", drawn)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten() -> Iterator[None]:
+    """Drops what a module has traced and compiled, of which a worker would gather ten gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
