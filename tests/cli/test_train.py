@@ -23,6 +23,7 @@ def refused(capsys, workdir: Path, *more: str, **options: str) -> str:
     return shown
 
 
+@pytest.mark.slow
 def test_a_run_trains_and_is_timed(tmp_path, capsys):
     workdir = tmp_path / "new" / "run"
     assert train(workdir, "--config.training.steps=2") == 0
@@ -40,6 +41,7 @@ def test_a_run_trains_and_is_timed(tmp_path, capsys):
     assert "\n  only in the checkpoint: params/heads_vqa/" in message
 
 
+@pytest.mark.slow
 def test_a_diverged_run_ends_with_status_3(tmp_path, monkeypatch, capsys):
     put = loop.put_batch
     poison = lambda batch: batch | {"answer_scores": np.full_like(batch["answer_scores"], np.inf)}
@@ -110,6 +112,7 @@ def on_pairs(path: Path, workdir: Path, *more: str) -> list[str]:
     return [*start, *data, "--config.data.vocabulary=bert-base-uncased", *more]
 
 
+@pytest.mark.slow
 def test_your_own_pictures_with_some_unusable_are_counted_in_the_summary(tmp_path, capsys, caplog):
     """An empty caption, a missing picture, a corrupt one; no questions, so no answers."""
     broken = dict(_3={"caption": [" ", ""]}, _5={"image": "gone.png"}, _7={"image": "bad.png"})
@@ -165,6 +168,7 @@ def test_pictures_that_are_all_corrupt(tmp_path, capsys):
     assert "were tried in a row and none could be used" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pictures_that_become_unreadable_on_the_way(tmp_path, capsys):
     """The error comes from a thread that reads ahead, and ends the run like any other."""
     path = write_pairs(tmp_path)

@@ -12,6 +12,7 @@ from vlp_jax.inference import Model, load
 from vlp_jax.training.checkpoint import open_store
 
 
+@pytest.mark.slow
 def test_a_run_is_loaded_with_config_tokenizer_and_answers(run, model):
     assert isinstance(model, Model)
     assert model.config.name == "tiny" and model.config.model.text_args["vocab_size"] > 100

@@ -113,6 +113,7 @@ def whole_and_chunked(inputs):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(FORMS)), ids=FORMS)
 def test_chunks_change_no_loss_and_no_gradient(whole_and_chunked, index):
     name = list(FORMS)[index]
@@ -128,6 +129,7 @@ def test_chunks_change_no_loss_and_no_gradient(whole_and_chunked, index):
     )
 
 
+@pytest.mark.slow
 def test_chunks_keep_the_order_of_examples(whole_and_chunked, inputs):
     (_, whole, _), (_, chunked, _) = whole_and_chunked
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, chunked)

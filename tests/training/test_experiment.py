@@ -31,6 +31,7 @@ def test_the_data_fill_in_sizes(experiment):
     assert experiment.schedule.groups == {"emoji_scenes": {("itc", "itm", "mlm", "vqa"): 1.0}}
 
 
+@pytest.mark.slow
 def test_metric_names_are_those_a_step_gives(experiment, single_run):
     assert set(experiment.states.metrics) == set(single_run[1][0]) | {NON_FINITE_SHARE}
 
@@ -206,6 +207,7 @@ class Counted:
         return self.function(*args, **kwargs)
 
 
+@pytest.mark.slow
 def test_each_source_is_opened_once_and_its_first_batch_made_once(monkeypatch):
     opened = {}
     for name in ("emoji_scenes", "easy_vqa"):

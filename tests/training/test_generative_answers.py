@@ -47,6 +47,7 @@ def test_batches_hold_answers_and_the_decoder_has_the_tokenizers_words(experimen
     assert experiment.config.model.heads["answer"]["vocab_size"] == tokenizer.size
 
 
+@pytest.mark.slow
 def test_a_step_learns_to_write(experiment, trained):
     _, rows = trained
     words = np.log(experiment.vocabulary.tokenizer.size)

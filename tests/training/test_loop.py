@@ -71,6 +71,7 @@ def interrupt(batch: dict) -> dict:
     return batch
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_files(finished):
     workdir, result = finished
     assert (result.step, result.interrupted_by, int(result.state.step)) == (6, None, 6)
@@ -139,6 +140,7 @@ def test_a_run_opens_reads_and_traces_no_more_than_it_needs(monkeypatch, tmp_pat
     assert 1 <= start.traces_before_steps <= 2 < start.traces
 
 
+@pytest.mark.slow
 def test_the_first_estimate_of_the_time_left_does_not_count_compilation(monkeypatch, tmp_path):
     start = Start(monkeypatch, compile_seconds=10_000.0)
     train(tiny("light", training__log_every=2), tmp_path)
@@ -153,6 +155,7 @@ def test_the_same_command_again_does_nothing(finished, copied):
     assert files() == before
 
 
+@pytest.mark.slow
 def test_going_on_equals_going_through(finished, copied, tmp_path):
     """In the middle of a line's window, too: step 5 of 4 to 6."""
     through = train(tiny("light", **LONGER), tmp_path / "through")
@@ -164,6 +167,7 @@ def test_going_on_equals_going_through(finished, copied, tmp_path):
     ).read_text()
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_stops_and_the_run_goes_on(finished, at_step, tmp_path, capsys):
     config = tiny("light", **SHORTER)
     at_step({4: interrupt})
@@ -177,6 +181,7 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(finished, at_step, tmp_pat
     assert rows_of(tmp_path) == rows_of(finished[0])
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_another_learning_rate(finished, copied):
     train(tiny("light", **LONGER | dict(optimizer__learning_rate=5e-4)), copied)
     rows = rows_of(copied)
@@ -222,6 +227,7 @@ def test_a_diverged_run_stops_and_keeps_its_checkpoint(at_step, tmp_path):
     assert 3 in checkpoints(tmp_path)
 
 
+@pytest.mark.slow
 def test_divergence_in_the_last_steps_is_no_success(at_step, tmp_path):
     at_step({step: poison for step in range(9)})
     with pytest.raises(NonFiniteError, match="up to step 9; .* no checkpoint was saved yet"):
@@ -248,6 +254,7 @@ class Figures:
         return {"vqa_accuracy": next(self.values), "other": 1.0}
 
 
+@pytest.mark.slow
 def test_the_best_evaluated_step_is_kept(tmp_path, capsys):
     overrides = LONGER | dict(
         training__evaluate_every=2, training__keep_checkpoints=1, evaluation__best="vqa_accuracy"
@@ -301,6 +308,7 @@ def test_best_without_evaluation_is_refused():
         tiny("light", evaluation__best="r1")
 
 
+@pytest.mark.slow
 def test_unusable_records_are_replaced_and_counted(tmp_path):
     """An empty caption, a missing picture and a corrupt one, of twenty-four."""
     broken = dict(_3={"caption": " "}, _5={"image": "gone.png"}, _7={"image": "bad.png"})

@@ -34,6 +34,7 @@ def adam(state):
     return next(part for part in state.opt_state if hasattr(part, "nu"))
 
 
+@pytest.mark.slow
 def test_accumulating_micro_batches_equals_the_big_batch(batches, single):
     """Contrastive losses too: all vectors are gathered before the loss, as in GradCache."""
     chunked = Stepper(assemble(tiny(training__accumulate=4)), 1, 1, 1)
@@ -143,6 +144,7 @@ def test_contrastive_tasks_share_one_range_of_the_temperature():
     )
 
 
+@pytest.mark.slow
 def test_several_contrastive_tasks_have_queues_of_their_own(batches):
     own = {"kind": "itc", "queue_size": 8, "weight": 0.0}
     stepper = Stepper(assemble(tiny("pairs", tasks__small=own)), 1, 1, 1)
@@ -161,6 +163,7 @@ def test_regions_are_all_shown_where_none_is_to_be_predicted():
     assert shown_whole({"image": 5}) == {"image": 5}
 
 
+@pytest.mark.slow
 def test_dropout_draws_anew_in_each_step():
     """The same batch from the same parameters: only the number of the step differs."""
     config = tiny("light", model__text_args__dropout=0.5, model__fusion_args__dropout=0.5)
