@@ -80,7 +80,7 @@ def test_two_processes_equal_one_through_an_interruption(tmp_path, devices8):
             np.testing.assert_allclose(row[name], expected[name], tolerance, err_msg=str(row))
     assert {p.name for p in two.iterdir()} == {
         "checkpoints", "config.json", "lock", "metrics.jsonl", "tensorboard", "timing.json",
-        "summary.json", "report.html", "tokenizer.json", "vocab.txt",
+        "summary.json", "report.html", "pictures", "tokenizer.json", "vocab.txt",
     }  # fmt: skip
     assert "[1] report:" not in errors and "[1] step" not in errors
     assert len(list((two / "tensorboard").iterdir())) == 2  # one a start, not one a process

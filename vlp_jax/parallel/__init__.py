@@ -1,6 +1,6 @@
 """Devices: the mesh, the logical axis rules, shardings of parameters and batches."""
 
-from vlp_jax.parallel.agree import all_arrive, said_by_any
+from vlp_jax.parallel.agree import all_arrive, meet, said_by_any
 from vlp_jax.parallel.batch import batch_sharding, batch_share, put_batch
 from vlp_jax.parallel.context import constrain, use_mesh
 from vlp_jax.parallel.distributed import initialize_distributed
@@ -24,6 +24,7 @@ __all__ = [
     "initialize_distributed",
     "lost_peers_named",
     "make_mesh",
+    "meet",
     "put_batch",
     "replicated",
     "said_by_any",

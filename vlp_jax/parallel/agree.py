@@ -1,9 +1,13 @@
 """What the processes of a run tell each other beside gradients."""
 
+import itertools
+
 import jax
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 _BYTES = 1024
+_MEETING_SECONDS = 300
 
 
 def said_by_any(text: str | None) -> str | None:
@@ -28,3 +32,32 @@ def all_arrive(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def meet(mesh: Mesh) -> None:
+    """Waits for all processes, then connects every group of devices that a step may sum over.
+
+    Gloo, which serves CPUs, connects a group when it is first used and gives that 30 seconds: less
+    than a process may lag behind another one when both compile.
+    """
+    if jax.process_count() == 1:
+        return
+    from orbax.checkpoint import multihost
+
+    wait = multihost.get_barrier_sync_fn()
+    wait(key="mesh", timeout_ms=1000 * _MEETING_SECONDS)
+    if mesh.devices.flat[0].platform != "cpu":
+        return
+    axes = [name for name, size in mesh.shape.items() if size > 1]
+    for count in range(1, len(axes) + 1):
+        for group in itertools.combinations(axes, count):
+            members = jax.jit(
+                jax.shard_map(
+                    lambda: jax.lax.psum(1.0 * jax.lax.axis_index(group), group),
+                    mesh=mesh,
+                    in_specs=(),
+                    out_specs=PartitionSpec(),
+                    check_vma=False,
+                )
+            )
+            jax.block_until_ready(members())

@@ -23,7 +23,7 @@ from vlp_jax.data.transforms import Transform
 from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
-from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, put_batch, unbox
+from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, meet, put_batch, unbox
 from vlp_jax.tasks import Task, build_tasks
 from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
@@ -142,6 +142,7 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     else:
         check_vocabulary(vocabulary, sources)
     mesh = make_mesh(**dataclasses.asdict(config.mesh))
+    meet(mesh)
     share = batch_share(mesh, jax.process_index())
     training = {name: task for name, task in tasks.items() if task.trains}
     transforms = lambda feed: transforms_of(training, feed)

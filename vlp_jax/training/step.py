@@ -75,9 +75,10 @@ def is_sound(state: TrainState) -> Array:
     """
     squares = lambda x: jnp.sum(jnp.square(x.astype(jnp.float32)))
     sizes = lambda x: jnp.sum(jnp.abs(x.astype(jnp.float32)))
-    total = sum(map(squares, _floats(state.params)))
-    total += sum(map(sizes, _floats((state.opt_state, state.tasks))))
-    return jnp.isfinite(total)
+    totals = [squares(x) for x in _floats(state.params)]
+    totals += [sizes(x) for x in _floats((state.opt_state, state.tasks))]
+    # One array: XLA copies a chain of scalar sums into all that reads it, and compiles for minutes.
+    return jnp.all(jnp.isfinite(jnp.stack(totals)))
 
 
 def _floats(tree: Any) -> list[Array]:
