@@ -13,7 +13,10 @@ recipe = import_beside(__file__, "recipe.py")
 
 # Form of the made-up data on which each task is tried.
 MADE_UP = dict(
-    nlvr2="nlvr2", entailment="entailment", referring="referring", multiple_choice="choices"
+    nlvr2="picture_pairs",
+    entailment="statements",
+    referring="expressions",
+    multiple_choice="choices",
 )
 
 ASKING = ("vqa", "vqa_generative", "gqa")
@@ -104,7 +107,7 @@ def vqa(**options: Any) -> dict[str, Any]:
     The originals train on most of val2014, too: `splits.train = "train2014,val2014"`.
     """
     return annotated(
-        "vqa",
+        "vqa_v2",
         "data/vqa/v2_OpenEnded_mscoco_{split}_questions.json",
         beside="data/vqa/v2_mscoco_{split}_annotations.json",
         splits=dict(train="train2014", validation="val2014", test="test2015"),

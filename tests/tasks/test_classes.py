@@ -91,7 +91,7 @@ def run_of(task, form, chosen, opened=None):
 @pytest.mark.parametrize(("chosen", "accuracy"), [(lambda x: x, 1.0), (lambda x: 1 - x, 0.0)])
 def test_the_evaluation_of_two_pictures(chosen, accuracy):
     task = ReasoningTask()
-    outcome = ReasoningEvaluation()(run_of(task, "nlvr2", chosen), "nlvr2")
+    outcome = ReasoningEvaluation()(run_of(task, "picture_pairs", chosen), "nlvr2")
     assert outcome.figures["nlvr2_accuracy"] == outcome.figures["nlvr2_consistency"] == accuracy
     assert set(outcome.figures) - {"nlvr2_blind_name"} == ReasoningEvaluation().figures("nlvr2")
     rows = [line.split(",") for line in outcome.submissions["nlvr2_predictions.csv"].splitlines()]
@@ -101,7 +101,7 @@ def test_the_evaluation_of_two_pictures(chosen, accuracy):
 
 def test_a_split_without_labels_gives_predictions_alone():
     task = EntailmentTask()
-    data = run_of(task, "entailment", lambda x: np.zeros(len(x), int))
+    data = run_of(task, "statements", lambda x: np.zeros(len(x), int))
     source = open_source(data.config.data, "emoji_tasks", "test")
 
     class Blind(Source):
@@ -115,7 +115,7 @@ def test_a_split_without_labels_gives_predictions_alone():
             del record["label"]
             return record
 
-    data = run_of(task, "entailment", lambda x: 0 * x, {("emoji_tasks", "test"): Blind()})
+    data = run_of(task, "statements", lambda x: 0 * x, {("emoji_tasks", "test"): Blind()})
     outcome = ClassEvaluation()(data, "ve")
     assert not outcome.figures and not outcome.rows
     (text,) = outcome.submissions.values()

@@ -48,7 +48,7 @@ def test_sizes_of_a_file_count():
 def test_the_evaluation(sign, accuracy):
     data = DataConfig(
         source="emoji_tasks",
-        source_args={"emoji_tasks": dict(form="referring", concepts=12, canvas=64, size=8)},
+        source_args={"emoji_tasks": dict(form="expressions", concepts=12, canvas=64, size=8)},
         image_size=64,
         regions=4,
     )

@@ -141,24 +141,24 @@ def test_questions_with_annotations_and_a_list_of_answers(opened, tmp_path):
     files = dict(path=tmp_path / "{split}.json", beside=tmp_path / "annotations.json")
     files["splits"] = {"train": "questions"}
     (tmp_path / "list.json").write_text(json.dumps(["no", "yes", "cat"]))
-    source = opened("vqa", answer_list=tmp_path / "list.json", **files)
+    source = opened("vqa_v2", answer_list=tmp_path / "list.json", **files)
     first, second = only(source)
     assert first["answers"] == {"yes": 0.7, "no": 0.3} and first["annotators"] == 10
     assert first["image"].endswith("COCO_val2014_000000000042.jpg") and first["name"] == 420
     assert second["question_type"] == "other"
     assert source.answers() == ("no", "yes", "cat")
-    assert opened("vqa", **files).answers() == ()  # none occurs nine times
+    assert opened("vqa_v2", **files).answers() == ()  # none occurs nine times
     ANNOTATED = [dict(ANNOTATIONS["annotations"][0])]
     (tmp_path / "annotations.json").write_text(json.dumps({"annotations": ANNOTATED}))
     with pytest.raises(ValueError, match="no annotation of 1 of the 2 questions .* such as 421"):
-        opened("vqa", **files)
+        opened("vqa_v2", **files)
 
 
 def test_a_test_split_has_no_annotations(opened, tmp_path):
     options = dict(splits={"test": "questions"}, beside=tmp_path / "none_{split}.json")
-    assert "answers" not in opened("vqa", "test", **options)[0]
+    assert "answers" not in opened("vqa_v2", "test", **options)[0]
     with pytest.raises(FileNotFoundError, match="none_questions.json does not exist"):
-        opened("vqa", "train", splits={"train": "questions"}, beside=options["beside"])
+        opened("vqa_v2", "train", splits={"train": "questions"}, beside=options["beside"])
 
 
 def test_gqa_keeps_what_its_metric_reads(opened):
@@ -236,9 +236,9 @@ def test_regions_come_from_a_store(tmp_path, opened):
         ("nlvr2", {"images": None}, "either `images`"),
         ("nlvr2", {"splits": {"train": "ve"}}, 'no "identifier", it has Flickr30K_ID'),
         (
-            "vqa",
+            "vqa_v2",
             {"splits": {"train": "list"}},
-            '"vqa", after 0 entries: expected an object',
+            '"vqa_v2", after 0 entries: expected an object',
         ),
         ("vcr", {"splits": {"train": "unlabelled"}}, '"answer_label" of train-0 is None'),
         ("vcr", {"splits": {"train": "objects"}}, "after 2 entries: .* object 3, and there are 3"),
@@ -256,5 +256,5 @@ def test_what_is_wrong_is_said(opened, tmp_path, form, options, message):
 
 def test_every_form_is_tried_here():
     assert set(FORMS) == {
-        "nlvr2", "snli_ve", "vqa", "gqa", "karpathy", "coco_captions", "refcoco", "vcr"
+        "nlvr2", "snli_ve", "vqa_v2", "gqa", "karpathy", "coco_captions", "refcoco", "vcr"
     }  # fmt: skip

@@ -19,9 +19,10 @@ _TASKS = Registry("form of source emoji_tasks")
 class EmojiTasks(Source):
     """Scenes of source "emoji_scenes" with what a task asks of them, in the form of its records.
 
-    form: "nlvr2" (two scenes, a sentence that is true of one of them or of none), "entailment",
-    "referring" (an expression and the box it means), "choices" (of an answer, and of what a true
-    answer rests on). size, canvas, concepts: as there.
+    form: "picture_pairs" (two scenes, a sentence that is true of one of them or of none),
+    "statements" (a scene entails, contradicts or leaves open), "expressions" (with the box that
+    each means), "choices" (of an answer, and of what a true answer rests on).
+    size, canvas, concepts: as there.
     """
 
     form: str = ""
@@ -77,7 +78,7 @@ def _task(name: str, *provides: str):
     return lambda make: _TASKS.register(name)((make, set(provides)))
 
 
-@_task("nlvr2", "pictures", "caption", "label")
+@_task("picture_pairs", "pictures", "caption", "label")
 def _two_scenes(scene: Record, other: Record, rng: np.random.Generator) -> Record:
     true = bool(rng.integers(2))
     text = (scene["captions"] if true else scene["foils"] or other["near_misses"])[0]
@@ -85,7 +86,7 @@ def _two_scenes(scene: Record, other: Record, rng: np.random.Generator) -> Recor
     return {"pictures": pictures, "captions": [f"one picture shows {text}"], "label": str(true)}
 
 
-@_task("entailment", "caption", "label")
+@_task("statements", "caption", "label")
 def _entailed(scene: Record, other: Record, rng: np.random.Generator) -> Record:
     texts = {
         "entailment": scene["captions"][0],
@@ -96,7 +97,7 @@ def _entailed(scene: Record, other: Record, rng: np.random.Generator) -> Record:
     return {"captions": [texts[label]], "label": label}
 
 
-@_task("referring", "caption", "target_box")
+@_task("expressions", "caption", "target_box")
 def _referred(scene: Record, other: Record, rng: np.random.Generator) -> Record:
     place = int(rng.integers(len(scene["labels"])))
     height, width = scene["image"].shape[:2]

@@ -98,7 +98,7 @@ def _snli_ve(files: TaskFiles) -> Iterator[Entry]:
 
 
 @_form(
-    "vqa",
+    "vqa_v2",
     {"question"},
     "COCO_{subset}_{id:012d}.jpg",
     beside="the annotations of the questions; none for a test split",
