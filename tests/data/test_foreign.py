@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from vlp_jax.data.foreign import foreign_bytes, listed, shortened
-from vlp_jax.data.json_text import parse_json, read_json
+from vlp_jax.data.json_text import parse_json, read_json, read_object
 
 RAISED = (
     KeyError("x"), TypeError("x"), struct.error("x"), RecursionError("x"), MemoryError(),
@@ -63,3 +63,13 @@ def test_json_in_every_encoding(tmp_path):
 def test_json_that_is_none(data, message):
     with pytest.raises(ValueError, match=f"^f.json: .*{message}"):
         parse_json(data, "f.json")
+
+
+def test_an_object_is_asked_for(tmp_path):
+    file = tmp_path / "sizes.json"
+    file.write_text('{"a": 1}')
+    assert read_object(file) == {"a": 1}
+    for text, message in (("[1]", "holds a list: expected a JSON object"), ("[" * 10**6, "deeply")):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=f"sizes.json.*{message}"):
+            read_object(file)

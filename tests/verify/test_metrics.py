@@ -84,4 +84,4 @@ def test_a_file_of_another_form_is_named(bundle, change, message):
 
 def test_files_that_are_no_json_are_named(bundle):
     (bundle / "vcr.json").write_text("{")
-    assert "vcr.json is not valid JSON" in problem(bundle)
+    assert "vcr.json: not valid JSON" in problem(bundle)

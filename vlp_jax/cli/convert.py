@@ -5,7 +5,6 @@ vlp-jax convert --model lxmert --weights model_LXRT.pth --to lxmert-directory --
 """
 
 import argparse
-import json
 from pathlib import Path
 
 
@@ -23,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, after a check that every tensor is known and every parameter filled."""
+    from vlp_jax.data.json_text import read_object
     from vlp_jax.data.local_paths import local_path
     from vlp_jax.weights.conversion import count_parameters
     from vlp_jax.weights.safetensors_file import write_safetensors
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     local_path(args.to, "--to")
     model = ZOO.get_known(args.model, "--model")
-    sizes = _read_sizes(args.sizes) if args.sizes else {}
+    sizes = read_object(Path(args.sizes)) if args.sizes else {}
     config = model.config_of(sizes, strict=True)
     state = read_state_dict(args.weights)
     params = model.load(state, config)
@@ -41,13 +41,3 @@ def run(args: argparse.Namespace) -> int:
         write_safetensors(args.to, model.save(params, config, like=state))
     print(f"{args.model}: {count_parameters(params):,} parameters from {args.weights} to {args.to}")
     return 0
-
-
-def _read_sizes(path: str) -> dict:
-    try:
-        sizes = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # bytes that are no UTF-8, too
-        raise ValueError(f'--sizes "{path}" is no JSON: {error}') from None
-    if not isinstance(sizes, dict):
-        raise ValueError(f'--sizes "{path}" holds {sizes!r:.80}: expected a group of sizes')
-    return sizes

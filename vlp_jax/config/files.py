@@ -142,8 +142,8 @@ def _resolved(path: Path, argument: str) -> Any:
             f'"{path}" takes no argument, got "{argument}": a .json is resolved already'
         )
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'"{path}" is no JSON: {error}') from None
 
 

@@ -33,5 +33,13 @@ def read_json(file: Path, pairs_hook: Callable[[list], Any] | None = None) -> An
     return parse_json(file.read_bytes(), str(file), pairs_hook)
 
 
+def read_object(file: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file; ValueError where it holds anything else."""
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} holds a {type(content).__name__}: expected a JSON object")
+    return content
+
+
 def _decoded(data: bytes) -> str:
     return data.decode(json.detect_encoding(data))

@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import ExperimentConfig, build, to_plain
 from vlp_jax.config.files import flat
+from vlp_jax.data.json_text import read_object
 from vlp_jax.sweep.plan import Run
 
 SUMMARY = "summary.json"
@@ -47,7 +47,7 @@ def progress(run: Run) -> Progress:
     if (run.workdir / _FAILURE).exists():
         return Progress(run, State.FAILED, (run.workdir / _FAILURE).read_text().strip())
     if (run.workdir / SUMMARY).exists():
-        return Progress(run, State.DONE, figures=_read(run.workdir / SUMMARY))
+        return Progress(run, State.DONE, figures=read_object(run.workdir / SUMMARY))
     return Progress(run, State.UNFINISHED)
 
 
@@ -76,7 +76,9 @@ def _check_free(run: Run) -> None:
 def _check_same_config(run: Run) -> None:
     """A field that came later than the run has its default there."""
     record = run.workdir / _RECORD
-    saved = to_plain(build(ExperimentConfig, _read(record).get("config"), f"{record}: config"))
+    saved = to_plain(
+        build(ExperimentConfig, read_object(record).get("config"), f"{record}: config")
+    )
     if saved != run.config:
         there, now = flat(saved), flat(run.config)
         path = next(name for name in sorted({**now, **there}) if now.get(name) != there.get(name))
@@ -85,13 +87,3 @@ def _check_same_config(run: Run) -> None:
             f"{there.get(path, 'not set')!r} there and {now.get(path, 'not set')!r} now. Choose "
             "another --out, or remove that folder"
         )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f'"{path}" is no JSON: {error}') from None
-    if not isinstance(values, dict):
-        raise ValueError(f'"{path}" holds a {type(values).__name__}: expected a group of figures')
-    return values

@@ -1,6 +1,5 @@
 """Reads a reference bundle: inputs with the original's outputs, of models, losses or metrics."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from vlp_jax.config import nearest
+from vlp_jax.data.json_text import read_object
 from vlp_jax.verify.metric_files import METRIC_FILES, flatten
 from vlp_jax.verify.verb_cases import expected_of_cases
 from vlp_jax.weights.state_dict import CHECKPOINT_SUFFIXES, StateDict, read_state_dict
@@ -117,7 +117,7 @@ def read_bundle(path: str | Path) -> Bundle:
     files = [name for name in METRIC_FILES if (path / f"{name}.json").is_file()]
     if files and not (path / "config.json").is_file():
         return _read_metrics(path, files)
-    config = _read_config(path / "config.json")
+    config = read_object(_existing(path / "config.json"))
     if (path / "cases.json").is_file():
         return _read_verbs(path, config)
     return Bundle(
@@ -133,7 +133,7 @@ def _read_losses(path: Path) -> Bundle:
     """Reads the files that `index.json` lists; each array of a file becomes one of the bundle."""
     model, task = LOSSES.split("/")
     bundle = Bundle(path, {"model": model, "task": task}, {}, {}, None)
-    for name, entry in _read_config(path / "index.json").items():
+    for name, entry in read_object(_existing(path / "index.json")).items():
         file = entry.get("file") if isinstance(entry, dict) else None
         if not isinstance(file, str):
             raise ValueError(f'{path / "index.json"}: the entry "{name}" names no "file"')
@@ -146,7 +146,7 @@ def _read_losses(path: Path) -> Bundle:
 
 def _read_verbs(path: Path, config: dict[str, Any]) -> Bundle:
     """Reads cases from raw inputs to answers; their kind is "verbs/<family>/<task>"."""
-    cases = _read_config(path / "cases.json")
+    cases = read_object(_existing(path / "cases.json"))
     config = config | {"model": f"{VERBS}/{config.get('family')}"}
     try:
         expected = expected_of_cases(cases)
@@ -161,23 +161,13 @@ def _read_metrics(path: Path, names: list[str]) -> Bundle:
     model, task = METRICS.split("/")
     bundle = Bundle(path, {"model": model, "task": task}, {}, {}, None)
     for name in names:
-        content = _read_config(path / f"{name}.json")
+        content = read_object(_existing(path / f"{name}.json"))
         bundle.inputs[name] = content
         try:
             bundle.expected.update(flatten(METRIC_FILES[name](content), name))
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path / name}.json lacks an output: {error!r}") from None
     return bundle
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(_existing(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds a {type(config).__name__}; expected a JSON object")
-    return config
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

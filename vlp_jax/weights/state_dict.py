@@ -1,6 +1,5 @@
 """One reader for every checkpoint file or directory: names and arrays in the published layout."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.json_text import read_object
 from vlp_jax.weights.checkpoint_file import (
     SAFETENSORS,
     existing_path,
@@ -147,23 +147,13 @@ def _read_directory(path: Path) -> tuple[_Content, dict[str, Any]]:
         hint = f" Give one of its files instead: {', '.join(others[:5])}" if others else ""
         raise FileNotFoundError(f"{path} has none of {', '.join(DIRECTORY_FILES)}.{hint}")
     read = _read_shards if found.endswith(".json") else _read_file
-    config = _read_json(path / "config.json") if (path / "config.json").is_file() else {}
+    config = read_object(path / "config.json") if (path / "config.json").is_file() else {}
     return read(path / found), config
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; expected a JSON object")
-    return content
 
 
 def _read_shards(index: Path) -> _Content:
     """Reads the tensors that a Hugging Face index file assigns to several files beside it."""
-    weight_map = _read_json(index).get("weight_map")
+    weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f'{index} has no "weight_map" from tensor names to files')
     shards: dict[str, _Content] = {}
