@@ -69,7 +69,7 @@ def test_an_object_is_asked_for(tmp_path):
     file = tmp_path / "sizes.json"
     file.write_text('{"a": 1}')
     assert read_object(file) == {"a": 1}
-    for text, message in (("[1]", "holds a list: expected a JSON object"), ("[" * 10**6, "deeply")):
+    for text, message in (("[1]", "expected a JSON object, found list"), ("[" * 10**6, "deeply")):
         file.write_text(text)
         with pytest.raises(ValueError, match=f"sizes.json.*{message}"):
             read_object(file)

@@ -62,7 +62,7 @@ def test_a_folder_that_no_sweep_made_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [('{"i2t_r1": ', "not valid JSON"), ("[0.5]", "holds a list")]
+    ("text", "message"), [('{"i2t_r1": ', "not valid JSON"), ("[0.5]", "found list")]
 )
 def test_a_damaged_summary_is_named(tmp_path, text, message):
     run = plan_in(tmp_path).runs[0]

@@ -109,7 +109,7 @@ def test_damaged_files_are_named(bundle):
     (bundle / "vqa_bce.npz").write_bytes(b"PK nothing")
     assert "vqa_bce.npz is damaged" in problem(bundle)
     (bundle / "index.json").write_text("[]")
-    assert "index.json holds a list" in problem(bundle)
+    assert "index.json: expected a JSON object, found list" in problem(bundle)
 
 
 def test_variants_of_a_loss_are_found_by_the_longest_name():

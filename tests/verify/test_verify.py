@@ -101,7 +101,7 @@ def test_values_at_padded_positions_do_not_count(bundle):
 def test_the_report_shows_each_output_and_sets_the_exit_status(bundle, tmp_path):
     text = io.StringIO()
     verdicts = verify([bundle, tmp_path / "nothing"])
-    assert print_verdicts(verdicts, Console(file=text, width=100)) == 1
+    assert print_verdicts(verdicts, Console(file=text, width=400)) == 1
     report = text.getvalue()
     assert "image_embeds" in report and "1 of 2 bundles pass (14 outputs)" in report
     assert "nothing is not a folder" in report

@@ -37,7 +37,7 @@ def read_object(file: Path) -> dict[str, Any]:
     """Returns the JSON object in a file; ValueError where it holds anything else."""
     content = read_json(file)
     if not isinstance(content, dict):
-        raise ValueError(f"{file} holds a {type(content).__name__}: expected a JSON object")
+        raise ValueError(f"{file}: expected a JSON object, found {type(content).__name__}")
     return content
 
 
