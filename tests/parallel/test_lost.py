@@ -33,6 +33,10 @@ def test_only_errors_of_several_processes_are_taken_for_a_loss(monkeypatch, mess
     with pytest.raises(LostPeerError, match="start the same command everywhere"):
         with lost_peers_named():
             raise jax.errors.JaxRuntimeError(message)
+    with pytest.raises(LostPeerError), lost_peers_named():
+        raise ValueError(message)  # as some calls of JAX give it
+    with pytest.raises(ValueError, match="no socket"), lost_peers_named():
+        raise ValueError("no socket of that name")
     for other in ("RESOURCE_EXHAUSTED: Out of memory", "INVALID_ARGUMENT: shapes"):
         with pytest.raises(jax.errors.JaxRuntimeError), lost_peers_named():
             raise jax.errors.JaxRuntimeError(other)

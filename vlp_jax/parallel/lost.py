@@ -12,6 +12,8 @@ _SIGNS = re.compile(
     r"deadline_exceeded|barrier",
     re.IGNORECASE,
 )
+# Where a library below has made another error of it, only what names the collectives counts.
+_PLAIN_SIGNS = re.compile(r"\b(gloo|nccl)\b|coordination ?service|heartbeat timeout", re.IGNORECASE)
 _TASK = re.compile(r"task[ :/]+(\d+)", re.IGNORECASE)
 
 
@@ -24,8 +26,10 @@ def lost_peers_named() -> Iterator[None]:
     """Turns what JAX raises when another process is lost into a LostPeerError."""
     try:
         yield
-    except (jax.errors.JaxRuntimeError, TimeoutError) as error:
-        if jax.process_count() == 1 or not _SIGNS.search(str(error)):
+    except Exception as error:
+        from_jax = isinstance(error, (jax.errors.JaxRuntimeError, TimeoutError))
+        signs = _SIGNS if from_jax else _PLAIN_SIGNS
+        if jax.process_count() == 1 or not signs.search(str(error)):
             raise
         message = lost_sentence(str(error), jax.process_index(), jax.process_count())
         raise LostPeerError(message) from error
