@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -109,7 +108,7 @@ def test_sizes_that_are_no_group(here, capsys, text):
     (here / "sizes.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     weights = ["--weights", "a.pth", "--to", "b"]
     assert main(["convert", "--model", "albef", "--sizes", "sizes.json", *weights]) == 1
-    assert re.search("sizes.json: (not valid|expected a) JSON", capsys.readouterr().err)
+    assert '--sizes "sizes.json": ' in capsys.readouterr().err
 
 
 def test_some_sizes_go_over_those_of_the_preset(here, capsys):

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     local_path(args.to, "--to")
     model = ZOO.get_known(args.model, "--model")
-    sizes = read_object(Path(args.sizes)) if args.sizes else {}
+    sizes = read_object(Path(args.sizes), f'--sizes "{args.sizes}"') if args.sizes else {}
     config = model.config_of(sizes, strict=True)
     state = read_state_dict(args.weights)
     params = model.load(state, config)

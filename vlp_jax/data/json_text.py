@@ -33,11 +33,15 @@ def read_json(file: Path, pairs_hook: Callable[[list], Any] | None = None) -> An
     return parse_json(file.read_bytes(), str(file), pairs_hook)
 
 
-def read_object(file: Path) -> dict[str, Any]:
-    """Returns the JSON object in a file; ValueError where it holds anything else."""
-    content = read_json(file)
+def read_object(file: Path, name: str = "") -> dict[str, Any]:
+    """Returns the JSON object in a file; ValueError where it holds anything else.
+
+    `name` is what messages call the file, instead of its path.
+    """
+    name = name or str(file)
+    content = parse_json(file.read_bytes(), name)
     if not isinstance(content, dict):
-        raise ValueError(f"{file}: expected a JSON object, found {type(content).__name__}")
+        raise ValueError(f"{name}: expected a JSON object, found {type(content).__name__}")
     return content
 
 
