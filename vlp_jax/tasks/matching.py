@@ -85,12 +85,15 @@ def loss_of_negatives(
     """Returns the loss of all own pairs, of each text with a negative image, and the other way.
 
     `images[i]` is the negative for text i, `texts[i]` that for image i, among those of `fields`.
+    A text of the same image, drawn where a batch has no other image, counts as a match.
     """
-    own = jnp.arange(views.size)
+    own, ids = jnp.arange(views.size), views.batch["image_id"]
     pairs = jnp.concatenate([images, own]), jnp.concatenate([own, texts])
     match = views.head_of(HEAD, views.fused(), "match")
     mismatch = views.head_of(HEAD, views.fused_pairs(*pairs, fields), "mismatch")
-    labels = (jnp.arange(3 * views.size) >= views.size).astype(jnp.int32)
+    caption = texts < views.size  # later ones are of other fields, such as foils
+    same = [ids[images] == ids, caption & (ids[texts % views.size] == ids)]
+    labels = jnp.concatenate([jnp.zeros_like(own), *(1 - x.astype(own.dtype) for x in same)])
     return matching_loss(views, jnp.concatenate([match, mismatch]), labels)
 
 
@@ -154,6 +157,10 @@ class MatchingTask(Task):
     def reads(self) -> frozenset[str]:
         """The caption and which images are the same."""
         return needed(CAPTION) | {"image_id"}
+
+    def chances(self, config: ExperimentConfig) -> dict[str, float]:
+        """What is reached by saying "mismatch" to all."""
+        return {"itm_accuracy": 1 / 2 if self.negatives == "swapped" else 2 / 3}
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Negatives are of one batch."""
