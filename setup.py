@@ -12,6 +12,7 @@ for line in Path(__file__).with_name("vlp_jax").joinpath("__init__.py").read_tex
 CORE = [
     # 0.10 has the mesh API this package uses. 0.13 has not been tried.
     "jax>=0.10,<0.13",
+    "filelock>=3.12",  # JAX needs it to bound the size of its compilation cache
     "flax>=0.12",
     "optax>=0.2.6",
     "orbax-checkpoint>=0.11.30",
