@@ -3,7 +3,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "pipeline"]
 
 
 def load(*args: Any, **kwargs: Any) -> Any:
@@ -14,3 +14,13 @@ def load(*args: Any, **kwargs: Any) -> Any:
     from vlp_jax.inference import load as load_model  # keeps `import vlp_jax` light
 
     return load_model(*args, **kwargs)
+
+
+def pipeline(task: str, model: Any, **load_arguments: Any) -> Any:
+    """Returns a model ready for one task, under Hugging Face's names; see docs/pipelines.md.
+
+    `vlp_jax.pipeline("visual-question-answering", model="runs/quickstart")`
+    """
+    from vlp_jax.inference.pipelines import pipeline as make_pipeline
+
+    return make_pipeline(task, model, **load_arguments)

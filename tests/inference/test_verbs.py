@@ -151,7 +151,10 @@ def test_a_hundred_lengths_compile_a_few_times(loaded):
     assert sum(function._cache_size() for function in compiled) <= 4
 
 
-@pytest.mark.parametrize(("used", "limit", "padded"), [(1, 20, 16), (17, 20, 20), (17, 512, 64)])
+@pytest.mark.parametrize(
+    ("used", "limit", "padded"),
+    [(1, 20, 20), (1, 64, 16), (17, 64, 64), (17, 512, 64), (65, 160, 160)],
+)
 def test_padded_lengths(used, limit, padded):
     assert padded_length(used, limit) == padded
 

@@ -1,5 +1,6 @@
 """Use a trained model: load it, then encode, match, answer and retrieve."""
 
+from vlp_jax.inference.index import ImageIndex
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
 from vlp_jax.inference.results import (
@@ -7,6 +8,7 @@ from vlp_jax.inference.results import (
     Caption,
     Choice,
     Entailment,
+    FoundPicture,
     Grounded,
     Judgement,
     Retrieved,
@@ -17,7 +19,9 @@ __all__ = [
     "Caption",
     "Choice",
     "Entailment",
+    "FoundPicture",
     "Grounded",
+    "ImageIndex",
     "Judgement",
     "Model",
     "Retrieved",

@@ -8,7 +8,7 @@ import numpy as np
 
 from vlp_jax.model import Forward, VisionLanguageModel
 
-SIZES = (1, 8, 32)
+SIZES = (1, 8, 16, 32)
 """Rows computed at once: the least that holds all, or the most."""
 
 

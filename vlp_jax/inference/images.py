@@ -7,7 +7,18 @@ import numpy as np
 
 from vlp_jax.data.images import decode, resize
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
+PICTURE_ENDINGS = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+    ".jp2",
+)
 _ONE = (str, bytes, bytearray, memoryview)  # sequences that are one value
 
 
@@ -23,7 +34,7 @@ def image_batch(images: Any, size: int) -> np.ndarray:
 
 def names_picture(value: Any) -> bool:
     """Tells whether a value is a text that ends as the names of image files do."""
-    return isinstance(value, str) and value.lower().endswith(_ENDINGS)
+    return isinstance(value, str) and value.lower().endswith(PICTURE_ENDINGS)
 
 
 def listed(values: Any) -> list:

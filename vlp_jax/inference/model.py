@@ -50,6 +50,19 @@ _USES = {
 }
 """Head -> the verbs that read it."""
 
+_HEADS = {
+    "encode_image": (contrast.HEAD,),
+    "encode_text": (contrast.HEAD,),
+    "match": (*decisions.RANKING_HEADS, matching.HEAD),
+    "retrieve": (*decisions.RANKING_HEADS, matching.HEAD, contrast.HEAD),
+    "reason": (decisions.REASONING,),
+    "entail": (decisions.ENTAILMENT,),
+    "ground": decisions.REGION_HEADS,
+    "choose": decisions.CHOICE_HEADS,
+    "caption": (masked_text.HEAD,),
+}
+"""Verb -> the heads of which it reads the first that the model has."""
+
 
 class Model:
     """A vision-language model ready for use; make one with `vlp_jax.load`.
@@ -81,13 +94,13 @@ class Model:
 
     def encode_image(self, images: Any = None, *, regions: Any = None) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one image or a list."""
-        self._needs("encode_image", contrast.HEAD)
+        self._needs("encode_image")
         pictures = self.inputs.pictures("encode_image", images, regions)
         return self._compute(contrast.image_vector, pictures.fields)
 
     def encode_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one text or a list."""
-        self._needs("encode_text", contrast.HEAD)
+        self._needs("encode_text")
         fields = self.inputs.texts(texts, self.rules.text_of("retrieve"))
         return self._compute(contrast.text_vector, fields)
 
@@ -98,9 +111,16 @@ class Model:
 
         One image with several texts, or one text with several images, is paired with all.
         """
-        self._needs("match", *_matching_heads(self.module), matching.HEAD)
+        odds = self.match_odds(images, texts, regions=regions, tags=tags)
+        return np.asarray(jax.nn.sigmoid(odds))
+
+    def match_odds(
+        self, images: Any = None, texts: Any = None, *, regions: Any = None, tags: Any = None
+    ) -> np.ndarray:
+        """Returns the log odds float32 [N] of what `match` gives the probability of."""
+        self._needs("match")
         pictures = self.inputs.pictures("match", images, regions)
-        return np.asarray(jax.nn.sigmoid(self._odds("match", pictures, texts, tags)))
+        return self._odds("match", pictures, texts, tags)
 
     def answer(
         self,
@@ -148,12 +168,15 @@ class Model:
         *,
         regions: Any = None,
         tags: Any = None,
+        vectors: np.ndarray | None = None,
     ) -> list[Retrieved]:
         """Returns the best candidates for a query, best first.
 
         A string query searches images (or `regions`), anything else is an image (or the `regions`
         of one) that searches texts. Contrastive similarity orders all; if the model has a matching
         head the `rerank` best are scored again. A model without contrast scores every pair.
+        `vectors` [N, W] are those of `encode_image` for a list of images that is searched, where it
+        has been called before: only images that are scored again are read.
         """
         if isinstance(query, str):
             texts, images = [query], candidates
@@ -161,20 +184,25 @@ class Model:
         else:
             texts = listed(candidates if candidates is not None else query)
             images = query if candidates is not None else None
-        heads = _matching_heads(self.module)
+        heads, read = _matching_heads(self.module), partial(self.inputs.pictures, "retrieve")
         if contrast.HEAD not in self.module.heads:
-            self._needs("retrieve", *heads, contrast.HEAD)
-            pictures = self.inputs.pictures("retrieve", images, regions)
-            odds = self._odds("retrieve", pictures, texts, tags)
+            self._needs("retrieve")
+            odds = self._odds("retrieve", read(images, regions), texts, tags)
             order = np.argsort(-odds, kind="stable")[:top]
             return [Retrieved(int(i), float(odds[i])) for i in order]
-        pictures = self.inputs.pictures("retrieve", images, regions)
-        vectors = self._compute(contrast.image_vector, pictures.fields)
+        pictures = None
+        if vectors is None:
+            pictures = read(images, regions)
+            vectors = self._compute(contrast.image_vector, pictures.fields)
         scores = (vectors @ self.encode_text(texts).T).ravel()
         order = np.argsort(-scores, kind="stable")
         if heads and rerank:
             best = order[:rerank]
-            odds = self._odds("retrieve", *_picked(best, pictures, texts), None)
+            if pictures is None:
+                pairs = read([images[i] for i in best]), texts
+            else:
+                pairs = _picked(best, pictures, texts)
+            odds = self._odds("retrieve", *pairs, None)
             chances = np.asarray(jax.nn.sigmoid(odds))
             order = np.concatenate([best[np.argsort(-odds, kind="stable")], order[rerank:]])
             scores = scores - 2.0  # below every re-scored candidate
@@ -188,7 +216,7 @@ class Model:
 
         `images` (or `regions`) are (left, right), each one or a list; lists give a list.
         """
-        self._needs("reason", decisions.REASONING)
+        self._needs("reason")
         pictures = self.inputs.pair("reason", images, regions)
         rules = self.rules.text_of("reason")
         batch = self.inputs.pair_batch("reason", pictures, texts, rules, tags)
@@ -202,7 +230,7 @@ class Model:
 
     def entail(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
         """Returns an `Entailment`: whether a picture entails a sentence (SNLI-VE)."""
-        self._needs("entail", decisions.ENTAILMENT)
+        self._needs("entail")
         logits = self._head_logits("entail", decisions.ENTAILMENT, images, texts, regions)
         names, found = self.rules.entailment, []
         for row in np.asarray(jax.nn.softmax(logits)):
@@ -213,7 +241,7 @@ class Model:
 
     def ground(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
         """Returns the region that each expression means, as `Grounded`, with its pixel box."""
-        head = self._needs("ground", *decisions.REGION_HEADS)
+        head = self._needs("ground")
         pictures = self.inputs.pictures("ground", images, regions)
         rules = self.rules.text_of("ground")
         batch = self.inputs.batch("ground", pictures, texts, rules)
@@ -226,7 +254,7 @@ class Model:
         self, images: Any = None, question: str = "", choices: Any = (), *, regions: Any = None
     ) -> Choice:
         """Returns which of the choices answers the question about a picture best (as in VCR)."""
-        head = self._needs("choose", *decisions.CHOICE_HEADS)
+        head = self._needs("choose")
         pictures = self.inputs.pictures("choose", images, regions)
         choices, rules = listed(choices), self.rules.text_of("choose")
         batch = choice_fields(self.inputs, pictures, question, choices, rules)
@@ -249,12 +277,7 @@ class Model:
         `beams` = 1 takes the likeliest word each time. Only OSCAR's captioners are trained to do
         this: one word after the other at a [MASK].
         """
-        self._needs("caption", masked_text.HEAD)
-        if not self.rules.tags:
-            raise ValueError(
-                "caption: this model was not trained to write; OSCAR's captioners are "
-                '(such as "oscar_caption")'
-            )
+        self.check_verb("caption")
         pictures = self.inputs.pictures("caption", images, regions)
         words = self.inputs.tags("caption", pictures, tags)
         rules, tokenizer = self.rules.text_of("caption"), self.tokenizer
@@ -288,6 +311,11 @@ class Model:
         check_numbers(batch)
         arrays = {name: jnp.asarray(value) for name, value in batch.items()}
         return self.module.apply({"params": self.params}, arrays)
+
+    @property
+    def has_matching_head(self) -> bool:
+        """Whether it can tell of a picture and a text together if they match."""
+        return bool(_matching_heads(self.module))
 
     @cached_property
     def _compute(self) -> Compute:
@@ -356,6 +384,18 @@ class Model:
         rules = self.rules.text_of(verb, head)
         return rules if task is None else dataclasses.replace(rules, task=task)
 
+    def check_verb(self, verb: str) -> None:
+        """Raises ValueError if the model can't do what a verb asks, whatever it would be given."""
+        if verb == "answer":
+            self._check_answers(self._answering(None, 1).head)
+            return
+        self._needs(verb)
+        if verb == "caption" and not self.rules.tags:
+            raise ValueError(
+                "caption: this model was not trained to write; OSCAR's captioners are "
+                '(such as "oscar_caption")'
+            )
+
     def check_answers(self, *heads: str) -> None:
         """Raises ValueError if the list of answers fits none of the heads, by default of all."""
         answering = heads or [name for name in self.module.heads if _USES.get(name) == "answer"]
@@ -374,7 +414,11 @@ class Model:
         self.check_answers(head)
 
     def _needs(self, verb: str, *heads: str) -> str:
-        """Returns the first of the heads that the model has; without any, says what fits it."""
+        """Returns the first head that the model has, by default of those that the verb reads.
+
+        Without any, a ValueError says what fits the model.
+        """
+        heads = heads or _HEADS[verb]
         found = decisions.first_head(self.module, heads)
         if found is None:
             uses = sorted({_USES[name] for name in self.module.heads if name in _USES})

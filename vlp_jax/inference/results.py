@@ -1,6 +1,7 @@
 """What the verbs give: small values with the model's own numbers beside what they mean."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,14 @@ class Retrieved:
     """A candidate's place in the list given, and its score (higher is better)."""
 
     index: int
+    score: float
+
+
+@dataclass(frozen=True)
+class FoundPicture:
+    """A picture of a folder that a text has found, and its score (higher is better)."""
+
+    path: Path
     score: float
 
 

@@ -14,8 +14,8 @@ from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.inference.images import names_picture
 from vlp_jax.model import TextFields
 
-LENGTHS = (16, 64, 256)
-"""Padded lengths of texts, below the most that a model reads."""
+LENGTHS = {16: 64, 64: 128, 256: 512}
+"""Padded length -> the least limit of a text for which a shape of its own is worth compiling."""
 
 _SHOWN = 80  # characters of a text in a message
 
@@ -81,4 +81,5 @@ class TextInputs:
 
 def padded_length(used: int, limit: int) -> int:
     """Returns the length to which texts of at most `used` tokens are padded."""
-    return min(next((length for length in LENGTHS if length >= used), limit), limit)
+    worth = (length for length, least in LENGTHS.items() if least <= limit)
+    return next((length for length in worth if length >= used), limit)

@@ -57,6 +57,19 @@ def temperature(views: Views) -> Float[Array, ""]:
     return views.params["heads_itc"]["temperature"]
 
 
+def text_chances(
+    params: Any, images: Float[Array, "n w"], texts: Float[Array, "m w"]
+) -> Float[Array, "n m"]:
+    """Returns how probable each text is of each image, by unit vectors of both.
+
+    That is among the texts; for a head with a bias, which learns by the sigmoid form, of each text
+    on its own.
+    """
+    head = params["heads_itc"]
+    logits = Scale(head["temperature"], head.get("bias", 0.0)).logits(images, texts)
+    return jax.nn.sigmoid(logits) if "bias" in head else jax.nn.softmax(logits)
+
+
 def _image_vector(model: VisionLanguageModel, image: Tokens, *, deterministic: bool) -> Array:
     return model.head(HEAD).image(image)
 

@@ -1,0 +1,75 @@
+"""Find pictures of a folder by a text; each picture is encoded once. Prints JSON.
+
+vlp-jax retrieve --model runs/quickstart --images photos --query "a red apple"
+vlp-jax retrieve --model albef_retrieval --weights mscoco.pth --images photos --query "a dog"
+                 --query "a cat on a sofa" --index photos.index
+
+The vectors of the pictures are kept in DIR/.vlp_jax_index.safetensors, or where --index says, so
+that the next call reads only pictures that are new or changed, and the best that it re-ranks.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+_SHOWN = 20  # unreadable pictures that are named
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--model", required=True, help="a run's workdir, a Hugging Face directory, or a preset")
+    add("--weights", help="the file with a preset's weights")
+    add("--tokenizer", help="vocab.txt or tokenizer directory that the weights were trained with")
+    add("--images", required=True, metavar="DIR", help="folder of pictures, searched at any depth")
+    add("--query", required=True, action="append", help="a text; may be given several times")
+    add("--index", metavar="FILE", help="where the vectors are kept (by default in the folder)")
+    add("--top", type=int, default=5, help="how many pictures to print for each text")
+    add("--rerank", type=int, default=16, help="how many the matching head scores; 0 for none")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints one JSON line for each picture found; what it does, and what that costs, to stderr."""
+    from vlp_jax.inference import ImageIndex, load
+
+    for name, least in (("top", 1), ("rerank", 0)):
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name} is {getattr(args, name)}; expected at least {least}")
+    model = load(args.model, args.weights, tokenizer=args.tokenizer)
+    index = ImageIndex(model, args.images, args.index)
+    model.encode_text(args.query)  # a text without words is an error before any picture is read
+    _update(index)
+    if index.reranks and args.rerank and len(index):
+        _say(_cost(index, len(args.query), args.rerank))
+    for query in args.query:
+        for found in index.search(query, args.top, args.rerank):
+            line = {"query": query, "image": str(found.path), "score": round(found.score, 6)}
+            print(json.dumps(line))
+    return 0
+
+
+def _update(index: Any) -> None:
+    """Encodes what the index lacks, and says so."""
+    if index.other_model:
+        _say(f"{index.path} was made by another model, and is made anew")
+    counts = f"{len(index):,} known, {len(index.stale):,} to encode, {len(index.removed):,} gone"
+    _say(f"{index.path}: pictures: {counts}")
+    index.update(lambda done, of: _say(f"encoded {done:,} of {of:,}"))
+    reasons = list(index.unreadable.values())
+    if reasons:
+        _say(f"left out, as they cannot be read: {len(reasons):,}")
+        more = [f"and {len(reasons) - _SHOWN:,} more"] if len(reasons) > _SHOWN else []
+        for line in [*reasons[:_SHOWN], *more]:
+            _say(f"  {line}")
+
+
+def _cost(index: Any, queries: int, rerank: int) -> str:
+    """Says how long re-ranking is going to take: a pair about as long as encoding a picture."""
+    pairs = queries * min(rerank, len(index))
+    return f"re-ranking {pairs:,} pairs, about {pairs * index.seconds:.2g} s (none: --rerank 0)"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
