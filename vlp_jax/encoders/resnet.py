@@ -5,7 +5,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from vlp_jax.config.ranges import Count, Finite, Fraction, Natural, Positive
 from vlp_jax.encoders import VISION_ENCODERS
@@ -20,9 +20,6 @@ from vlp_jax.layers.tokens import Tokens
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
-# Batch normalisation's usual addend to the variance.
-EPSILON = 1e-5
-
 # A bottleneck's inner convolutions have a quarter of its channels (He et al. 2016, table 1).
 REDUCTION = 4
 
@@ -36,7 +33,7 @@ class StoredNorm(nn.Module):
 
     frozen: bool
     zero_scale: bool = False
-    epsilon: float = EPSILON
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -53,16 +50,13 @@ class StoredNorm(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Convolution without bias, padded by half its (dilated) size, then normalisation."""
+    """Convolution without bias, padded by half its size, then normalisation."""
 
     features: int
     size: int
     stride: int = 1
     frozen: bool = True
     zero_scale: bool = False
-    groups: int = 1
-    dilation: int = 1
-    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
@@ -73,35 +67,17 @@ class Convolution(nn.Module):
             self.features,
             (self.size, self.size),
             strides=self.stride,
-            padding=self.dilation * (self.size // 2),
-            kernel_dilation=self.dilation,
-            feature_group_count=self.groups,
+            padding=self.size // 2,
             use_bias=False,
             kernel_init=init,
             dtype=x.dtype,
             name="convolution",
         )
-        norm = StoredNorm(self.frozen, self.zero_scale, self.epsilon, name="norm")
-        return norm(convolution(x))
-
-
-def within(grid: Float[Array, "b h w c"], extent: Int[Array, "b 2"]) -> Float[Array, "b h w c"]:
-    """Returns a map with zeros outside of each picture's own rows and columns, its `extent`."""
-    rows, columns = (jnp.arange(n) < extent[:, i, None] for i, n in enumerate(grid.shape[1:3]))
-    return jnp.where((rows[:, :, None] & columns[:, None])[..., None], grid, 0)
-
-
-def strided(extent: Int[Array, "b 2"], stride: int) -> Int[Array, "b 2"]:
-    """Returns how many rows and columns a convolution with this stride makes of as many."""
-    return (extent - 1) // stride + 1
+        return StoredNorm(self.frozen, self.zero_scale, name="norm")(convolution(x))
 
 
 class ResidualBlock(nn.Module):
-    """activation(shortcut(x) + convolutions(x)); the inner activations are ReLU.
-
-    * `inner`: channels between a bottleneck's convolutions, 0 for a quarter of its features.
-    * `groups`, `dilation`: of the convolution in a bottleneck's middle.
-    """
+    """activation(shortcut(x) + convolutions(x)); the inner activations are ReLU."""
 
     features: int
     bottleneck: bool
@@ -109,53 +85,25 @@ class ResidualBlock(nn.Module):
     stride_in_first: bool
     activation: str
     frozen: bool
-    inner: int = 0
-    groups: int = 1
-    dilation: int = 1
-    epsilon: float = EPSILON
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], extent: Int[Array, "b 2"] | None = None
-    ) -> Float[Array, "b i j f"]:
-        """With an `extent`, what lies outside of it in `x` changes nothing inside of the result."""
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
         hidden, shapes = x, self._shapes()
         for i, (features, size, stride) in enumerate(shapes):
             last = i == len(shapes) - 1
             # Each block starts as the identity (Goyal et al. 2017, section 5.1) if it can leave it.
             zero_scale = last and not self.frozen
-            middle = self.bottleneck and size > 1
-            layer = Convolution(
-                features,
-                size,
-                stride,
-                self.frozen,
-                zero_scale,
-                self.groups if middle else 1,
-                self.dilation if middle else 1,
-                self.epsilon,
-                name=f"layer_{i}",
-            )
-            if extent is not None:
-                hidden = within(hidden, extent) if size > 1 else hidden
-                extent = strided(extent, stride)
+            layer = Convolution(features, size, stride, self.frozen, zero_scale, name=f"layer_{i}")
             hidden = layer(hidden) if last else jax.nn.relu(layer(hidden))
         if x.shape[-1] != self.features or self.stride != 1:
-            x = Convolution(
-                self.features,
-                1,
-                self.stride,
-                self.frozen,
-                epsilon=self.epsilon,
-                name="shortcut",
-            )(x)
+            x = Convolution(self.features, 1, self.stride, self.frozen, name="shortcut")(x)
         return ACTIVATIONS.get_known(self.activation)(x + hidden)
 
     def _shapes(self) -> tuple[tuple[int, int, int], ...]:
         """Returns features, size and stride of each convolution."""
         if not self.bottleneck:
             return (self.features, 3, self.stride), (self.features, 3, 1)
-        inner = self.inner or self.features // REDUCTION
+        inner = self.features // REDUCTION
         strides = (self.stride, 1) if self.stride_in_first else (1, self.stride)
         return (inner, 1, strides[0]), (inner, 3, strides[1]), (self.features, 1, 1)
 
