@@ -58,7 +58,7 @@ def clip(
 
 
 def large_enough(
-    boxes: Float[Array, "*n 4"], least: float, sides: Sides = PLAIN
+    boxes: Float[Array, "*n 4"], least: Float[Array, ""] | float, sides: Sides = PLAIN
 ) -> Bool[Array, "*n"]:
     """Returns which boxes have sides of `least` pixels; points as ends need more than that."""
     size = boxes[..., 2:] - boxes[..., :2] + sides.pixel

@@ -18,7 +18,8 @@ class ProposalRule(NamedTuple):
       ranked, kept: how many anchors take part in the suppression, and how many proposals it gives.
       threshold: overlap above which the lower of two goes.
       score: what ranks them; the sigmoid is 1 for all logits above 17, whose order is then theirs.
-      least_side: pixels below which a box is left out, see `large_enough`.
+      least_side: pixels of the picture before it was resized below which a box is left out, see
+        `large_enough`.
       sides: what a side is in the coder, at the border and for `least_side`; not in the overlap.
     """
 
@@ -45,17 +46,19 @@ def propose(
     anchors: Float[Array, "n 4"],
     mask: Bool[Array, "n"],
     size: Float[Array, "2"],
+    scale: Float[Array, ""] | float = 1.0,
     rule: ProposalRule = ProposalRule(),
 ) -> Proposals:
     """Returns the proposals of a picture of `size` = (height, width) pixels.
 
-    `mask` says which anchors are the picture's own. Source: Ren et al. 2015, section 3.3.
+    `mask` says which anchors are the picture's own; `scale` by how much the picture was enlarged,
+    of which `least_side` is a length before. Source: Ren et al. 2015, section 3.3.
     """
     scores = jax.nn.sigmoid(logits) if rule.score == "sigmoid" else logits
     scores = jnp.where(mask, scores, -jnp.inf)
     scores, best = jax.lax.top_k(scores, min(rule.ranked, len(scores)))
     boxes = clip(decode(anchors[best], deltas[best], sides=rule.sides), size, rule.sides)
-    valid = (scores > -jnp.inf) & large_enough(boxes, rule.least_side, rule.sides)
+    valid = (scores > -jnp.inf) & large_enough(boxes, rule.least_side * scale, rule.sides)
     stays = suppress(boxes, scores, valid, rule.threshold)
     return first_rows(Proposals(boxes, scores, stays), rule.kept)
 

@@ -39,17 +39,17 @@ class Chosen(NamedTuple):
 
 
 def best_survivors(
-    boxes: Float[Array, "n 4"] | Float[Array, "n c 4"],
+    boxes: Float[Array, "n c 4"] | Float[Array, "n 1 4"],
     shares: Float[Array, "n c"],
     mask: Bool[Array, "n"],
     rule: SurvivorRule = SurvivorRule(),
 ) -> Chosen:
     """Returns the chosen ones of the proposals in `mask`.
 
-    Boxes are one for all classes or one a class; `shares` are probabilities, background first.
+    Boxes are one a class or one for all; `shares` are probabilities, background first.
     Source: scene_graph_benchmark's `PostProcessor` with `NMS_FILTER` 1.
     """
-    of_class = boxes if boxes.ndim == 2 else boxes[:, 1:]
+    of_class = boxes[:, 0] if boxes.shape[1] == 1 else boxes[:, 1:]
     stays = suppress_by_class(of_class, shares[:, 1:], mask, rule.overlap)
     surviving = jnp.where(stays, shares[:, 1:], 0.0)
     best = jnp.max(surviving, axis=1)

@@ -1,8 +1,6 @@
-"""The convolutions of a "C4" detector: three stages before regions are cut out, one after it.
+"""The convolutions of a "C4" detector: three stages before regions are cut out, one after it."""
 
-"Inside" says which cells of a map are of the pictures, which lie at the corner of a frame that
-they do not fill; what is outside of them changes nothing inside.
-"""
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -13,46 +11,31 @@ from vlp_jax.encoders.resnet import Convolution, ResidualBlock
 
 
 def inside_of(sizes: Int[Array, "b 2"], height: int, width: int) -> Bool[Array, "b h w"]:
-    """Returns which cells of a frame belong to pictures of `sizes` = (height, width)."""
+    """Returns which cells of a frame are of pictures of `sizes` = (height, width) at its corner."""
     rows = jnp.arange(height) < sizes[:, :1]
     columns = jnp.arange(width) < sizes[:, 1:]
     return rows[:, :, None] & columns[:, None, :]
 
 
-def extents_of(inside: Bool[Array, "b h w"]) -> Int[Array, "b 2"]:
-    """Returns how many rows and columns of a map belong to each picture."""
-    return jnp.stack([inside[:, :, 0].sum(axis=1), inside[:, 0].sum(axis=1)], axis=1)
-
-
-def pool_stem(
-    grid: Float[Array, "b h w c"], inside: Bool[Array, "b h w"], caffe: bool
-) -> tuple[Float[Array, "b i j c"], Bool[Array, "b i j"]]:
-    """Returns the maximum of every second 3 × 3 cells of a map without negative numbers.
-
-    They begin one cell outside of the picture, or with `caffe` at its first one, and the last ones
-    may end outside.
-    """
-    grid = jnp.where(inside[..., None], grid, 0)
-    first = 1 if caffe else 0
-    padding = [(0, 1 - size % 2) if caffe else (1, 1) for size in grid.shape[1:3]]
-    pooled = nn.max_pool(grid, (3, 3), strides=(2, 2), padding=padding)
-    return pooled, inside[:, first::2, first::2]
+def strided(inside: Bool[Array, "b h w"] | None) -> Bool[Array, "b i j"] | None:
+    """Returns which cells are inside after a layer of stride 2 that pads by half its size."""
+    return None if inside is None else inside[:, ::2, ::2]
 
 
 class Stage(nn.Module):
     """Bottlenecks of one width, `inner` channels within; the first one has the stride.
 
-    `groups` makes it ResNeXt (Xie et al. 2017).
+    `groups` makes it ResNeXt (Xie et al. 2017); `dilation` is of every 3×3 convolution.
     """
 
     features: int
     inner: int
     depth: int
     stride: int
-    groups: int = 1
-    dilation: int = 1
-    epsilon: float = 1e-5
+    groups: int
+    epsilon: float
     stride_in_first: bool = False
+    dilation: int = 1
 
     @nn.compact
     def __call__(
@@ -73,42 +56,57 @@ class Stage(nn.Module):
                 epsilon=self.epsilon,
                 name=f"block_{i}",
             )(x, inside)
-            inside = None if inside is None else inside[:, ::stride, ::stride]
+            inside = strided(inside) if stride == 2 else inside
         return x
 
 
 class Trunk(nn.Module):
-    """Pixels to a map with a cell for 16 × 16 of them: a stem and three stages.
+    """Pixels to the map with a cell for 16 × 16 of them: a stem and three stages.
 
-    Attributes:
-      stem: its channels.
-      widths, inners, depths: of the stages; "stage_i_output" is sown of each.
-      caffe_pool: see `pool_stem`.
-      stride_in_first: the stride is in a block's 1 × 1 convolution, not in the 3 × 3 one.
+    Stages have widths, inner widths and depths; each is sown as "stage_i_output". Given the `sizes`
+    of pictures in a larger frame, the frame changes nothing within them.
+
+    `caffe_pool`: the stem's pooling does not pad at the top and left, and has a cell more where its
+    last window reaches over the border.
     """
 
     stem: int
-    widths: tuple[int, ...]
-    inners: tuple[int, ...]
-    depths: tuple[int, ...]
-    groups: int = 1
-    epsilon: float = 1e-5
-    caffe_pool: bool = False
+    widths: Sequence[int]
+    inners: Sequence[int]
+    depths: Sequence[int]
+    groups: int
+    epsilon: float
     stride_in_first: bool = False
+    caffe_pool: bool = False
 
     @nn.compact
     def __call__(
-        self, pixels: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"]
-    ) -> tuple[Float[Array, "b i j f"], Bool[Array, "b i j"]]:
-        """Returns the map of pictures of `sizes`, and what of it is inside of them."""
-        inside = inside_of(sizes, *pixels.shape[1:3])[:, ::2, ::2]
-        stem = Convolution(self.stem, 7, 2, epsilon=self.epsilon, name="stem")
-        grid, inside = pool_stem(jax.nn.relu(stem(pixels)), inside, self.caffe_pool)
+        self, pixels: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"] | None = None
+    ) -> Float[Array, "b i j f"]:
+        inside = None if sizes is None else inside_of(sizes, *pixels.shape[1:3])
+        grid = Convolution(self.stem, 7, 2, epsilon=self.epsilon, name="stem")(pixels, inside)
+        grid, inside = self._pooled(jax.nn.relu(grid), strided(inside))
         self.sow("intermediates", "stem_output", grid)
         for i, shape in enumerate(zip(self.widths, self.inners, self.depths, strict=True)):
             stride = 1 if i == 0 else 2
-            options = dict(epsilon=self.epsilon, stride_in_first=self.stride_in_first)
-            stage = Stage(*shape, stride, self.groups, **options, name=f"stage_{i}")
-            grid, inside = stage(grid, inside), inside[:, ::stride, ::stride]
+            rest = stride, self.groups, self.epsilon, self.stride_in_first
+            grid = Stage(*shape, *rest, name=f"stage_{i}")(grid, inside)
             self.sow("intermediates", f"stage_{i}_output", grid)
-        return grid, inside
+            inside = strided(inside) if stride == 2 else inside
+        return grid
+
+    def _pooled(
+        self, grid: Float[Array, "b h w c"], inside: Bool[Array, "b h w"] | None
+    ) -> tuple[Float[Array, "b i j c"], Bool[Array, "b i j"] | None]:
+        """What is not inside is 0 to it, which the maximum of numbers from 0 on does not see."""
+        grid = grid if inside is None else jnp.where(inside[..., None], grid, 0)
+        padding, kept = ((1, 1), (1, 1)), strided(inside)
+        if self.caffe_pool:
+            padding = tuple((0, (n + 1) % 2) for n in grid.shape[1:3])
+            kept = None if inside is None else inside[:, 1::2, 1::2]
+        return nn.max_pool(grid, (3, 3), strides=(2, 2), padding=padding), kept
+
+    def extents(self, sizes: Int[Array, "b 2"]) -> Int[Array, "b 2"]:
+        """Returns how many rows and columns of the map are those of pictures of these sizes."""
+        half = (sizes + 1) // 2
+        return -(-(half // 2 if self.caffe_pool else (half + 1) // 2) // 4)

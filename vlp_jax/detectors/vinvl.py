@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from vlp_jax.detectors.anchors import STRIDE, grid_anchors, integer_anchors
+from vlp_jax.detectors.anchors import STRIDE, grid_anchors
 from vlp_jax.detectors.attribute_choice import AttributeRule, choose_attributes
 from vlp_jax.detectors.boxes import INCLUSIVE, clip, decode
+from vlp_jax.detectors.frcnn import HEAD_WEIGHTS
 from vlp_jax.detectors.pooling import align_regions
+from vlp_jax.detectors.proposal_head import ProposalHead
 from vlp_jax.detectors.proposals import ProposalRule, Proposals, propose
 from vlp_jax.detectors.surviving_class import SurvivorRule, best_survivors
-from vlp_jax.detectors.trunk import Stage, Trunk, extents_of
+from vlp_jax.detectors.trunk import Stage, Trunk, inside_of
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.projection import Linear
 
-# Fast R-CNN's (Girshick 2015), by which a head's box deltas are divided.
-HEAD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 # Its normalisation adds nothing to the variance.
 EPSILON = 0.0
 
@@ -54,26 +54,6 @@ class Found(NamedTuple):
     attribute_labels: Int[Array, "b k m"]
     attribute_scores: Float[Array, "b k m"]
     mask: Bool[Array, "b k"]
-
-
-class ProposalHead(nn.Module):
-    """What a region proposal network says of each cell's anchors: logits and deltas.
-
-    Holds the anchors of a cell, which files of weights carry along.
-    """
-
-    sizes: tuple[float, ...]
-    ratios: tuple[float, ...]
-
-    @nn.compact
-    def __call__(
-        self, grid: Float[Array, "b h w c"], inside: Bool[Array, "b h w"]
-    ) -> tuple[Float[Array, "b h w a"], Float[Array, "b h w a*4"], Float[Array, "a 4"]]:
-        cell = self.param("cell_anchors", lambda key: integer_anchors(self.sizes, self.ratios))
-        grid = jnp.where(inside[..., None], grid, 0)
-        hidden = jax.nn.relu(nn.Conv(grid.shape[-1], (3, 3), padding=1, name="hidden")(grid))
-        logits = nn.Conv(len(cell), (1, 1), name="logits")(hidden)
-        return logits, nn.Conv(4 * len(cell), (1, 1), name="deltas")(hidden), cell
 
 
 class Vinvl(nn.Module):
@@ -124,34 +104,34 @@ class Vinvl(nn.Module):
         Convolutions look no further than `frames`. With the pictures' own sizes what is found does
         not depend on the frame; the original takes the whole frame.
         """
-        grid, inside = self.trunk(pixels, frames)
-        extents = extents_of(inside)
-        proposals = self.proposals_of(grid, inside, sizes)
+        grid = self.trunk(pixels, frames)
+        extents = self.trunk.extents(frames)
+        proposals = self.proposals_of(grid, extents, sizes)
         features = self.features_of(grid, proposals.boxes, extents)
         logits = self._told("class_logits", self.class_head(features))
         shares = jax.nn.softmax(logits)
-        boxes = self.moved(proposals, features, sizes) if self.rule.moves_boxes else proposals.boxes
+        boxes = self._told("boxes", self.boxes_of(proposals, features, sizes))
         select = jax.vmap(lambda *given: best_survivors(*given, self.rule.survivors))
         chosen = self._told("chosen", select(boxes, shares, proposals.mask))
         boxes, features = _rows(boxes, chosen.rows), _rows(features, chosen.rows)
-        seen = features
-        if self.rule.moves_boxes:
-            boxes = jnp.take_along_axis(boxes, chosen.labels[..., None, None], axis=2)[:, :, 0]
-            seen = self.features_of(grid, boxes, extents)
+        own = jnp.minimum(chosen.labels, boxes.shape[2] - 1)[..., None, None]
+        boxes = jnp.take_along_axis(boxes, own, axis=2)[:, :, 0]
+        seen = self.features_of(grid, boxes, extents) if self.rule.moves_boxes else features
         attributes = self.attributes_of(seen, chosen.labels, chosen.mask)
         return Found(boxes, chosen.labels, chosen.scores, features, *attributes, chosen.mask)
 
     def proposals_of(
-        self, grid: Float[Array, "b i j c"], inside: Bool[Array, "b i j"], sizes: Int[Array, "b 2"]
+        self, grid: Float[Array, "b i j c"], extents: Int[Array, "b 2"], sizes: Int[Array, "b 2"]
     ) -> Proposals:
-        """Returns the proposals of each picture, whose part of the map is `inside`."""
+        """Returns the proposals of each picture, whose part of the map is `extents`."""
+        inside = inside_of(extents, *grid.shape[1:3])
         logits, deltas, cell = self.proposal_head(grid, inside)
         self._told("proposal_logits", logits)
         self._told("proposal_deltas", deltas)
         count = len(grid), -1
         anchors = self._told("anchors", grid_anchors(cell, *grid.shape[1:3]))
         mask = jnp.broadcast_to(inside[..., None], logits.shape).reshape(count)
-        of_picture = lambda *own: propose(*own[:2], anchors, *own[2:], self.proposals)
+        of_picture = lambda *own: propose(*own[:2], anchors, *own[2:], rule=self.proposals)
         each = logits.reshape(count), deltas.reshape(*count, 4), mask, sizes.astype(jnp.float32)
         return self._told("proposals", jax.vmap(of_picture)(*each))
 
@@ -165,10 +145,12 @@ class Vinvl(nn.Module):
         maps = self._told("region_maps", maps.reshape(*boxes.shape[:2], *maps.shape[1:]))
         return self._told("features", maps.mean(axis=(2, 3)))
 
-    def moved(
+    def boxes_of(
         self, proposals: Proposals, features: Float[Array, "b n f"], sizes: Int[Array, "b 2"]
     ) -> Float[Array, "b n c 4"]:
-        """Returns the box that each class makes of each proposal."""
+        """Returns the box that each class makes of each proposal, or the proposal for all."""
+        if not (self.rule.moves_boxes or self.is_initializing()):
+            return proposals.boxes[:, :, None]
         deltas = self._told("box_deltas", self.box_head(features))
         deltas = deltas.reshape(*features.shape[:2], self.classes, 4)
         boxes = decode(proposals.boxes[:, :, None], deltas, HEAD_WEIGHTS, INCLUSIVE)

@@ -20,6 +20,9 @@ from vlp_jax.layers.tokens import Tokens
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
+# Batch normalisation's usual addend to the variance.
+EPSILON = 1e-5
+
 # A bottleneck's inner convolutions have a quarter of its channels (He et al. 2016, table 1).
 REDUCTION = 4
 
@@ -33,7 +36,7 @@ class StoredNorm(nn.Module):
 
     frozen: bool
     zero_scale: bool = False
-    epsilon: float = 1e-5
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -62,7 +65,7 @@ class Convolution(nn.Module):
     zero_scale: bool = False
     groups: int = 1
     dilation: int = 1
-    epsilon: float = 1e-5
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(
@@ -105,7 +108,7 @@ class ResidualBlock(nn.Module):
     inner: int = 0
     groups: int = 1
     dilation: int = 1
-    epsilon: float = 1e-5
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(

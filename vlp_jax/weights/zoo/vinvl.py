@@ -7,11 +7,15 @@ https://arxiv.org/abs/2101.00529; microsoft/scene_graph_benchmark, file `vinvl_v
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from vlp_jax.detectors.attribute_choice import AttributeRule
 from vlp_jax.detectors.boxes import INCLUSIVE
 from vlp_jax.detectors.proposals import ProposalRule
 from vlp_jax.detectors.surviving_class import SurvivorRule
 from vlp_jax.detectors.vinvl import Vinvl, VinvlRule
+from vlp_jax.parallel import unbox
 from vlp_jax.weights.key_table import Entries, KeyTable, conv, embedding, key_table, linear, raw
 from vlp_jax.weights.zoo.resnet import normalised_conv
 
@@ -131,6 +135,12 @@ def vinvl_table(detector: Vinvl) -> KeyTable:
         linear(f"{attribute}.fc_attr", "attribute_layer"),
         linear(f"{attribute}.attr_score", "attribute_head"),
     )
+
+
+def abstract_params(detector: Vinvl) -> Any:
+    """Returns the detector's parameter tree as shapes."""
+    pixels, sizes = jnp.zeros((1, 32, 32, 3)), jnp.full((1, 2), 32)
+    return unbox(jax.eval_shape(detector.init, jax.random.key(0), pixels, sizes, sizes)["params"])
 
 
 def _stage(published: str, ours: str, depth: int, copy: str = "") -> Entries:
