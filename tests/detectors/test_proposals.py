@@ -37,7 +37,7 @@ def test_they_are_what_the_definition_gives(kept, sides):
     given, mask = drawn(rng), rng.random(40) < 0.9
     rule = ProposalRule(ranked=25, kept=kept, threshold=0.4003, least_side=3.0, sides=sides)
     boxes, scores = step_by_step(*given, mask, rule)
-    found = jax.jit(lambda *a: propose(*a, rule))(*given, mask, SIZE)
+    found = jax.jit(lambda *a: propose(*a, rule=rule))(*given, mask, SIZE)
     assert found.boxes.shape == (kept, 4)
     assert found.mask.tolist() == [i < len(boxes) for i in range(kept)]
     np.testing.assert_allclose(found.boxes[: len(boxes)], boxes, atol=1e-4)
@@ -50,7 +50,7 @@ def test_saturated_sigmoids_tie_and_the_first_anchor_wins():
     anchors = np.float32([[0, 0, 50, 50], [0, 0, 50, 51]])
     mask = np.ones(2, bool)
     first = lambda score: propose(
-        logits, nothing, anchors, mask, SIZE, ProposalRule(kept=1, score=score)
+        logits, nothing, anchors, mask, SIZE, rule=ProposalRule(kept=1, score=score)
     ).boxes[0, 3]
     assert first("sigmoid") == 50 and first("logit") == 51
 
