@@ -29,16 +29,21 @@ def suppress(
 
 @partial(jax.jit, static_argnames=("threshold", "sides"))
 def suppress_by_class(
-    boxes: Float[Array, "n 4"],
+    boxes: Float[Array, "n 4"] | Float[Array, "n c 4"],
     scores: Float[Array, "n c"],
     mask: Bool[Array, "n"],
     threshold: float,
     sides: Sides = PLAIN,
 ) -> Bool[Array, "n c"]:
-    """Returns `suppress` for each class by its own scores, over the same boxes for all."""
-    pairs = overlapping(boxes, threshold, sides)
-    of_class = lambda column: _unsuppressed(pairs, column, mask)
-    return jax.lax.map(of_class, scores.T, batch_size=CLASSES_AT_ONCE).T
+    """Returns `suppress` for each class by its own scores, over its own boxes or the same ones."""
+    if boxes.ndim == 3:
+        of_class = lambda own: suppress(*own, mask, threshold, sides)
+        given = boxes.swapaxes(0, 1), scores.T
+    else:
+        pairs = overlapping(boxes, threshold, sides)
+        of_class = lambda column: _unsuppressed(pairs, column, mask)
+        given = scores.T
+    return jax.lax.map(of_class, given, batch_size=CLASSES_AT_ONCE).T
 
 
 def _unsuppressed(

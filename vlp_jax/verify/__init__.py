@@ -3,6 +3,7 @@
 from vlp_jax.verify import (  # noqa: F401  (they register their runners)
     albef,
     albef_tasks,
+    detector_vinvl,
     detector_frcnn,
     losses_albef,
     losses_region_models,
