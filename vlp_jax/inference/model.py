@@ -11,6 +11,7 @@ import numpy as np
 
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.data.batch import check_indices, check_numbers
+from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
@@ -19,6 +20,7 @@ from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.inputs import Inputs, Pictures
+from vlp_jax.inference.proposals import proposed_boxes, under_heat
 from vlp_jax.inference.region_inputs import pixel_box
 from vlp_jax.inference.results import (
     Answer,
@@ -33,6 +35,7 @@ from vlp_jax.inference.results import (
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
+from vlp_jax.tasks.grounding import expression_heat
 from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.writing import SpecialIds, caption_fields, written_captions
 from vlp_jax.tasks.written_answers import WrittenAnswerTask
@@ -244,7 +247,14 @@ class Model:
         return _single(texts, found)
 
     def ground(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
-        """Returns the region that each expression means, as `Grounded`, with its pixel box."""
+        """Returns the region that each expression means, as `Grounded`, with its pixel box.
+
+        A model that reads pixels and matches them with texts (ALBEF) is given both: the picture,
+        and boxes [N, 4] (x1, y1, x2, y2 in pixels) or regions of it, one or a list. It takes the
+        box that holds most of where it looks.
+        """
+        if matching.HEAD in self.module.heads and not self.inputs.reads_regions:
+            return self._ground_by_heat(images, texts, regions)
         head = self._needs("ground")
         pictures = self.inputs.pictures("ground", images, regions)
         rules = self.rules.text_of("ground")
@@ -372,6 +382,17 @@ class Model:
         pictures, rules = self.inputs.pictures(verb, images, regions), self.rules.text_of(verb)
         batch = self.inputs.batch(verb, pictures, texts, rules)
         return self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
+
+    def _ground_by_heat(self, images: Any, texts: Any, regions: Any) -> Any:
+        given = enumerate(() if images is None else listed(images))
+        shown = [decode(image, f"image {i}") for i, image in given]
+        pictures = self.inputs.pictures("ground", shown or None)
+        boxes, rules = proposed_boxes(regions, shown), self.rules.text_of("ground")
+        batch = self.inputs.batch("ground", pictures, texts, rules)
+        heat = self._compute(expression_heat, batch, rules.task)
+        times = len(heat) // len(shown)
+        found = [under_heat(*one) for one in zip(heat, boxes * times, shown * times)]
+        return _single(texts, found)
 
     def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
         first = int(self.rules.global_region)

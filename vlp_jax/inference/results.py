@@ -56,7 +56,8 @@ class Grounded:
     region: its number among the picture's regions as they were given; -1 is the whole picture
         (ViLBERT's region before the others).
     box: x1, y1, x2, y2 in pixels; shares of the picture where its size is not known.
-    scores: those of all regions shown, in the order in which the model saw them.
+    scores: those of all regions shown, in the order in which the model saw them. Where the model
+        reads pixels, how much heat a box holds for its area; `probability` is its share of all.
     """
 
     region: int
