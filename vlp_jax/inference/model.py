@@ -1,6 +1,7 @@
 """Model: parameters, tokenizer and input processing together, with the verbs of the field."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -58,8 +59,9 @@ class Model:
     features take `regions` in their place: a `Regions` value, a (store, key) pair or a features
     file; one or a list. Texts are strings. A verb that does not fit the model is a ValueError that
     says which do.
-    Attributes: `config` (ExperimentConfig), `params`, `tokenizer`, `answers`, `module` (Linen),
-    `rules` (InputRules: how it reads texts and regions).
+    Attributes: `config` (ExperimentConfig), `params`, `vocabulary` with `tokenizer` and `answers`,
+    `module` (Linen), `rules` (InputRules: how it reads texts and regions), `inputs` and `compute`,
+    which the verbs make batches with and compute functions of views.
     """
 
     def __init__(
@@ -71,25 +73,34 @@ class Model:
     ):
         self.config = config
         self.params = params
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self.tokenizer = vocabulary.tokenizer
         self.answers = vocabulary.answers
         self.module: VisionLanguageModel = build_model(config.model, config.training.dtype)
         self.rules = rules or self._rules_of_run()
+        self.compute = Compute(self.module, params)
         size = config.data.image_size
         self.inputs = Inputs(self.module, self.tokenizer, self.rules, size)
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The names of the methods that fit the model, in alphabetical order."""
+        used = [_USES[name].split(", ") for name in self.module.heads if name in _USES]
+        if self.rules.tags and masked_text.HEAD in self.module.heads:
+            used.append(["caption"])
+        return tuple(sorted(set(itertools.chain.from_iterable(used))))
 
     def encode_image(self, images: Any = None, *, regions: Any = None) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one image or a list."""
         self._needs("encode_image", contrast.HEAD)
         pictures = self.inputs.pictures("encode_image", images, regions)
-        return self._compute(contrast.image_vector, pictures.fields)
+        return self.compute(contrast.image_vector, pictures.fields)
 
     def encode_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one text or a list."""
         self._needs("encode_text", contrast.HEAD)
         fields = self.inputs.texts(texts, self.rules.text_of("retrieve"))
-        return self._compute(contrast.text_vector, fields)
+        return self.compute(contrast.text_vector, fields)
 
     def match(
         self, images: Any = None, texts: Any = None, *, regions: Any = None, tags: Any = None
@@ -135,7 +146,7 @@ class Model:
             question=True,
             seconds=self.inputs.tags("answer", pictures, tags),
         )
-        logits = self._compute(asked.scores_of(self._vocabulary), batch, rules.task)
+        logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
         found = [self._best(row, top) for row in logits]
         return _single(questions, found)
 
@@ -169,7 +180,7 @@ class Model:
             order = np.argsort(-odds, kind="stable")[:top]
             return [Retrieved(int(i), float(odds[i])) for i in order]
         pictures = self.inputs.pictures("retrieve", images, regions)
-        vectors = self._compute(contrast.image_vector, pictures.fields)
+        vectors = self.compute(contrast.image_vector, pictures.fields)
         scores = (vectors @ self.encode_text(texts).T).ravel()
         order = np.argsort(-scores, kind="stable")
         if heads and rerank:
@@ -192,7 +203,7 @@ class Model:
         pictures = self.inputs.pair("reason", images, regions)
         rules = self.rules.text_of("reason")
         batch = self.inputs.pair_batch("reason", pictures, texts, rules, tags)
-        logits = self._compute(decisions.reasoning_logits, batch, rules.task)
+        logits = self.compute(decisions.reasoning_logits, batch, rules.task)
         found = []
         for row in logits:
             true = bool(row[1] > row[0])
@@ -217,7 +228,7 @@ class Model:
         pictures = self.inputs.pictures("ground", images, regions)
         rules = self.rules.text_of("ground")
         batch = self.inputs.batch("ground", pictures, texts, rules)
-        scores = self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
+        scores = self.compute(partial(decisions.head_logits, head=head), batch, rules.task)
         shown = pictures.regions * (len(scores) // len(pictures))
         found = [self._grounded(*pair) for pair in zip(scores, shown)]
         return _single(texts, found)
@@ -230,7 +241,7 @@ class Model:
         pictures = self.inputs.pictures("choose", images, regions)
         choices, rules = listed(choices), self.rules.text_of("choose")
         batch = choice_fields(self.inputs, pictures, question, choices, rules)
-        scores = self._compute(partial(decisions.last_logit, head=head), batch, rules.task)
+        scores = self.compute(partial(decisions.last_logit, head=head), batch, rules.task)
         chances, best = np.asarray(jax.nn.softmax(scores)), int(scores.argmax())
         return Choice(best, choices[best], float(chances[best]), tuple(map(float, scores)))
 
@@ -272,7 +283,7 @@ class Model:
             beams=beams,
             length_penalty=length_penalty,
         )
-        made = self._compute(write, batch)
+        made = self.compute(write, batch)
         return [
             Caption(tokenizer.decode(ids), float(score), tuple(map(int, ids)))
             for ids, score in zip(made.ids, made.scores)
@@ -289,10 +300,6 @@ class Model:
         arrays = {name: jnp.asarray(value) for name, value in batch.items()}
         return self.module.apply({"params": self.params}, arrays)
 
-    @cached_property
-    def _compute(self) -> Compute:
-        return Compute(self.module, self.params)
-
     def _odds(self, verb: str, pictures: Pictures, texts: Any, tags: Any) -> np.ndarray:
         """Returns the log odds [N] that each text belongs to its picture."""
         head, *_ = _matching_heads(self.module)
@@ -301,14 +308,14 @@ class Model:
             function = partial(decisions.last_logit, head=head)
         rules, seconds = self.rules.text_of(verb), self.inputs.tags(verb, pictures, tags)
         batch = self.inputs.batch(verb, pictures, texts, rules, seconds=seconds)
-        return self._compute(function, batch, rules.task)
+        return self.compute(function, batch, rules.task)
 
     def _head_logits(
         self, verb: str, head: str, images: Any, texts: Any, regions: Any
     ) -> np.ndarray:
         pictures, rules = self.inputs.pictures(verb, images, regions), self.rules.text_of(verb)
         batch = self.inputs.batch(verb, pictures, texts, rules)
-        return self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
+        return self.compute(partial(decisions.head_logits, head=head), batch, rules.task)
 
     def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
         first = int(self.rules.global_region)
