@@ -177,7 +177,7 @@ def test_a_hundred_lengths_compile_a_few_times(loaded):
     model = loaded("uniter_vqa")
     for count in range(1, 101):
         model.answer(questions="dog " * count, regions=LEFT)
-    compiled = model._compute.forward()._compiled.values()
+    compiled = model.compute.forward()._compiled.values()
     assert sum(function._cache_size() for function in compiled) <= 4
 
 

@@ -49,7 +49,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
         return _coerce_literal(value, args, path)
     if origin is tuple:
         return _coerce_tuple(value, args, path, hint)
-    if origin is dict or hint is dict:
+    if origin in (dict, Mapping) or hint is dict:
         return _coerce_dict(value, args, path)
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else build(hint, value, path)

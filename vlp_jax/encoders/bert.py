@@ -106,7 +106,7 @@ class BertEncoder(TextEncoder):
         """Inserts the token after [CLS]; it has no position or type of its own."""
         if not 0 <= self.task < self.tasks:
             raise ValueError(f"text_args.task = {self.task}: expected 0 to {self.tasks - 1}")
-        tasks = jnp.full(len(states), self.task) if tasks is None else jnp.reshape(tasks, -1)
+        tasks = jnp.full(states.shape[0], self.task) if tasks is None else jnp.reshape(tasks, -1)
         token = self.task_token(tasks)[:, None]
         return jnp.concatenate([states[:, :1], token, states[:, 1:]], axis=1)
 

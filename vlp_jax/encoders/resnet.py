@@ -192,7 +192,7 @@ class ResNet(VisionEncoder):
                 halves = i == 0 and (stage > 0 or self.stride_in_first_stage)
                 grid = self._block(f"stage_{stage}_block_{i}", features, 2 if halves else 1)(grid)
             self.sow("intermediates", f"stage_{stage}_output", grid)
-        states = grid.reshape(len(grid), -1, grid.shape[-1])
+        states = grid.reshape(grid.shape[0], -1, grid.shape[-1])
         if self.width:
             states = self._embed(states, deterministic)
         return Tokens(states, jnp.ones(states.shape[:2], bool))

@@ -41,12 +41,17 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Makes batches for the verbs of one model; `size` is the side of its pictures in pixels."""
+    """Makes batches for the verbs of one model.
+
+    size: side of its pictures in pixels. least: texts are padded at least as if they had so many
+        tokens.
+    """
 
     module: VisionLanguageModel
     tokenizer: Tokenizer
     rules: InputRules
     size: int
+    least: int = 0
 
     @property
     def reads_regions(self) -> bool:
@@ -175,7 +180,8 @@ class Inputs:
     @cached_property
     def encoder(self) -> TextInputs:
         """What makes tokens of texts."""
-        return TextInputs(self.tokenizer, getattr(self.module.text, "max_length", _POSITIONS))
+        positions = getattr(self.module.text, "max_length", _POSITIONS)
+        return TextInputs(self.tokenizer, positions, self.least)
 
     @staticmethod
     def _need(value: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Loads a model: a run's workdir, a published model's weights, or a Hugging Face directory."""
+"""Loads a model: a run, an export, a published model's weights, or a Hugging Face directory."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -11,6 +11,7 @@ from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference.exported import is_export, read_export
 from vlp_jax.inference.model import Model
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
 from vlp_jax.weights.zoo import ZOO
@@ -35,6 +36,7 @@ def load(
       takes the momentum copy.
     * `load("albef", "ALBEF.pth")`: a published model by its name in the zoo, with weights in any
       published layout. `sizes` are published config entries where they differ from the preset's.
+    * `load("path/of/an/export")`, which `vlp-jax export` has written with all that belongs to it.
     * `load("path/of/a/huggingface/directory")`.
 
     `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
@@ -60,6 +62,8 @@ def load(
     path = local_path(name_or_path, "run")
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
+    if is_export(path):
+        return read_export(path)
     if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
         state = read_state_dict(path)
         published = find_architecture(state.meta.config)

@@ -40,25 +40,10 @@ from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.writing import SpecialIds, caption_fields, written_captions
 from vlp_jax.tasks.written_answers import WrittenAnswerTask
 
-_USES = {
-    "vqa": "answer",
-    "gqa": "answer",
-    "answer": "answer",
-    contrast.HEAD: "encode_image, encode_text, retrieve",
-    matching.HEAD: "match, retrieve",
-    "rank": "match, retrieve",
-    "ranking": "retrieve, choose",
-    decisions.REASONING: "reason",
-    decisions.ENTAILMENT: "entail",
-    "re": "ground",
-    "grounding": "ground",
-    "vcr": "choose",
-}
-"""Head -> the verbs that read it."""
-
 _HEADS = {
     "encode_image": (contrast.HEAD,),
     "encode_text": (contrast.HEAD,),
+    "answer": (AnswerTask.head, "gqa", WrittenAnswerTask.head),
     "match": (*decisions.RANKING_HEADS, matching.HEAD),
     "retrieve": (*decisions.RANKING_HEADS, matching.HEAD, contrast.HEAD),
     "reason": (decisions.REASONING,),
@@ -77,8 +62,9 @@ class Model:
     features take `regions` in their place: a `Regions` value, a (store, key) pair or a features
     file; one or a list. Texts are strings. A verb that does not fit the model is a ValueError that
     says which do.
-    Attributes: `config` (ExperimentConfig), `params`, `tokenizer`, `answers`, `module` (Linen),
-    `rules` (InputRules: how it reads texts and regions).
+    Attributes: `config` (ExperimentConfig), `params`, `vocabulary` with `tokenizer` and `answers`,
+    `module` (Linen), `rules` (InputRules: how it reads texts and regions), `inputs` and `compute`,
+    which the verbs make batches with and compute functions of views.
     """
 
     def __init__(
@@ -90,25 +76,31 @@ class Model:
     ):
         self.config = config
         self.params = params
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self.tokenizer = vocabulary.tokenizer
         self.answers = vocabulary.answers
         self.module: VisionLanguageModel = build_model(config.model, config.training.dtype)
         self.rules = rules or self._rules_of_run()
+        self.compute = Compute(self.module, params)
         size = config.data.image_size
         self.inputs = Inputs(self.module, self.tokenizer, self.rules, size)
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The names of the methods that fit the model, in alphabetical order."""
+        return tuple(sorted(filter(self._head_of, _HEADS)))
 
     def encode_image(self, images: Any = None, *, regions: Any = None) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one image or a list."""
         self._needs("encode_image")
         pictures = self.inputs.pictures("encode_image", images, regions)
-        return self._compute(contrast.image_vector, pictures.fields)
+        return self.compute(contrast.image_vector, pictures.fields)
 
     def encode_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one text or a list."""
         self._needs("encode_text")
         fields = self.inputs.texts(texts, self.rules.text_of("retrieve"))
-        return self._compute(contrast.text_vector, fields)
+        return self.compute(contrast.text_vector, fields)
 
     def match(
         self, images: Any = None, texts: Any = None, *, regions: Any = None, tags: Any = None
@@ -161,7 +153,7 @@ class Model:
             question=True,
             seconds=self.inputs.tags("answer", pictures, tags),
         )
-        logits = self._compute(asked.scores_of(self._vocabulary), batch, rules.task)
+        logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
         found = [self._best(row, top) for row in logits]
         return _single(questions, found)
 
@@ -200,7 +192,7 @@ class Model:
         pictures = None
         if vectors is None:
             pictures = read(images, regions)
-            vectors = self._compute(contrast.image_vector, pictures.fields)
+            vectors = self.compute(contrast.image_vector, pictures.fields)
         scores = (vectors @ self.encode_text(texts).T).ravel()
         order = np.argsort(-scores, kind="stable")
         if heads and rerank:
@@ -227,7 +219,7 @@ class Model:
         pictures = self.inputs.pair("reason", images, regions)
         rules = self.rules.text_of("reason")
         batch = self.inputs.pair_batch("reason", pictures, texts, rules, tags)
-        logits = self._compute(decisions.reasoning_logits, batch, rules.task)
+        logits = self.compute(decisions.reasoning_logits, batch, rules.task)
         found = []
         for row in logits:
             true = bool(row[1] > row[0])
@@ -253,13 +245,13 @@ class Model:
         and boxes [N, 4] (x1, y1, x2, y2 in pixels) or regions of it, one or a list. It takes the
         box that holds most of where it looks.
         """
-        if matching.HEAD in self.module.heads and not self.inputs.reads_regions:
+        if self._sees_boxes:
             return self._ground_by_heat(images, texts, regions)
         head = self._needs("ground")
         pictures = self.inputs.pictures("ground", images, regions)
         rules = self.rules.text_of("ground")
         batch = self.inputs.batch("ground", pictures, texts, rules)
-        scores = self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
+        scores = self.compute(partial(decisions.head_logits, head=head), batch, rules.task)
         shown = pictures.regions * (len(scores) // len(pictures))
         found = [self._grounded(*pair) for pair in zip(scores, shown)]
         return _single(texts, found)
@@ -272,7 +264,7 @@ class Model:
         pictures = self.inputs.pictures("choose", images, regions)
         choices, rules = listed(choices), self.rules.text_of("choose")
         batch = choice_fields(self.inputs, pictures, question, choices, rules)
-        scores = self._compute(partial(decisions.last_logit, head=head), batch, rules.task)
+        scores = self.compute(partial(decisions.last_logit, head=head), batch, rules.task)
         chances, best = np.asarray(jax.nn.softmax(scores)), int(scores.argmax())
         return Choice(best, choices[best], float(chances[best]), tuple(map(float, scores)))
 
@@ -309,7 +301,7 @@ class Model:
             beams=beams,
             length_penalty=length_penalty,
         )
-        made = self._compute(write, batch)
+        made = self.compute(write, batch)
         return [
             Caption(tokenizer.decode(ids), float(score), tuple(map(int, ids)))
             for ids, score in zip(made.ids, made.scores)
@@ -339,7 +331,7 @@ class Model:
         rules, seconds = self.rules.text_of("match"), self.inputs.tags("explain", pictures, tags)
         batch = self.inputs.batch("explain", pictures, text, rules, seconds=seconds)
         words = looking.words_of(self.inputs, text, rules, batch)
-        (maps,) = self._compute(function, batch, rules.task)
+        (maps,) = self.compute(function, batch, rules.task)
         found = looking.explanation(method, shown, pictures, maps, words, self.rules)
         if not matching.matching_heads(self.module):
             return found
@@ -362,10 +354,6 @@ class Model:
         """Whether it can tell of a picture and a text together if they match."""
         return bool(matching.matching_heads(self.module))
 
-    @cached_property
-    def _compute(self) -> Compute:
-        return Compute(self.module, self.params)
-
     def _odds(self, verb: str, pictures: Pictures, texts: Any, tags: Any) -> np.ndarray:
         """Returns the log odds [N] that each text belongs to its picture."""
         head, *_ = matching.matching_heads(self.module)
@@ -374,14 +362,14 @@ class Model:
             function = partial(decisions.last_logit, head=head)
         rules, seconds = self.rules.text_of(verb), self.inputs.tags(verb, pictures, tags)
         batch = self.inputs.batch(verb, pictures, texts, rules, seconds=seconds)
-        return self._compute(function, batch, rules.task)
+        return self.compute(function, batch, rules.task)
 
     def _head_logits(
         self, verb: str, head: str, images: Any, texts: Any, regions: Any
     ) -> np.ndarray:
         pictures, rules = self.inputs.pictures(verb, images, regions), self.rules.text_of(verb)
         batch = self.inputs.batch(verb, pictures, texts, rules)
-        return self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
+        return self.compute(partial(decisions.head_logits, head=head), batch, rules.task)
 
     def _ground_by_heat(self, images: Any, texts: Any, regions: Any) -> Any:
         given = enumerate(() if images is None else listed(images))
@@ -389,7 +377,7 @@ class Model:
         pictures = self.inputs.pictures("ground", shown or None)
         boxes, rules = proposed_boxes(regions, shown), self.rules.text_of("ground")
         batch = self.inputs.batch("ground", pictures, texts, rules)
-        heat = self._compute(expression_heat, batch, rules.task)
+        heat = self.compute(expression_heat, batch, rules.task)
         times = len(heat) // len(shown)
         found = [under_heat(*one) for one in zip(heat, boxes * times, shown * times)]
         return _single(texts, found)
@@ -445,16 +433,16 @@ class Model:
         if verb == "answer":
             self._check_answers(self._answering(None, 1).head)
             return
-        self._needs(verb)
-        if verb == "caption" and not self.rules.tags:
+        if verb == "caption" and masked_text.HEAD in self.module.heads and not self.rules.tags:
             raise ValueError(
                 "caption: this model was not trained to write; OSCAR's captioners are "
                 '(such as "oscar_caption")'
             )
+        self._needs(verb)
 
     def check_answers(self, *heads: str) -> None:
         """Raises ValueError if the list of answers fits none of the heads, by default of all."""
-        answering = heads or [name for name in self.module.heads if _USES.get(name) == "answer"]
+        answering = heads or [name for name in self.module.heads if name in _HEADS["answer"]]
         classes = {name: self.module.heads[name].size_of("class") for name in answering}
         classes = {name: size for name, size in classes.items() if size}
         if classes and len(self.answers) not in classes.values():
@@ -469,19 +457,26 @@ class Model:
             raise ValueError("this model came without its list of answers: give `load` those")
         self.check_answers(head)
 
-    def _needs(self, verb: str, *heads: str) -> str:
-        """Returns the first head that the model has, by default of those that the verb reads.
+    def _head_of(self, verb: str) -> str | None:
+        """Returns the first head that the model has of those that a verb reads, None without."""
+        if verb == "caption" and not self.rules.tags:
+            return None  # it fills in masked words, and was not trained to write
+        found = decisions.first_head(self.module, _HEADS[verb])
+        return matching.HEAD if not found and verb == "ground" and self._sees_boxes else found
 
-        Without any, a ValueError says what fits the model.
-        """
-        heads = heads or _HEADS[verb]
-        found = decisions.first_head(self.module, heads)
+    @property
+    def _sees_boxes(self) -> bool:
+        """Whether it grounds a text by looking for it in pixels."""
+        return matching.HEAD in self.module.heads and not self.inputs.reads_regions
+
+    def _needs(self, verb: str, head: str = "") -> str:
+        """Returns the head that a verb reads; without it, a ValueError says what fits the model."""
+        found = None if head else self._head_of(verb)
         if found is None:
-            uses = sorted({_USES[name] for name in self.module.heads if name in _USES})
-            fits = f"; use {', '.join(uses)}" if uses else ""
+            fits = f"; use {', '.join(self.verbs)}" if self.verbs else ""
             raise ValueError(
-                f'{verb} needs the head "{heads[-1]}", which this model has not been trained with; '
-                f"it has {', '.join(self.module.heads) or 'none'}{fits}"
+                f'{verb} needs the head "{head or _HEADS[verb][-1]}", which this model has not '
+                f"been trained with; it has {', '.join(self.module.heads) or 'none'}{fits}"
             )
         return found
 

@@ -22,10 +22,14 @@ _SHOWN = 80  # characters of a text in a message
 
 @dataclass(frozen=True)
 class TextInputs:
-    """Makes tokens of texts; `positions` are the most that the model takes."""
+    """Makes tokens of texts; `positions` are the most that the model takes.
+
+    least: texts are padded at least as if they had so many tokens.
+    """
 
     tokenizer: Tokenizer
     positions: int
+    least: int = 0
 
     def cleaned(self, texts: Sequence[Any], rules: TextRules, question: bool = False) -> list[str]:
         """Returns texts as the model reads them; ValueError for none, and for a picture's path."""
@@ -65,7 +69,8 @@ class TextInputs:
             pairs = [encoder.encode_pair(*pair, limit, cut) for pair in zip(texts, seconds)]
             columns = (names.ids, names.mask, names.segments)
             made = {name: np.stack(x) for name, x in zip(columns, zip(*pairs))}
-        width = padded_length(int(made[names.mask].sum(-1).max()), limit)
+        used = max(int(made[names.mask].sum(-1).max()), self.least)
+        width = padded_length(used, limit)
         return {name: x[:, :width] for name, x in made.items()}
 
     def _check_lengths(self, encoder: TextEncoder, texts: Sequence[str]) -> None:

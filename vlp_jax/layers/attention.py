@@ -1,7 +1,10 @@
 """Multi-head attention for one or two sequences, with boolean masks, by the fastest means."""
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +33,8 @@ TPU_TILE = 128
 CUDNN_DTYPES = ("bfloat16", "float16")
 CUDNN_LARGEST_HEAD = 128
 CUDNN_COMPUTE_CAPABILITY = 8.0
+
+_ANY_PLATFORM = ContextVar("any_platform", default=False)
 
 Mask = Bool[Array, "b s"] | Bool[Array, "b t s"] | None
 
@@ -132,6 +137,16 @@ def device_kind() -> str:
     return "gpu" if float(capability) >= least else f"compute capability {capability} < {least}"
 
 
+@contextlib.contextmanager
+def for_any_platform() -> Iterator[None]:
+    """Within it, no attention is traced to a kernel that only this process's device has."""
+    token = _ANY_PLATFORM.set(True)
+    try:
+        yield
+    finally:
+        _ANY_PLATFORM.reset(token)
+
+
 @functools.cache
 def _log_once(implementation: Implementation, queries: int, keys: int) -> None:
     reason = f": {implementation.why}" if implementation.why else ""
@@ -162,7 +177,7 @@ def attend(
     """
     rate = drop.rate if drop is not None and not drop.deterministic else 0.0
     chosen = choose_implementation(
-        device_kind(),
+        "any platform" if _ANY_PLATFORM.get() else device_kind(),
         query,
         key,
         mask,

@@ -108,7 +108,7 @@ def next_word(
 
     The result takes N = B·k captions, the k of an image next to each other.
     """
-    types = jnp.concatenate([jnp.zeros((len(tags), slots), jnp.int32), jnp.ones_like(tags)], 1)
+    types = jnp.concatenate([jnp.zeros((tags.shape[0], slots), jnp.int32), jnp.ones_like(tags)], 1)
 
     def word_at(model, position, regions, ids, mask, segments) -> Array:
         text = model.encode_text(ids, mask, segments)
@@ -120,7 +120,7 @@ def next_word(
 
     def predict(captions: Array, position: Array) -> Array:
         count, length = captions.shape
-        of_image = lambda x: jnp.repeat(x, count // len(tags), axis=0)
+        of_image = lambda x: jnp.repeat(x, count // tags.shape[0], axis=0)
         ids = jnp.full((count, slots), special.pad).at[:, :length].set(captions)
         words = jnp.broadcast_to(jnp.arange(slots) <= position, ids.shape)
         inputs = (

@@ -104,7 +104,7 @@ def ranked_list(
 def first_word_logits(views: Views, start: Int[Array, ""]) -> Float[Array, "b v"]:
     """Returns logits of the first word of an answer to each question, after the token `start`."""
     fused = views.fused(QUESTION)
-    ids = jnp.broadcast_to(start, (len(fused.text.mask), 1, 1))
+    ids = jnp.broadcast_to(start, (fused.text.mask.shape[0], 1, 1))
     return views.run(answer_words, fused, ids, jnp.ones_like(ids, bool), name="start")[:, 0, 0]
 
 

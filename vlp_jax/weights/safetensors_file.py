@@ -71,7 +71,7 @@ def write_safetensors(
     """
     _check_writable(path, arrays, metadata or {})
     path = Path(path)
-    with _staging_folder(path) as staging:
+    with staging_folder(path) as staging:
         _save(staging / path.name, arrays, metadata or {})
         os.replace(staging / path.name, path)
 
@@ -91,7 +91,7 @@ def write_directory(
         raise ValueError(f"{path} is a file; expected a directory or a new name")
     _check_writable(path, arrays, TORCH_LAYOUT)
     text = json.dumps(dict(config), indent=2, sort_keys=True) + "\n"
-    with _staging_folder(path) as staging:
+    with staging_folder(path) as staging:
         (staging / "config.json").write_text(text, encoding="utf-8")
         _save(staging / "model.safetensors", arrays, TORCH_LAYOUT)
         if path.exists():
@@ -99,6 +99,17 @@ def write_directory(
                 os.replace(staging / name, path / name)
         else:
             os.replace(staging, path)
+
+
+@contextmanager
+def staging_folder(path: Path) -> Iterator[Path]:
+    """Gives a new folder beside `path` (same disk, so moving is atomic), removed at the end."""
+    staging = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_writable(
@@ -125,14 +136,3 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, s
     save_file(contiguous, path, dict(metadata))
     # The library makes files that only their owner can read; others get what folders allow.
     path.chmod(path.parent.stat().st_mode & 0o666)
-
-
-@contextmanager
-def _staging_folder(path: Path) -> Iterator[Path]:
-    """Gives a new folder beside `path` (same disk, so moving is atomic), removed at the end."""
-    staging = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    staging.mkdir(parents=True)
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
