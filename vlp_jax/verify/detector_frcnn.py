@@ -10,7 +10,8 @@ import numpy as np
 
 from vlp_jax.detectors.anchors import centred_anchors
 from vlp_jax.detectors.boxes import PLAIN, decode
-from vlp_jax.detectors.frcnn import HEAD_WEIGHTS, Found, Frcnn
+from vlp_jax.detectors.c4 import HEAD_WEIGHTS
+from vlp_jax.detectors.frcnn import Found, Frcnn
 from vlp_jax.detectors.selection import LadderRule, Selected
 from vlp_jax.verify.bundle import DETECTORS, Bundle
 from vlp_jax.verify.detector_units import unit_cases
