@@ -24,7 +24,7 @@ METRIC_TOLERANCE = 1e-6
 VERB_TOLERANCE = 1e-4
 BOX_TOLERANCE = 1e-6
 SUM_TOLERANCE = 2e-5
-# Of the largest entry: boxes are in pixels, and what a network rounds grows on the way to its heads.
+# Of the largest entry: boxes are in pixels, and heads make much of what a trunk rounds.
 DETECTOR_TOLERANCE = 1e-4
 # The share of captions that may be cut differently: the original tokeniser has hundreds of rules.
 TOKEN_TOLERANCE = 0.02

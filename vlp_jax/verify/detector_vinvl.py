@@ -15,8 +15,8 @@ from vlp_jax.verify.bundle import DETECTORS, Bundle
 from vlp_jax.verify.detector_units import unit_cases
 from vlp_jax.verify.forward import quick_jit
 from vlp_jax.verify.runner import RUNNERS
-from vlp_jax.weights.conversion import to_params
-from vlp_jax.weights.zoo.vinvl import abstract_params, detector_of, vinvl_table
+from vlp_jax.weights.zoo import DETECTORS as PUBLISHED
+from vlp_jax.weights.zoo.vinvl import detector_of
 
 _SIZES = "config_overrides_of_vinvl_x152c4_yaml"
 # What a mode of the bundle sets, under its published name.
@@ -49,7 +49,7 @@ def vinvl(bundle: Bundle) -> dict[str, Any]:
     """All modes: pictures in one frame as the original sees it, and each alone."""
     sizes = bundle.field(_SIZES)
     detector = detector_of(sizes)
-    params = to_params(bundle.state, vinvl_table(detector), abstract_params(detector))
+    params = PUBLISHED["vinvl_x152c4"].load(bundle.state, detector)
     outputs: dict[str, Any] = {}
     for mode, values in bundle.field("modes").items():
         detector = detector_of(sizes | {_MODE[name]: x for name, x in values.items()})
