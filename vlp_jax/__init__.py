@@ -3,7 +3,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "load_detector"]
 
 
 def load(*args: Any, **kwargs: Any) -> Any:
@@ -14,3 +14,13 @@ def load(*args: Any, **kwargs: Any) -> Any:
     from vlp_jax.inference import load as load_model  # keeps `import vlp_jax` light
 
     return load_model(*args, **kwargs)
+
+
+def load_detector(*args: Any, **kwargs: Any) -> Any:
+    """Returns a region detector ready for use; see `vlp_jax.inference.load_detector`.
+
+    `vlp_jax.load_detector("frcnn_vg", "pytorch_model.bin")` takes the published file.
+    """
+    from vlp_jax.inference import load_detector as load_published
+
+    return load_published(*args, **kwargs)

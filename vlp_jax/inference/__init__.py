@@ -1,5 +1,6 @@
 """Use a trained model: load it, then encode, match, answer and retrieve."""
 
+from vlp_jax.inference.detector import Detector, load_detector
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
 from vlp_jax.inference.results import (
@@ -16,10 +17,12 @@ __all__ = [
     "Answer",
     "Caption",
     "Choice",
+    "Detector",
     "Entailment",
     "Grounded",
     "Judgement",
     "Model",
     "Retrieved",
     "load",
+    "load_detector",
 ]

@@ -16,6 +16,7 @@ from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
+from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.inputs import Inputs, Pictures
 from vlp_jax.inference.results import (
@@ -56,8 +57,8 @@ class Model:
 
     Images are paths, bytes, PIL images or uint8 arrays; one or a list. Models that read region
     features take `regions` in their place: a `Regions` value, a (store, key) pair or a features
-    file; one or a list. Texts are strings. A verb that does not fit the model is a ValueError that
-    says which do.
+    file; one or a list. With a detector they take images as well. Texts are strings. A verb that
+    does not fit the model is a ValueError that says which do.
     Attributes: `config` (ExperimentConfig), `params`, `tokenizer`, `answers`, `module` (Linen),
     `rules` (InputRules: how it reads texts and regions).
     """
@@ -68,6 +69,7 @@ class Model:
         params: Any,
         vocabulary: Vocabulary,
         rules: InputRules | None = None,
+        detector: Detector | None = None,
     ):
         self.config = config
         self.params = params
@@ -77,7 +79,8 @@ class Model:
         self.module: VisionLanguageModel = build_model(config.model, config.training.dtype)
         self.rules = rules or self._rules_of_run()
         size = config.data.image_size
-        self.inputs = Inputs(self.module, self.tokenizer, self.rules, size)
+        self.inputs = Inputs(self.module, self.tokenizer, self.rules, size, detector)
+        self.inputs.check_detector()
 
     def encode_image(self, images: Any = None, *, regions: Any = None) -> np.ndarray:
         """Returns contrastive unit vectors float32 [N, W] of one image or a list."""

@@ -2,6 +2,7 @@
 
 from vlp_jax.weights.zoo import (  # noqa: F401  (they register their models)
     albef,
+    frcnn_vg,
     lxmert,
     oscar,
     uniter_presets,
@@ -11,8 +12,10 @@ from vlp_jax.weights.zoo import (  # noqa: F401  (they register their models)
     visualbert,
 )
 from vlp_jax.weights.zoo.base import ZOO, Conventions, Layout, Published, find, find_architecture
+from vlp_jax.weights.zoo.detectors import DETECTORS
 
 __all__ = [
+    "DETECTORS",
     "ZOO",
     "Conventions",
     "Layout",
