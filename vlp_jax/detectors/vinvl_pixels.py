@@ -1,7 +1,7 @@
 """Pictures as VinVL's detector reads them: enlarged in 8 bits, B, G, R, less the mean."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from vlp_jax.detectors.pixels import Prepared

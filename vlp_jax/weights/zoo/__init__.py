@@ -9,6 +9,7 @@ from vlp_jax.weights.zoo import (  # noqa: F401  (they register their models)
     uniter_source_text,
     vilbert,
     vilbert_source_text,
+    vinvl,
     visualbert,
 )
 from vlp_jax.weights.zoo.base import ZOO, Conventions, Layout, Published, find, find_architecture

@@ -135,9 +135,7 @@ def conventions(published: Mapping[str, Any]) -> dict[str, Convention]:
 def _convention(sizes: Mapping[str, Any]) -> Convention:
     shortest, longest = sizes["INPUT.MIN_SIZE_TEST"], sizes["INPUT.MAX_SIZE_TEST"]
     read = dict(shortest=shortest, longest=longest, mean=tuple(sizes["INPUT.PIXEL_MEAN"]))
-    return Convention(
-        detector_of(sizes), partial(prepare_vinvl, **read), shortest, longest + SLACK
-    )
+    return Convention(detector_of(sizes), partial(prepare_vinvl, **read), shortest, longest + SLACK)
 
 
 def columns(found: Found) -> dict[str, Any]:
