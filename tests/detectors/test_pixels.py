@@ -53,7 +53,7 @@ def test_only_pillow_smooths_what_it_shrinks():
         resize: prepare(rows, SMALL._replace(resize=resize, mean=(0.0, 0.0, 0.0))).pixels
         for resize in ("float", "pillow", "opencv")
     }
-    assert np.ptp(made["pillow"][2:-2]) < 2
+    assert np.ptp(made["pillow"][2:-2]) < 20
     assert np.ptp(made["float"]) > 200 and np.ptp(made["opencv"]) > 200
 
 

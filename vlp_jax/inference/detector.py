@@ -28,7 +28,8 @@ class Detector:
     A picture's regions do not depend on the others that are given with it. All pictures are laid in
     one of five frames, `batch` of them at a time, so that at most five shapes are compiled.
 
-    Attributes: `params`, `feature_width` (of what is found), `classes` (names of the labels).
+    Attributes: `params`, `feature_width` (of what is found), `classes` (names of the labels),
+    `frames` (height, width of each).
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Detector:
         self.params = jax.tree.map(jax.numpy.asarray, params)
         self.feature_width = params["class_head"]["kernel"].shape[0]
         self.classes = tuple(classes)
+        self.frames = _frames(convention.shortest, convention.longest)
         self._columns = published.columns
         self._convention = convention
         self._batch = batch
@@ -77,18 +79,14 @@ class Detector:
         """Yields frames with at most `batch` pictures, by number, that go in each."""
         groups: dict[tuple[int, int], list[int]] = {}
         for i, picture in enumerate(prepared):
-            groups.setdefault(self._frame(*picture.pixels.shape[:2]), []).append(i)
+            groups.setdefault(self.frame(*picture.pixels.shape[:2]), []).append(i)
         for frame, numbers in groups.items():
             for start in range(0, len(numbers), self._batch):
                 yield frame, numbers[start : start + self._batch]
 
-    def _frame(self, height: int, width: int) -> tuple[int, int]:
-        """Returns the smallest frame (height, width) that holds a picture."""
-        short, long = self._convention.shortest, self._convention.longest
-        sides = sorted({*(min(long, round(short * shape)) for shape in _SHAPES), long})
-        frames = [(short, side) for side in sides] + [(side, short) for side in sides]
-        fitting = [(h, w) for h, w in frames if h >= height and w >= width]
-        return min(fitting, key=lambda frame: frame[0] * frame[1])
+    def frame(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the smallest frame (height, width) that holds a picture of that size."""
+        return next((h, w) for h, w in self.frames if h >= height and w >= width)
 
     def _found(self, pictures: Sequence[Prepared], frame: tuple[int, int]) -> dict[str, np.ndarray]:
         """Returns what is found in pictures, their places filled up with the last of them."""
@@ -119,6 +117,13 @@ def _regions(
     with foreign_bytes(name):
         check_regions(regions, None)
     return regions
+
+
+def _frames(shortest: int, longest: int) -> tuple[tuple[int, int], ...]:
+    """Returns frames for pictures of at most these sides, both ways, the smallest first."""
+    sides = {min(longest, round(shortest * shape)) for shape in _SHAPES} | {longest}
+    frames = {(shortest, side) for side in sides} | {(side, shortest) for side in sides}
+    return tuple(sorted(frames, key=lambda frame: (frame[0] * frame[1], frame)))
 
 
 def _framed(pixels: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
