@@ -152,7 +152,8 @@ def test_verbs_of_region_models_take_pictures(tmp_path, detector, alone):
     Image.fromarray(PICTURES[0]).save(picture)
     expected = model.answer(alone[0], "what is it?")
     assert model.answer(picture, "what is it?") == expected
-    assert model.answer([str(picture)] * 2, "what is it?") == [*expected, *expected]
+    twice = model.answer([str(picture)] * 2, "what is it?")
+    assert [best.text for (best,) in twice] == [expected[0].text] * 2
     without = vlp_jax.load("lxmert_vqa", path, **given)
     with pytest.raises(ValueError, match="or a `detector` to `load`"):
         without.answer(str(picture), "what is it?")
