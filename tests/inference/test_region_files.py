@@ -1,6 +1,9 @@
 """A folder of pictures becomes a file of regions, in one go or in several."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,8 +112,12 @@ def test_what_the_format_cannot_hold_is_refused():
 
 
 @pytest.mark.slow
-def test_the_command_finds_skips_and_completes(tmp_path, capsys):
-    weights = tmp_path / "weights"
+def test_the_commands_of_the_page_find_skip_and_complete(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs/detectors.md").read_text()
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    find, check = (shlex.split(line)[1:] for line in block.splitlines())
+    weights = tmp_path / "frcnn-vg-finetuned"
     weights.mkdir()
     tensors = (BUNDLE / "checkpoint.safetensors").read_bytes()
     (weights / "model.safetensors").write_bytes(tensors)
@@ -119,15 +126,12 @@ def test_the_command_finds_skips_and_completes(tmp_path, capsys):
     photos.mkdir()
     Image.fromarray(given["image0"]).save(photos / "first.png")
     (photos / "broken.jpg").write_bytes(b"\xff\xd8 no more")
-    out = tmp_path / "found.tsv"
-    command = ["data", "regions", "--images", photos, "--detector", "frcnn_vg", "--weights"]
-    command = list(map(str, [*command, weights, "--out", out]))
-    assert main(command) == 0
+    assert main(find) == 0
     said = capsys.readouterr().out
     assert "1 pictures written" in said and "broken" in said and "1 pictures have no" in said
     labels = np.load(BUNDLE / "outputs.npz")["single0/final/obj_ids"][0]
-    assert open_regions("lxmert_tsv", str(out))["first"].labels.tolist() == labels.tolist()
+    assert open_regions("lxmert_tsv", "photos.tsv")["first"].labels.tolist() == labels.tolist()
     Image.fromarray(given["image0"]).save(photos / "second.png")
-    assert main(command) == 0
+    assert main(find) == 0 and main(check) == 0
     assert "1 pictures written" in (said := capsys.readouterr().out) and "1 were there" in said
-    assert json.loads((tmp_path / "found.tsv.json").read_text())["convention"] == "transformers"
+    assert json.loads(Path("photos.tsv.json").read_text())["convention"] == "transformers"
