@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-GOLDENS = Path(__file__).parents[2] / ".." / "shared" / "goldens"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 
 
 def unit_arrays(bundle: str) -> tuple[dict, dict]:

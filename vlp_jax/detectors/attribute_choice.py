@@ -1,5 +1,6 @@
 """Which attributes VinVL's detector gives to the regions of one picture."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ class AttributeRule(NamedTuple):
     per_region: int = 16
 
 
+@partial(jax.jit, static_argnames="rule")
 def choose_attributes(
     logits: Float[Array, "k a"], mask: Bool[Array, "k"], rule: AttributeRule = AttributeRule()
 ) -> tuple[Int[Array, "k m"], Float[Array, "k m"]]:

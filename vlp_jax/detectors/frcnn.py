@@ -1,25 +1,22 @@
 """The detector of bottom-up attention (Anderson et al. 2018): Faster R-CNN C4 with attributes."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from vlp_jax.detectors.anchors import STRIDE, centred_anchors, grid_anchors
+from vlp_jax.detectors.anchors import centred_anchors
 from vlp_jax.detectors.boxes import clip, decode
+from vlp_jax.detectors.c4 import HEAD_WEIGHTS, C4Detector
 from vlp_jax.detectors.pooling import pool_regions
 from vlp_jax.detectors.proposal_head import ProposalHead
-from vlp_jax.detectors.proposals import ProposalRule, Proposals, propose
+from vlp_jax.detectors.proposals import Proposals
 from vlp_jax.detectors.selection import LadderRule, Rule, Selected, by_confidence, by_ladder
-from vlp_jax.detectors.trunk import Stage, Trunk, inside_of
+from vlp_jax.detectors.trunk import Stage, Trunk
 from vlp_jax.encoders.resnet import EPSILON
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.projection import Linear
-
-# Fast R-CNN's (Girshick 2015), by which a head's box deltas are divided.
-HEAD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 class Found(NamedTuple):
@@ -42,7 +39,7 @@ class Found(NamedTuple):
     mask: Bool[Array, "b k"]
 
 
-class Frcnn(nn.Module):
+class Frcnn(C4Detector):
     """Finds regions in pictures: pixels B, G, R less their mean, at the corner of a common frame.
 
     Attributes:
@@ -52,7 +49,6 @@ class Frcnn(nn.Module):
       dilated: the last stage keeps the resolution of regions; otherwise it halves it.
       hidden: channels of the proposal network.
       classes, attributes: without the background, and without "no attribute"; both come last.
-      bins: to how many cells a side regions are cut.
     """
 
     stem: int = 64
@@ -68,9 +64,9 @@ class Frcnn(nn.Module):
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     classes: int = 1600
     attributes: int = 400
-    bins: int = 14
-    proposals: ProposalRule = ProposalRule()
     rule: Rule = LadderRule()
+
+    cut = staticmethod(pool_regions)
 
     def setup(self) -> None:
         *widths, last = (self.width * 2**i for i in range(4))
@@ -107,11 +103,11 @@ class Frcnn(nn.Module):
         scales = jnp.ones(len(pixels)) if scales is None else scales
         proposals = self.proposals_of(grid, extents, sizes, scales)
         features = self.features_of(grid, proposals.boxes, extents)
-        logits = self._told("class_logits", self.class_head(features))
+        logits = self.told("class_logits", self.class_head(features))
         labels = logits[..., :-1].argmax(axis=-1)
         shares = jax.nn.softmax(logits)
         boxes = self.boxes_of(proposals, features, labels, sizes)
-        chosen = self._told("selected", self._selected(proposals, boxes, shares[..., :-1]))
+        chosen = self.told("selected", self._selected(proposals, boxes, shares[..., :-1]))
         attributes = self.attributes_of(features, logits.argmax(axis=-1))
         rows = lambda values: jax.vmap(lambda values, rows: values[rows])(values, chosen.rows)
         return Found(
@@ -125,36 +121,11 @@ class Frcnn(nn.Module):
             chosen.mask,
         )
 
-    def proposals_of(
-        self, grid: Float[Array, "b i j c"], extents: Int[Array, "b 2"], sizes: Array, scales: Array
-    ) -> Proposals:
-        """Returns the proposals of each picture, whose part of the map is `extents`."""
-        inside = inside_of(extents, *grid.shape[1:3])
-        logits, deltas, cell = self.proposal_head(grid, inside)
-        self._told("proposal_logits", logits)
-        self._told("proposal_deltas", deltas)
-        count = len(grid), -1
-        anchors = self._told("anchors", grid_anchors(cell, *grid.shape[1:3]))
-        mask = jnp.broadcast_to(inside[..., None], logits.shape).reshape(count)
-        of_picture = lambda *own: propose(*own[:2], anchors, *own[2:], rule=self.proposals)
-        each = logits.reshape(count), deltas.reshape(*count, 4), mask, sizes.astype(jnp.float32)
-        return self._told("proposals", jax.vmap(of_picture)(*each, scales))
-
-    def features_of(
-        self, grid: Float[Array, "b i j c"], boxes: Float[Array, "b n 4"], extents: Array
-    ) -> Float[Array, "b n f"]:
-        """Returns the features of boxes: the mean of the last stage's map of each."""
-        cut = lambda grid, boxes, extent: pool_regions(grid, boxes, extent, self.bins, 1 / STRIDE)
-        regions = self._told("regions", jax.vmap(cut)(grid, boxes, extents))
-        maps = self.region_stage(regions.reshape(-1, *regions.shape[2:]))
-        maps = self._told("region_maps", maps.reshape(*boxes.shape[:2], *maps.shape[1:]))
-        return self._told("features", maps.mean(axis=(2, 3)))
-
     def boxes_of(
         self, proposals: Proposals, features: Float[Array, "b n f"], labels: Array, sizes: Array
     ) -> Float[Array, "b n 4"]:
         """Returns the boxes of regions: what their class makes of the proposals, or these."""
-        deltas = self._told("box_deltas", self.box_head(features))
+        deltas = self.told("box_deltas", self.box_head(features))
         if not isinstance(self.rule, LadderRule):
             return proposals.boxes
         deltas = deltas.reshape(*features.shape[:2], self.classes, 4)
@@ -172,10 +143,5 @@ class Frcnn(nn.Module):
         """Returns probabilities among attributes, given the likeliest class, background or not."""
         both = jnp.concatenate([features, self.class_embedding(labels)], axis=-1)
         logits = self.attribute_head(jax.nn.relu(self.attribute_layer(both)))
-        self._told("attribute_logits", logits)
-        return self._told("attribute_shares", jax.nn.softmax(logits[..., :-1]))
-
-    def _told(self, name: str, value: Any) -> Any:
-        """Returns the value, kept under the name for those who look at intermediates."""
-        self.sow("intermediates", name, value)
-        return value
+        self.told("attribute_logits", logits)
+        return self.told("attribute_shares", jax.nn.softmax(logits[..., :-1]))

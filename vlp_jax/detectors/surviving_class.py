@@ -3,6 +3,7 @@
 It is the rule of bottom-up attention (Anderson et al. 2018), always in descending order.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -38,6 +39,7 @@ class Chosen(NamedTuple):
     mask: Bool[Array, "k"]
 
 
+@partial(jax.jit, static_argnames="rule")
 def best_survivors(
     boxes: Float[Array, "n c 4"] | Float[Array, "n 1 4"],
     shares: Float[Array, "n c"],

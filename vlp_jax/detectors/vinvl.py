@@ -2,20 +2,18 @@
 
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from vlp_jax.detectors.anchors import STRIDE, grid_anchors
 from vlp_jax.detectors.attribute_choice import AttributeRule, choose_attributes
 from vlp_jax.detectors.boxes import INCLUSIVE, clip, decode
-from vlp_jax.detectors.frcnn import HEAD_WEIGHTS
+from vlp_jax.detectors.c4 import HEAD_WEIGHTS, C4Detector
 from vlp_jax.detectors.pooling import align_regions
 from vlp_jax.detectors.proposal_head import ProposalHead
-from vlp_jax.detectors.proposals import ProposalRule, Proposals, propose
+from vlp_jax.detectors.proposals import ProposalRule, Proposals
 from vlp_jax.detectors.surviving_class import SurvivorRule, best_survivors
-from vlp_jax.detectors.trunk import Stage, Trunk, inside_of
+from vlp_jax.detectors.trunk import Stage, Trunk
 from vlp_jax.layers.embedding import Embedding
 from vlp_jax.layers.projection import Linear
 
@@ -56,16 +54,15 @@ class Found(NamedTuple):
     mask: Bool[Array, "b k"]
 
 
-class Vinvl(nn.Module):
+class Vinvl(C4Detector):
     """Finds regions in pictures: pixels B, G, R less their mean, at the corner of a common frame.
 
     Attributes:
       stem, width: channels after the stem and after the first stage; later stages double them.
       groups, group_width: of the first stage's 3×3 convolutions, as in "32×8d".
       depths: blocks of the four stages; the last one reads regions.
-      classes, attributes: with the background, and with "no attribute".
+      classes, attributes: without the background, and without "no attribute"; both come first.
       class_width, attribute_width: of the class embedding, and of the attributes' hidden layer.
-      bins: to how many cells a side regions are cut.
     """
 
     stem: int = 64
@@ -75,13 +72,14 @@ class Vinvl(nn.Module):
     depths: tuple[int, int, int, int] = (3, 8, 36, 3)
     anchor_sizes: tuple[float, ...] = (32, 64, 128, 256, 512)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    classes: int = 1595
-    attributes: int = 525
+    classes: int = 1594
+    attributes: int = 524
     class_width: int = 256
     attribute_width: int = 512
-    bins: int = 14
     proposals: ProposalRule = ProposalRule(score="sigmoid", sides=INCLUSIVE)
     rule: VinvlRule = VinvlRule()
+
+    cut = staticmethod(align_regions)
 
     def setup(self) -> None:
         widths = tuple(self.width * 2**i for i in range(4))
@@ -90,29 +88,34 @@ class Vinvl(nn.Module):
         self.trunk = Trunk(self.stem, widths[:3], inners[:3], self.depths[:3], **shared)
         self.proposal_head = ProposalHead(self.anchor_sizes, self.anchor_ratios)
         self.region_stage = Stage(widths[3], inners[3], self.depths[3], 2, **shared)
-        self.class_head = Linear(self.classes)
-        self.box_head = Linear(4 * self.classes)
-        self.class_embedding = Embedding(self.classes, self.class_width)
+        self.class_head = Linear(self.classes + 1)
+        self.box_head = Linear(4 * (self.classes + 1))
+        self.class_embedding = Embedding(self.classes + 1, self.class_width)
         self.attribute_layer = Linear(self.attribute_width)
-        self.attribute_head = Linear(self.attributes)
+        self.attribute_head = Linear(self.attributes + 1)
 
     def __call__(
-        self, pixels: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"], frames: Int[Array, "b 2"]
+        self,
+        pixels: Float[Array, "b h w 3"],
+        sizes: Int[Array, "b 2"],
+        frames: Int[Array, "b 2"],
+        scales: Float[Array, "b"] | None = None,
     ) -> Found:
-        """Returns what is in pictures of `sizes` = (height, width).
+        """Returns what is in pictures of `sizes` = (height, width), enlarged by `scales`.
 
         Convolutions look no further than `frames`. With the pictures' own sizes what is found does
         not depend on the frame; the original takes the whole frame.
         """
         grid = self.trunk(pixels, frames)
         extents = self.trunk.extents(frames)
-        proposals = self.proposals_of(grid, extents, sizes)
+        scales = jnp.ones(len(pixels)) if scales is None else scales
+        proposals = self.proposals_of(grid, extents, sizes, scales)
         features = self.features_of(grid, proposals.boxes, extents)
-        logits = self._told("class_logits", self.class_head(features))
+        logits = self.told("class_logits", self.class_head(features))
         shares = jax.nn.softmax(logits)
-        boxes = self._told("boxes", self.boxes_of(proposals, features, sizes))
+        boxes = self.told("boxes", self.boxes_of(proposals, features, sizes))
         select = jax.vmap(lambda *given: best_survivors(*given, self.rule.survivors))
-        chosen = self._told("chosen", select(boxes, shares, proposals.mask))
+        chosen = self.told("chosen", select(boxes, shares, proposals.mask))
         boxes, features = _rows(boxes, chosen.rows), _rows(features, chosen.rows)
         own = jnp.minimum(chosen.labels, boxes.shape[2] - 1)[..., None, None]
         boxes = jnp.take_along_axis(boxes, own, axis=2)[:, :, 0]
@@ -120,41 +123,16 @@ class Vinvl(nn.Module):
         attributes = self.attributes_of(seen, chosen.labels, chosen.mask)
         return Found(boxes, chosen.labels, chosen.scores, features, *attributes, chosen.mask)
 
-    def proposals_of(
-        self, grid: Float[Array, "b i j c"], extents: Int[Array, "b 2"], sizes: Int[Array, "b 2"]
-    ) -> Proposals:
-        """Returns the proposals of each picture, whose part of the map is `extents`."""
-        inside = inside_of(extents, *grid.shape[1:3])
-        logits, deltas, cell = self.proposal_head(grid, inside)
-        self._told("proposal_logits", logits)
-        self._told("proposal_deltas", deltas)
-        count = len(grid), -1
-        anchors = self._told("anchors", grid_anchors(cell, *grid.shape[1:3]))
-        mask = jnp.broadcast_to(inside[..., None], logits.shape).reshape(count)
-        of_picture = lambda *own: propose(*own[:2], anchors, *own[2:], rule=self.proposals)
-        each = logits.reshape(count), deltas.reshape(*count, 4), mask, sizes.astype(jnp.float32)
-        return self._told("proposals", jax.vmap(of_picture)(*each))
-
-    def features_of(
-        self, grid: Float[Array, "b i j c"], boxes: Float[Array, "b n 4"], extents: Array
-    ) -> Float[Array, "b n f"]:
-        """Returns the features of boxes: the mean of the last stage's map of each."""
-        cut = lambda grid, boxes, extent: align_regions(grid, boxes, extent, self.bins, 1 / STRIDE)
-        regions = self._told("regions", jax.vmap(cut)(grid, boxes, extents))
-        maps = self.region_stage(regions.reshape(-1, *regions.shape[2:]))
-        maps = self._told("region_maps", maps.reshape(*boxes.shape[:2], *maps.shape[1:]))
-        return self._told("features", maps.mean(axis=(2, 3)))
-
     def boxes_of(
         self, proposals: Proposals, features: Float[Array, "b n f"], sizes: Int[Array, "b 2"]
     ) -> Float[Array, "b n c 4"]:
         """Returns the box that each class makes of each proposal, or the proposal for all."""
         if not (self.rule.moves_boxes or self.is_initializing()):
             return proposals.boxes[:, :, None]
-        deltas = self._told("box_deltas", self.box_head(features))
-        deltas = deltas.reshape(*features.shape[:2], self.classes, 4)
+        deltas = self.told("box_deltas", self.box_head(features))
+        deltas = deltas.reshape(*features.shape[:2], self.classes + 1, 4)
         boxes = decode(proposals.boxes[:, :, None], deltas, HEAD_WEIGHTS, INCLUSIVE)
-        self._told("decoded_boxes", boxes)
+        self.told("decoded_boxes", boxes)
         return jax.vmap(lambda *given: clip(*given, INCLUSIVE))(boxes, sizes)
 
     def attributes_of(
@@ -162,15 +140,10 @@ class Vinvl(nn.Module):
     ) -> tuple[Int[Array, "b k m"], Float[Array, "b k m"]]:
         """Returns the attributes of regions of these classes, and their probabilities."""
         both = jnp.concatenate([features, self.class_embedding(labels)], axis=-1)
-        hidden = self._told("attribute_hidden", jax.nn.relu(self.attribute_layer(both)))
-        logits = self._told("attribute_logits", self.attribute_head(hidden))
+        hidden = self.told("attribute_hidden", jax.nn.relu(self.attribute_layer(both)))
+        logits = self.told("attribute_logits", self.attribute_head(hidden))
         choose = jax.vmap(lambda *given: choose_attributes(*given, self.rule.attributes))
         return choose(logits, mask)
-
-    def _told(self, name: str, value):
-        """Returns the value, kept under the name for those who look at intermediates."""
-        self.sow("intermediates", name, value)
-        return value
 
 
 def _rows(values: Float[Array, "b n *f"], rows: Int[Array, "b k"]) -> Float[Array, "b k *f"]:

@@ -1,5 +1,6 @@
 """Use a trained model: load it, then encode, match, answer and retrieve."""
 
+from vlp_jax.inference.detector import Detector, load_detector
 from vlp_jax.inference.index import ImageIndex
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
@@ -19,6 +20,7 @@ __all__ = [
     "Answer",
     "Caption",
     "Choice",
+    "Detector",
     "Entailment",
     "Explanation",
     "FoundPicture",
@@ -28,4 +30,5 @@ __all__ = [
     "Model",
     "Retrieved",
     "load",
+    "load_detector",
 ]

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.images import image_batch, listed, names_picture
 from vlp_jax.inference.region_inputs import as_regions, chosen, region_fields
 from vlp_jax.inference.texts import TextInputs
@@ -44,7 +46,7 @@ class Inputs:
     """Makes batches for the verbs of one model.
 
     size: side of its pictures in pixels. least: texts are padded at least as if they had so many
-        tokens.
+        tokens. detector: finds the regions in pictures for a model that reads regions.
     """
 
     module: VisionLanguageModel
@@ -52,11 +54,25 @@ class Inputs:
     rules: InputRules
     size: int
     least: int = 0
+    detector: Detector | None = None
 
     @property
     def reads_regions(self) -> bool:
         """Whether the model reads region features rather than pixels."""
         return "image" not in self.module.vision.reads
+
+    def check_detector(self) -> None:
+        """Raises ValueError for a detector that the model has no use for."""
+        if self.detector is None:
+            return
+        if not self.reads_regions:
+            raise ValueError("this model reads pixels: a `detector` is for models of regions")
+        found, read = self.detector.feature_width, self.module.vision.feature_width
+        if found != read:
+            raise ValueError(
+                f"the detector's features are {found} wide and the model reads {read}: the model "
+                "was trained with another detector"
+            )
 
     def pictures(self, verb: str, images: Any, regions: Any = None) -> Pictures:
         """Returns one picture or a list of them; ValueError if the model reads the other kind.
@@ -69,12 +85,14 @@ class Inputs:
             self._need(images, f"{verb} needs images")
             return Pictures({"image": image_batch(images, self.size)})
         given = images if regions is None else regions
-        if given is None or regions is not None and images is not None or _is_pixels(given):
+        pixels = _is_pixels(given) and self.detector is None
+        if given is None or regions is not None and images is not None or pixels:
             raise ValueError(
                 f"{verb}: this model reads region features, not pixels: give `regions` (a Regions "
-                "value, a (store, key) pair or a features file), or a whole batch to `apply`"
+                "value, a (store, key) pair or a features file), a whole batch to `apply`, or a "
+                "`detector` to `load`"
             )
-        shown = [chosen(r, self.rules.regions) for r in as_regions(given)]
+        shown = [chosen(r, self.rules.regions) for r in self._regions(given)]
         width = self.module.vision.feature_width
         return Pictures(region_fields(shown, self.rules, width), tuple(shown))
 
@@ -86,7 +104,7 @@ class Inputs:
         given = images if regions is None else regions
         if not isinstance(given, list | tuple) or len(given) != 2:
             raise ValueError(f"{verb} needs two pictures, as (left, right)")
-        sides = [as_regions(x) if self.reads_regions else listed(x) for x in given]
+        sides = [self._regions(x) if self.reads_regions else listed(x) for x in given]
         count = max(map(len, sides))
         if {len(side) for side in sides} - {1, count}:
             raise ValueError(
@@ -101,6 +119,12 @@ class Inputs:
         join = np.concatenate if self.rules.pictures_joined else np.stack
         paired = {name: join([x[:count], x[count:]], axis=1) for name, x in fields.items()}
         return Pictures(paired, both.regions)
+
+    def _regions(self, given: Any) -> list[Regions]:
+        """Returns regions as they are given or as the detector finds them in pictures."""
+        if self.detector is not None and _is_pixels(given):
+            return self.detector(given)
+        return as_regions(given)
 
     def texts(
         self, texts: Any, rules: TextRules, names: TextFields = CAPTION, question: bool = False
@@ -198,4 +222,5 @@ def tag_text(tags: str | Sequence[str]) -> str:
 def _is_pixels(value: Any) -> bool:
     """Tells what can only be meant as a picture."""
     first = value[0] if isinstance(value, list) and value else value
+    first = str(first) if isinstance(first, Path) else first
     return names_picture(first) or isinstance(first, np.ndarray | bytes | Image.Image)

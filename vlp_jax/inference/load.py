@@ -11,6 +11,7 @@ from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.exported import is_export, read_export
 from vlp_jax.inference.model import Model
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
@@ -29,6 +30,7 @@ def load(
     lowercase: bool | None = None,
     answers: str | Path | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
+    detector: Detector | None = None,
 ) -> Model:
     """Returns a model ready for use.
 
@@ -43,6 +45,8 @@ def load(
     word pieces than BERT's uncased ones; whether texts are made lower case says its
     configuration, or else whether it has capitals, or `lowercase`. `answers` are the classes of an
     answer head in order, or a file with them (see `read_answers`).
+    `detector`, made by `load_detector`, finds the regions in pictures that are given to a model of
+    regions.
     `plugins` are Python files with parts of your own that a run needs; none runs by itself.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
@@ -58,6 +62,7 @@ def load(
             published.config_of(sizes or {}),
             partial(make_tokenizer, tokenizer or weights),
             answers,
+            detector,
         )
     path = local_path(name_or_path, "run")
     if str(name_or_path) in ZOO:
@@ -70,7 +75,7 @@ def load(
         sizes = dict(state.meta.config) | dict(sizes or {})
         config = published.config_of(sizes)
         return _published_model(
-            published, state, config, partial(make_tokenizer, tokenizer or path), answers
+            published, state, config, partial(make_tokenizer, tokenizer or path), answers, detector
         )
     if not path.exists():
         raise _nothing_there(name_or_path, path)
@@ -78,7 +83,7 @@ def load(
 
     config, vocabulary, params = read_run(path, step, which)
     check_plugins(config)
-    return Model(config, params, vocabulary)
+    return Model(config, params, vocabulary, detector=detector)
 
 
 def _nothing_there(given: str | Path, path: Path) -> FileNotFoundError:
@@ -94,11 +99,12 @@ def _published_model(
     config: ModelConfig,
     tokenizer: Callable[[ModelConfig], Tokenizer],
     answers: tuple[str, ...],
+    detector: Detector | None,
 ) -> Model:
     params = published.load(state, config)
     vocabulary = Vocabulary(tokenizer(config), answers)
     experiment = ExperimentConfig(name=published.name, model=config, data=_data(published, config))
-    model = Model(experiment, params, vocabulary, published.inputs)
+    model = Model(experiment, params, vocabulary, published.inputs, detector)
     if answers:
         model.check_answers()
     return model

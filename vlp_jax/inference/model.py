@@ -18,6 +18,7 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference import explain as looking
 from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
+from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.inputs import Inputs, Pictures
 from vlp_jax.inference.proposals import proposed_boxes, under_heat
@@ -60,8 +61,8 @@ class Model:
 
     Images are paths, bytes, PIL images or uint8 arrays; one or a list. Models that read region
     features take `regions` in their place: a `Regions` value, a (store, key) pair or a features
-    file; one or a list. Texts are strings. A verb that does not fit the model is a ValueError that
-    says which do.
+    file; one or a list. With a detector they take images as well. Texts are strings. A verb that
+    does not fit the model is a ValueError that says which do.
     Attributes: `config` (ExperimentConfig), `params`, `vocabulary` with `tokenizer` and `answers`,
     `module` (Linen), `rules` (InputRules: how it reads texts and regions), `inputs` and `compute`,
     which the verbs make batches with and compute functions of views.
@@ -73,6 +74,7 @@ class Model:
         params: Any,
         vocabulary: Vocabulary,
         rules: InputRules | None = None,
+        detector: Detector | None = None,
     ):
         self.config = config
         self.params = params
@@ -83,7 +85,8 @@ class Model:
         self.rules = rules or self._rules_of_run()
         self.compute = Compute(self.module, params)
         size = config.data.image_size
-        self.inputs = Inputs(self.module, self.tokenizer, self.rules, size)
+        self.inputs = Inputs(self.module, self.tokenizer, self.rules, size, detector=detector)
+        self.inputs.check_detector()
 
     @property
     def verbs(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.layers.tokens import Tokens
-from vlp_jax.verify.bundle import LOSSES, METRICS, VERBS, Bundle
+from vlp_jax.verify.bundle import DETECTORS, LOSSES, METRICS, VERBS, Bundle
 
 # Ten times the rounding level that the reference itself shows between float32 and float64.
 ROUNDING_FACTOR = 10.0
@@ -24,6 +24,8 @@ METRIC_TOLERANCE = 1e-6
 VERB_TOLERANCE = 1e-4
 BOX_TOLERANCE = 1e-6
 SUM_TOLERANCE = 2e-5
+# Of the largest entry: boxes are in pixels, and heads make much of what a trunk rounds.
+DETECTOR_TOLERANCE = 1e-4
 # The share of captions that may be cut differently: the original tokeniser has hundreds of rules.
 TOKEN_TOLERANCE = 0.02
 
@@ -93,6 +95,8 @@ def tolerance(bundle: Bundle, name: str, expected: np.ndarray) -> float:
         return METRIC_TOLERANCE
     if bundle.config.get("model") == LOSSES.partition("/")[0]:
         return largest * (LOSS_GRADIENT_TOLERANCE if "/grad/" in name else LOSS_TOLERANCE)
+    if DETECTORS in bundle.config:
+        return max(rounding, DETECTOR_TOLERANCE * largest)
     if _NOISE.match(name):
         return max(rounding, LEAST_TOLERANCE)
     if re.match(r"(.*/)?grad(/|_)", name):

@@ -10,13 +10,14 @@ import numpy as np
 
 from vlp_jax.detectors.anchors import centred_anchors
 from vlp_jax.detectors.boxes import PLAIN, decode
-from vlp_jax.detectors.frcnn import HEAD_WEIGHTS, Found, Frcnn
+from vlp_jax.detectors.c4 import HEAD_WEIGHTS
+from vlp_jax.detectors.frcnn import Found, Frcnn
 from vlp_jax.detectors.selection import LadderRule, Selected
 from vlp_jax.verify.bundle import DETECTORS, Bundle
 from vlp_jax.verify.detector_units import unit_cases
 from vlp_jax.verify.runner import RUNNERS
-from vlp_jax.weights.conversion import to_params
-from vlp_jax.weights.zoo.frcnn_vg import abstract_params, detector_of, frcnn_table
+from vlp_jax.weights.zoo.detectors import DETECTORS as PUBLISHED
+from vlp_jax.weights.zoo.frcnn_vg import detector_of
 
 
 class Call(NamedTuple):
@@ -39,7 +40,7 @@ class Ran(NamedTuple):
 def frcnn(bundle: Bundle) -> dict[str, Any]:
     """All runs: pictures in one frame as the original sees it, and each alone."""
     detector = detector_of(bundle.config)
-    params = to_params(bundle.state, frcnn_table(detector), abstract_params(detector))
+    params = PUBLISHED["frcnn_vg"].load(bundle.state, detector)
     outputs: dict[str, Any] = {}
     for name, call in _calls(bundle, detector.rule):
         ran = _run(detector.clone(rule=call.rule), params, call)

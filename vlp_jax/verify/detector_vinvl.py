@@ -9,13 +9,14 @@ import numpy as np
 
 from vlp_jax.detectors.anchors import integer_anchors
 from vlp_jax.detectors.boxes import INCLUSIVE
-from vlp_jax.detectors.frcnn import HEAD_WEIGHTS
+from vlp_jax.detectors.c4 import HEAD_WEIGHTS
 from vlp_jax.detectors.vinvl import Found, Vinvl
 from vlp_jax.verify.bundle import DETECTORS, Bundle
 from vlp_jax.verify.detector_units import unit_cases
+from vlp_jax.verify.forward import quick_jit
 from vlp_jax.verify.runner import RUNNERS
-from vlp_jax.weights.conversion import to_params
-from vlp_jax.weights.zoo.vinvl import abstract_params, detector_of, vinvl_table
+from vlp_jax.weights.zoo import DETECTORS as PUBLISHED
+from vlp_jax.weights.zoo.vinvl import detector_of
 
 _SIZES = "config_overrides_of_vinvl_x152c4_yaml"
 # What a mode of the bundle sets, under its published name.
@@ -48,11 +49,11 @@ def vinvl(bundle: Bundle) -> dict[str, Any]:
     """All modes: pictures in one frame as the original sees it, and each alone."""
     sizes = bundle.field(_SIZES)
     detector = detector_of(sizes)
-    params = to_params(bundle.state, vinvl_table(detector), abstract_params(detector))
+    params = PUBLISHED["vinvl_x152c4"].load(bundle.state, detector)
     outputs: dict[str, Any] = {}
     for mode, values in bundle.field("modes").items():
         detector = detector_of(sizes | {_MODE[name]: x for name, x in values.items()})
-        for name, call in _calls(bundle):
+        for name, call in _calls(bundle, mode):
             ran = _run(detector, params, call)
             each = _stages(ran) | _proposals(ran) | _final(ran)
             outputs |= {f"{mode}/{name}/{key}": value for key, value in each.items()}
@@ -62,7 +63,13 @@ def vinvl(bundle: Bundle) -> dict[str, Any]:
     return outputs | unit_cases(bundle, cells, INCLUSIVE, HEAD_WEIGHTS)
 
 
-def _calls(bundle: Bundle) -> Iterator[tuple[str, Call]]:
+def _calls(bundle: Bundle, mode: str) -> Iterator[tuple[str, Call]]:
+    """Yields those that the bundle has outputs of."""
+    expected = {tuple(name.split("/")[:2]) for name in bundle.expected}
+    yield from ((name, call) for name, call in _all_calls(bundle) if (mode, name) in expected)
+
+
+def _all_calls(bundle: Bundle) -> Iterator[tuple[str, Call]]:
     pixels = bundle.input("pixel_values").transpose(0, 2, 3, 1)
     sizes = bundle.input("sizes")
     raw = np.array([bundle.input(f"image{i}").shape[:2] for i in range(len(sizes))])
@@ -75,7 +82,7 @@ def _calls(bundle: Bundle) -> Iterator[tuple[str, Call]]:
 def _run(detector: Vinvl, params: Any, call: Call) -> Ran:
     """Runs one call; convolutions see the whole frame, as in the original."""
     frames = np.broadcast_to(call.pixels.shape[1:3], call.sizes.shape)
-    apply = jax.jit(
+    apply = quick_jit(
         lambda *given: detector.apply({"params": params}, *given, mutable="intermediates")
     )
     found, kept = apply(call.pixels, call.sizes, frames)

@@ -6,17 +6,18 @@ unc-nlp/frcnn-vg-finetuned, with the names of transformers' research project "lx
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from vlp_jax.detectors.frcnn import Frcnn
+from vlp_jax.detectors.boxes import CAFFE
+from vlp_jax.detectors.frcnn import Found, Frcnn
+from vlp_jax.detectors.pixels import PixelRule, prepare
 from vlp_jax.detectors.proposals import ProposalRule
-from vlp_jax.detectors.selection import LadderRule
-from vlp_jax.parallel import unbox
+from vlp_jax.detectors.selection import ConfidenceRule, LadderRule
 from vlp_jax.weights.key_table import Entries, KeyTable, conv, embedding, key_table, linear, raw
+from vlp_jax.weights.zoo.detectors import Convention, PublishedDetector, register
 from vlp_jax.weights.zoo.resnet import normalised_conv
 
 # `config.yaml` beside the published file, by section; the detector reads these entries of it.
@@ -136,6 +137,50 @@ def detector_of(published: Mapping[str, Any]) -> Frcnn:
     )
 
 
+def conventions(published: Mapping[str, Any]) -> dict[str, Convention]:
+    """Returns how each implementation uses the detector of a published configuration.
+
+    "transformers" is the published configuration itself; "transformers_rgb" turns the channels as
+    its program does with local files. "detectron2" is LXMERT's extraction. "caffe" is the original
+    with 36 boxes and "caffe_adaptive" with 10 to 100, each for the weights that were made for it.
+    """
+    sizes = merged_sizes(published)
+    detector = detector_of(published)
+    own = PixelRule(
+        sizes["INPUT"]["MIN_SIZE_TEST"],
+        sizes["INPUT"]["MAX_SIZE_TEST"],
+        mean=tuple(sizes["MODEL"]["PIXEL_MEAN"]),
+        std=tuple(sizes["MODEL"]["PIXEL_STD"]),
+    )
+    first = own._replace(shortest=min(own.shortest, 600), longest=min(own.longest, 1000))
+    ladder = detector.rule._replace(thresholds=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9))
+    caffe = detector.clone(proposals=detector.proposals._replace(sides=CAFFE, least_side=16.0))
+    adaptive = ConfidenceRule(least=10, most=100)
+    opencv = first._replace(resize="opencv")
+    return {
+        "transformers": _convention(detector, own),
+        "transformers_rgb": _convention(detector, own._replace(channels="rgb")),
+        "detectron2": _convention(detector.clone(rule=ladder), first._replace(resize="pillow")),
+        "caffe": _convention(caffe.clone(rule=ConfidenceRule()), opencv),
+        "caffe_adaptive": _convention(caffe.clone(rule=adaptive), opencv),
+    }
+
+
+def _convention(detector: Frcnn, rule: PixelRule) -> Convention:
+    return Convention(detector, partial(prepare, rule=rule), rule.shortest, rule.longest)
+
+
+def columns(found: Found) -> dict[str, Any]:
+    """Returns what was found under the names of `Regions`, whose classes have background first."""
+    return {
+        "labels": found.labels,
+        "confidence": found.scores,
+        "attributes": found.attributes,
+        "attribute_confidence": found.attribute_scores,
+        "class_scores": np.roll(found.class_scores, 1, axis=-1),
+    }
+
+
 def frcnn_table(detector: Frcnn) -> KeyTable:
     """The tensors of `GeneralizedRCNN`."""
     generator, predictor = "proposal_generator", "roi_heads.box_predictor"
@@ -160,12 +205,6 @@ def frcnn_table(detector: Frcnn) -> KeyTable:
         linear(f"{predictor}.attr_score", "attribute_head"),
         unmodelled=UNMODELLED,
     )
-
-
-def abstract_params(detector: Frcnn) -> Any:
-    """Returns the detector's parameter tree as shapes."""
-    pixels, sizes = jnp.zeros((1, 32, 32, 3)), jnp.full((1, 2), 32)
-    return unbox(jax.eval_shape(detector.init, jax.random.key(0), pixels, sizes, sizes)["params"])
 
 
 def with_counters(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -202,3 +241,16 @@ def _biased_conv(published: str, ours: str) -> Entries:
 def _plain(value: Any) -> Any:
     """Lists as tuples, which a file cannot tell apart."""
     return tuple(value) if isinstance(value, list) else value
+
+
+register(
+    PublishedDetector(
+        name="frcnn_vg",
+        conventions=conventions,
+        key_table=frcnn_table,
+        columns=columns,
+        complete=with_counters,
+        paper="Bottom-Up and Top-Down Attention for Image Captioning and Visual Question "
+        "Answering, Anderson et al. 2018, https://arxiv.org/abs/1707.07998",
+    )
+)

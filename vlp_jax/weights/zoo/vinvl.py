@@ -5,18 +5,20 @@ https://arxiv.org/abs/2101.00529; microsoft/scene_graph_benchmark, file `vinvl_v
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
+from vlp_jax.config import nearest
 from vlp_jax.detectors.attribute_choice import AttributeRule
 from vlp_jax.detectors.boxes import INCLUSIVE
 from vlp_jax.detectors.proposals import ProposalRule
 from vlp_jax.detectors.surviving_class import SurvivorRule
-from vlp_jax.detectors.vinvl import Vinvl, VinvlRule
-from vlp_jax.parallel import unbox
+from vlp_jax.detectors.vinvl import Found, Vinvl, VinvlRule
+from vlp_jax.detectors.vinvl_pixels import MEAN, SLACK, prepare_vinvl
 from vlp_jax.weights.key_table import Entries, KeyTable, conv, embedding, key_table, linear, raw
+from vlp_jax.weights.zoo.detectors import Convention, PublishedDetector, register
 from vlp_jax.weights.zoo.resnet import normalised_conv
 
 # `vinvl_x152c4.yaml` and what its code assumes of the rest, as features are extracted with it.
@@ -48,6 +50,7 @@ SIZES = {
     "TEST.IGNORE_BOX_REGRESSION": True,
     "INPUT.MIN_SIZE_TEST": 600,
     "INPUT.MAX_SIZE_TEST": 1000,
+    "INPUT.PIXEL_MEAN": MEAN,
 }
 # Blocks of the first three stages; the one that reads regions has three.
 DEPTHS = {"R-50-C4": (3, 4, 6), "R-101-C4": (3, 4, 23), "R-152-C4": (3, 8, 36)}
@@ -73,8 +76,8 @@ def detector_of(published: Mapping[str, Any]) -> Vinvl:
         depths=(*DEPTHS[sizes["MODEL.BACKBONE.CONV_BODY"]], 3),
         anchor_sizes=tuple(sizes["MODEL.RPN.ANCHOR_SIZES"]),
         anchor_ratios=tuple(sizes["MODEL.RPN.ASPECT_RATIOS"]),
-        classes=sizes["MODEL.ROI_BOX_HEAD.NUM_CLASSES"],
-        attributes=attributes("NUM_ATTRIBUTES"),
+        classes=sizes["MODEL.ROI_BOX_HEAD.NUM_CLASSES"] - 1,
+        attributes=attributes("NUM_ATTRIBUTES") - 1,
         class_width=attributes("CLS_EMD_DIM"),
         attribute_width=attributes("ATTR_EMD_DIM"),
         bins=sizes["MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION"],
@@ -114,6 +117,40 @@ def _check(sizes: Mapping[str, Any]) -> None:
         )
 
 
+def conventions(published: Mapping[str, Any]) -> dict[str, Convention]:
+    """Returns how the published programs use the detector of a published configuration.
+
+    "features" is the extraction that OSCAR+'s files come from: regions have the proposals' boxes.
+    "demo" moves them. Raises ValueError for misspelt names.
+    """
+    for name in published:
+        if name not in SIZES and (meant := nearest(name, SIZES)):
+            raise ValueError(f'the configuration has no entry "{name}".{meant}')
+    return {
+        name: _convention({**SIZES, **published, "TEST.IGNORE_BOX_REGRESSION": ignore})
+        for name, ignore in (("features", True), ("demo", False))
+    }
+
+
+def _convention(sizes: Mapping[str, Any]) -> Convention:
+    shortest, longest = sizes["INPUT.MIN_SIZE_TEST"], sizes["INPUT.MAX_SIZE_TEST"]
+    read = dict(shortest=shortest, longest=longest, mean=tuple(sizes["INPUT.PIXEL_MEAN"]))
+    return Convention(detector_of(sizes), partial(prepare_vinvl, **read), shortest, longest + SLACK)
+
+
+def columns(found: Found) -> dict[str, Any]:
+    """Returns what was found under the names of `Regions`, with classes from 0 on.
+
+    Of a region's attributes it is the likeliest; where there is none its confidence is 0.
+    """
+    return {
+        "labels": found.labels - 1,
+        "confidence": found.scores,
+        "attributes": np.maximum(found.attribute_labels[..., 0] - 1, 0),
+        "attribute_confidence": found.attribute_scores[..., 0],
+    }
+
+
 def vinvl_table(detector: Vinvl) -> KeyTable:
     """The tensors of `AttrRCNN`; the stage that reads regions is there twice."""
     predictor, attribute = "roi_heads.box.predictor", "attribute.predictor"
@@ -137,12 +174,6 @@ def vinvl_table(detector: Vinvl) -> KeyTable:
     )
 
 
-def abstract_params(detector: Vinvl) -> Any:
-    """Returns the detector's parameter tree as shapes."""
-    pixels, sizes = jnp.zeros((1, 32, 32, 3)), jnp.full((1, 2), 32)
-    return unbox(jax.eval_shape(detector.init, jax.random.key(0), pixels, sizes, sizes)["params"])
-
-
 def _stage(published: str, ours: str, depth: int, copy: str = "") -> Entries:
     """`Stage`; `copy` is a second prefix of the same numbers."""
     prefixes = [prefix for prefix in (published, copy) if prefix]
@@ -159,3 +190,15 @@ def _stage(published: str, ours: str, depth: int, copy: str = "") -> Entries:
 
 def _biased_conv(published: str, ours: str) -> Entries:
     return [conv(published, ours), raw(f"{published}.bias", f"{ours}/bias")]
+
+
+register(
+    PublishedDetector(
+        name="vinvl_x152c4",
+        conventions=conventions,
+        key_table=vinvl_table,
+        columns=columns,
+        paper="VinVL: Revisiting Visual Representations in Vision-Language Models, Zhang et al. "
+        "2021, https://arxiv.org/abs/2101.00529",
+    )
+)
