@@ -28,6 +28,8 @@ ABOUT = "programs.json"
 TEXT_LENGTH = 64
 COMPOSED = ("retrieve",)
 """Verbs that compute nothing by themselves: `retrieve` orders by what `encode_…`, `match` give."""
+COMPOSED_OF_PIXELS = (*COMPOSED, "ground")
+"""The same of models that read pixels, whose `ground` compares boxes with a map of `explain`."""
 
 _TEXT = "a"
 _REGIONS = 36  # where no rule limits them
@@ -53,7 +55,8 @@ def programs_of(
         raise ValueError(
             'jax.export needs the package "flatbuffers": pip install "vlp_jax[export]"'
         )
-    known = [verb for verb in model.verbs if verb not in COMPOSED]
+    composed = COMPOSED if model.inputs.reads_regions else COMPOSED_OF_PIXELS
+    known = [verb for verb in model.verbs if verb not in composed]
     for verb in verbs:
         if verb not in known:
             raise ValueError(
