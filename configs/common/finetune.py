@@ -16,6 +16,7 @@ MADE_UP = dict(
     nlvr2="picture_pairs",
     entailment="statements",
     referring="expressions",
+    grounding="expressions",
     multiple_choice="choices",
 )
 

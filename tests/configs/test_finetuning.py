@@ -150,6 +150,10 @@ ROWS = (
         *(decisions.REGION_HEADS, ""),
     ),
     (
+        *("grounding", "RefCOCO+ without boxes", "overlap of ½ and more"),
+        *("ground(picture, text, regions=…)", ("itm",), "albef_grounding"),
+    ),
+    (
         *("multiple_choice", "VCR", "Q→A, QA→R, Q→AR", "choose(picture, question, choices)"),
         *(decisions.CHOICE_HEADS, "vcr"),
     ),

@@ -83,6 +83,36 @@ def test_ground(loaded, name):
         np.testing.assert_allclose(found.box, LEFT.boxes[found.region], rtol=1e-6)
 
 
+def test_ground_by_where_the_model_looks(loaded):
+    """Boxes in pixels of the picture as it was given, whatever the model makes of it."""
+    model, boxes = loaded("albef_grounding"), [[0, 0, 9, 12], [4, 4, 20, 20], [0, 0, 2, 2]]
+    picture = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    found = model.ground(picture, "the left dog", regions=boxes)
+    assert found.region == int(np.argmax(found.scores)) and len(found.scores) == 3
+    assert list(found.box) == boxes[found.region] and 0 < found.probability <= 1
+    shown = Regions(np.zeros((3, 1), np.float32), np.array(boxes, np.float32), 32, 24)
+    assert model.ground(picture, "the left dog", regions=shown) == found
+    several = model.ground([picture] * 2, ["a dog", "the left dog"], regions=np.array([boxes] * 2))
+    np.testing.assert_allclose(several[1].scores, found.scores, rtol=1e-4)
+    one = model.ground(picture, ["a dog", "the left dog"], regions=boxes)
+    np.testing.assert_allclose(one[0].scores, several[0].scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "this model chooses among boxes: give `regions`"),
+        ([[0, 0, 9]], r"regions\[0\] has shape \[1, 3\], expected finite numbers"),
+        ([[5, 0, 4, 9]], "has a box that is reversed"),
+        ([[[0, 0, 9, 9]]] * 2, "1 pictures and boxes of 2"),
+        (LEFT, "of a picture of 200 x 100 pixels, and the picture has"),
+    ],
+)
+def test_boxes_that_are_none_of_the_picture(loaded, given, message):
+    with pytest.raises(ValueError, match=message):
+        loaded("albef_grounding").ground(PIXELS[0], "a dog", regions=given)
+
+
 @pytest.mark.parametrize("name", ["uniter_vcr", "visualbert_vcr", "vilbert_beta_vcr"])
 def test_choose(loaded, name):
     choices = ["a dog", "a red cat", "nothing at all"]

@@ -8,6 +8,7 @@ import pytest
 from tests.data.chains import feed_of
 from tests.tasks.fakes import FakeViews, loss_of
 from vlp_jax.config import ExperimentConfig
+from vlp_jax.data.masking import MaskWords
 from vlp_jax.tasks import Result, Task
 from vlp_jax.tasks.naming import flat_name, metric_titles
 
@@ -56,3 +57,16 @@ def test_what_a_loss_gives_is_checked(given, message):
 
     with pytest.raises(ValueError, match=message):
         Mine().checked_loss(None, "config.tasks.x")
+
+
+MASK = MaskWords(None)
+
+
+@pytest.mark.parametrize("given", [MASK, [MASK], ("text",)], ids=("alone", "list", "text"))
+def test_transforms_come_as_a_tuple(given):
+    class Mine(Task):
+        def transforms(self, feed):
+            return given
+
+    with pytest.raises(ValueError, match=r"Mine.transforms\(\) gives .*, expected a tuple"):
+        Mine().checked_transforms(None)

@@ -76,6 +76,11 @@ def test_the_evaluation(right, wrong):
     assert figures(wrong)["mlm_accuracy"] == 0.0
 
 
+def test_masked_words_have_an_interval(right, wrong):
+    row = lambda model: MaskedTextEvaluation(limit=16)(model.run("mlm", None), "mlm").rows[0]
+    assert row(right).interval == (1.0, 1.0) and row(wrong).interval == (0.0, 0.0)
+
+
 def test_one_empty_caption_ends_no_evaluation(right):
     source = right.forward.model.records
     records = [source[i] for i in range(16)]

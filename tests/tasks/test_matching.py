@@ -51,6 +51,20 @@ def test_each_text_gets_a_wrong_image_and_each_image_a_wrong_text():
     assert texts.tolist() == [0, 1, 1, 0] and images.tolist() == [1, 0, 0, 1]
 
 
+@pytest.mark.parametrize("match_index", [0, 1])
+def test_where_all_images_are_the_same_every_pair_matches(match_index):
+    views = FakeViews(
+        {"image_id": [5, 5]},
+        match_index=match_index,
+        match=MATCH,
+        mismatch=MISMATCH,
+    )
+    found = loss_of(MatchingTask(negatives="random"), views)
+    logits = np.array(MATCH + MISMATCH)
+    own, other = logits[:, match_index], logits[:, 1 - match_index]
+    assert found.loss == pytest.approx(np.log1p(np.exp(other - own)).mean(), rel=1e-5)
+
+
 def test_hard_negatives_follow_the_similarities_in_both_directions():
     # Rows are images. Apart from its own, image 0 is nearest to text 1, 1 to text 2, 2 to text 0;
     # text 0 is nearest to image 2, text 1 to image 0, text 2 to image 1.

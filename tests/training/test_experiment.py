@@ -2,19 +2,17 @@
 
 import json
 import logging
-from types import SimpleNamespace
 
 import pytest
 
 from tests.training.tiny import tiny, write_pairs
 from vlp_jax.config import ExperimentConfig, build
-from vlp_jax.data.masking import MaskWords
 from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.parallel import use_mesh
 from vlp_jax.tasks import build_tasks
-from vlp_jax.training.experiment import assemble, transforms_of
+from vlp_jax.training.experiment import assemble
 from vlp_jax.training.step import NON_FINITE_SHARE
 
 
@@ -228,12 +226,3 @@ def test_each_source_is_opened_once_and_its_first_batch_made_once(monkeypatch):
     batches.close()
     assert [len(source.calls) for source in opened.values()] == [1, 1]
     assert [step for _, step in make.calls].count(0) == 2  # one of each source
-
-
-MASK = MaskWords(None)
-
-
-@pytest.mark.parametrize("given", [MASK, [MASK], ("text",)], ids=("alone", "list", "text"))
-def test_transforms_come_as_a_tuple(given):
-    with pytest.raises(ValueError, match=r"config.tasks.mine: its transforms\(\) gives .* tuple"):
-        transforms_of({"mine": SimpleNamespace(transforms=lambda feed: given)}, None)

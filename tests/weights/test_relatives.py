@@ -151,3 +151,10 @@ def test_a_variance_that_is_none(tmp_path):
     state["bn1.running_var"][0] = 0
     with pytest.raises(ValueError, match=r"bn1.running_var: 0, must be above 0"):
         fill(state, tmp_path, "resnet", kind="resnet")
+
+
+def test_a_bare_roberta_is_told_by_its_positions(tmp_path):
+    state = bert_file(2, "", head=False)
+    state["embeddings.position_embeddings.weight"] = draw(514, WIDTH)
+    with pytest.raises(ValueError, match="table of 514 positions is that of a RoBERTa"):
+        fill(state, tmp_path)

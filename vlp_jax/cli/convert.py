@@ -5,7 +5,8 @@ vlp-jax convert --model lxmert --weights model_LXRT.pth --to lxmert-directory --
 """
 
 import argparse
-from pathlib import Path
+
+from vlp_jax.cli.arguments import read_sizes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, after a check that every tensor is known and every parameter filled."""
-    from vlp_jax.data.json_text import read_object
     from vlp_jax.data.local_paths import local_path
     from vlp_jax.weights.conversion import count_parameters
     from vlp_jax.weights.safetensors_file import write_safetensors
@@ -31,8 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     local_path(args.to, "--to")
     model = ZOO.get_known(args.model, "--model")
-    sizes = read_object(Path(args.sizes), f'--sizes "{args.sizes}"') if args.sizes else {}
-    config = model.config_of(sizes, strict=True)
+    config = model.config_of(read_sizes(args.sizes), strict=True)
     state = read_state_dict(args.weights)
     params = model.load(state, config)
     if args.format == "huggingface":

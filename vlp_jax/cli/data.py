@@ -9,6 +9,8 @@ vlp-jax data records --config configs/uniter/finetune_nlvr2.py --split validatio
 import argparse
 from pathlib import Path
 
+from vlp_jax.cli.arguments import add_config
+
 _SHOWN = 20  # pictures that can't be read
 
 
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = jobs.add_parser("check", help="read every picture and say what is wrong with which")
     convert = jobs.add_parser("convert", help="write ArrayRecord files, checking every picture")
     records = jobs.add_parser("records", help="open the sources of a config and say what they hold")
-    records.add_argument("--config", required=True, help="FILE.py, FILE.py:argument or config.json")
+    add_config(records)
     records.add_argument("--split", default="train", help="which split of each source")
     parser.set_defaults(overrides=[])
     for job in (check, convert):

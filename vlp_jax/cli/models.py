@@ -1,16 +1,18 @@
-"""List the published models that can be loaded, and the parts that a config can name."""
+"""List the published models that can be loaded, shipped configs, and the parts they can name."""
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
-    parser.add_argument("--parts", action="store_true", help="list encoders, fusions, heads, …")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--parts", action="store_true", help="list encoders, fusions, heads, …")
+    which.add_argument("--configs", action="store_true", help="list what --config takes by name")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints one line for each model, or for each kind of part."""
-    for line in _parts() if args.parts else _models():
+    """Prints one line for each model, for each kind of part, or for each config."""
+    for line in _parts() if args.parts else _configs() if args.configs else _models():
         print(line)
     return 0
 
@@ -20,6 +22,13 @@ def _models():
 
     for name, model in ZOO.items():
         yield f"{name:32} {model.parameters / 1e6:7.1f} M parameters   {model.paper}"
+
+
+def _configs():
+    from vlp_jax.config.shipped import shipped_configs, summary
+
+    for name, file in shipped_configs().items():
+        yield f"{name:32} {summary(file)}"
 
 
 def _parts():

@@ -14,17 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlp_jax.cli.arguments import add_model, load_model
+
 _DIGITS = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_model(parser)
     add = parser.add_argument
-    add("--model", required=True, help="a run's workdir, a Hugging Face directory, or a preset")
-    add("--weights", help="the file with a preset's weights")
-    add("--tokenizer", help="vocab.txt or tokenizer directory that the weights were trained with")
-    add("--answers", help="file with the answers of the head, in order")
     pictures = parser.add_mutually_exclusive_group(required=True)
     pictures.add_argument("--image", nargs="+", help="image files")
     pictures.add_argument("--regions", nargs="+", metavar="FILE[:KEY]", help="region features")
@@ -44,12 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one JSON line for each picture (or for each picture found)."""
-    from vlp_jax.inference import load
-
     if args.choices and args.question is None:
         raise ValueError("--choices are answers to a --question: give that as well")
-    options = {"tokenizer": args.tokenizer, "answers": args.answers or ()}
-    model = load(args.model, args.weights, **options)
+    model = load_model(args)
     for line in _predictions(model, args):
         print(json.dumps(line))
     return 0

@@ -1,7 +1,7 @@
 """Train an experiment; a workdir that holds a checkpoint resumes.
 
 vlp-jax train --config configs/quickstart.py --workdir runs/quickstart --report
-vlp-jax train --config configs/albef.py:base --workdir runs/a --config.training.steps=1e5
+vlp-jax train --config quickstart:smoke --workdir runs/a --config.training.steps=8
 
 exit status:
   0  done, or stopped by SIGTERM or Ctrl-C after saving: the same command goes on
@@ -17,6 +17,7 @@ import os
 import sys
 import traceback
 
+from vlp_jax.cli.arguments import add_config
 from vlp_jax.cli.output import written
 
 DIVERGED, LOST_PEER = 3, 5
@@ -25,7 +26,7 @@ DIVERGED, LOST_PEER = 3, 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--config", required=True, help="FILE.py, FILE.py:argument or config.json")
+    add_config(parser)
     parser.add_argument("--workdir", required=True, help="where the run is kept")
     parser.add_argument(
         "--report", action="store_true", help="evaluate at the end and write report.html"

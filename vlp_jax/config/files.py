@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import difflib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,9 @@ import ml_collections
 from vlp_jax.config.build import build, to_plain
 from vlp_jax.config.moved import check_moved
 from vlp_jax.config.plugins import last_line, reason
+from vlp_jax.config.registry import nearest
 from vlp_jax.config.schema import ExperimentConfig, replace
+from vlp_jax.config.shipped import shipped_configs
 
 PREFIX = "--config."
 
@@ -23,16 +24,19 @@ PREFIX = "--config."
 def load_config(spec: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Returns the experiment that `spec` describes, with `--config.a.b=c` overrides applied.
 
-    `spec` is "FILE.py", "FILE.py:argument" (the argument goes to `get_config`) or a `.json` file
-    that an earlier run has written. Raises FileNotFoundError or ValueError.
+    `spec` is "FILE.py", the name of an experiment that comes with the package ("quickstart"; a file
+    goes before it), either with ":argument" for its `get_config`, or a `.json` file that an earlier
+    run has written. Raises FileNotFoundError or ValueError.
     """
-    values = _read(spec)
+    given, _, argument = spec.partition(":")
+    path = _file(given)
+    values = _read(path, argument)
     for text in overrides:
         path, value = parse_override(text)
         set_path(values, path, value)
     check_moved(values)
     config = build(ExperimentConfig, values, "config")
-    return replace(config, "plugins", _found(config.plugins, Path(spec.partition(":")[0])))
+    return replace(config, "plugins", _found(config.plugins, path))
 
 
 def with_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:
@@ -121,18 +125,24 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _read(spec: str) -> dict:
-    file, _, argument = spec.partition(":")
-    path = Path(file)
+def _file(given: str) -> Path:
+    """Returns the config file at a path or, if there is none, of a shipped name."""
+    path, shipped = Path(given), shipped_configs()
+    if path.is_file() or given not in shipped:
+        return path
+    return shipped[given]
+
+
+def _read(path: Path, argument: str) -> dict:
     if not path.is_file():
-        raise FileNotFoundError(f'no config file "{file}".{_nearest_file(path)}')
+        raise FileNotFoundError(f'no config file "{path}".{_nearest_config(path)}')
     if path.suffix not in (".py", ".json"):
         raise ValueError(
-            f'config file "{file}": expected a .py file or the .json of an earlier run'
+            f'config file "{path}": expected a .py file or the .json of an earlier run'
         )
     values = _plain(_run(path, argument) if path.suffix == ".py" else _resolved(path, argument))
     if not isinstance(values, dict):
-        raise ValueError(f'"{file}" gives {values!r}: expected a group of fields')
+        raise ValueError(f'"{path}" gives {values!r}: expected a group of fields')
     return values
 
 
@@ -201,8 +211,9 @@ def _plain(values: Any) -> Any:
     return values
 
 
-def _nearest_file(path: Path) -> str:
-    folder = path.parent if path.parent.is_dir() else Path("configs")
-    known = [str(p) for p in sorted(folder.rglob("*.py"))] if folder.is_dir() else []
-    close = difflib.get_close_matches(str(path), known, n=1, cutoff=0.5)
-    return f' Did you mean "{close[0]}"?' if close else f" Known: {', '.join(known) or 'none'}"
+def _nearest_config(path: Path) -> str:
+    """Returns which file beside a missing one, or which shipped name, may be meant."""
+    beside = [file.name for file in path.parent.glob("*.py")] if path.suffix else []
+    name = path.as_posix().removeprefix("configs/").removesuffix(".py")
+    meant = nearest(path.name, beside) or nearest(name, shipped_configs())
+    return meant or " `vlp-jax models --configs` lists those that come with the package"

@@ -2,13 +2,14 @@
 
 import hashlib
 import logging
-import os
 import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from vlp_jax.config.user_cache import user_cache
 
 Arrays = dict[str, np.ndarray]
 # What callers name their arrays, with the number of a later form, and `_save`'s unfinished files.
@@ -46,11 +47,10 @@ def is_kept(file: Path) -> bool:
 
 
 def _places(file: Path, name: str) -> list[Path]:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     # Files of different folders have the same names, so a common folder needs the whole path.
     hashed = hashlib.blake2b(str(file).encode(), digest_size=8).hexdigest()
     beside = file.with_name(f"{file.name}.{name}.npz")
-    return [beside, home / "vlp_jax" / name / f"{hashed}-{beside.name}"]
+    return [beside, user_cache(name) / f"{hashed}-{beside.name}"]
 
 
 def _load(place: Path, stamp: np.ndarray) -> Arrays | None:

@@ -5,7 +5,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vlp_jax.config.ranges import Count, Finite, Fraction, Natural, Positive
 from vlp_jax.encoders import VISION_ENCODERS
@@ -20,6 +20,9 @@ from vlp_jax.layers.tokens import Tokens
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 
+# Batch normalisation's usual addend to the variance.
+EPSILON = 1e-5
+
 # A bottleneck's inner convolutions have a quarter of its channels (He et al. 2016, table 1).
 REDUCTION = 4
 
@@ -33,7 +36,7 @@ class StoredNorm(nn.Module):
 
     frozen: bool
     zero_scale: bool = False
-    epsilon: float = 1e-5
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -50,16 +53,26 @@ class StoredNorm(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Convolution without bias, padded by half its size, then normalisation."""
+    """Convolution without bias, padded by half its reach, then normalisation.
+
+    What is not `inside` the picture is zero to it, as its own padding is.
+    """
 
     features: int
     size: int
     stride: int = 1
     frozen: bool = True
     zero_scale: bool = False
+    groups: int = 1
+    dilation: int = 1
+    epsilon: float = EPSILON
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], inside: Bool[Array, "b h w"] | None = None
+    ) -> Float[Array, "b i j f"]:
+        if inside is not None and self.size > 1:
+            x = jnp.where(inside[..., None], x, 0)
         init = nn.with_logical_partitioning(
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"), (None, None, None, "embed")
         )
@@ -67,17 +80,24 @@ class Convolution(nn.Module):
             self.features,
             (self.size, self.size),
             strides=self.stride,
-            padding=self.size // 2,
+            padding=self.dilation * (self.size // 2),
+            kernel_dilation=self.dilation,
+            feature_group_count=self.groups,
             use_bias=False,
             kernel_init=init,
             dtype=x.dtype,
             name="convolution",
         )
-        return StoredNorm(self.frozen, self.zero_scale, name="norm")(convolution(x))
+        norm = StoredNorm(self.frozen, self.zero_scale, self.epsilon, name="norm")
+        return norm(convolution(x))
 
 
 class ResidualBlock(nn.Module):
-    """activation(shortcut(x) + convolutions(x)); the inner activations are ReLU."""
+    """activation(shortcut(x) + convolutions(x)); the inner activations are ReLU.
+
+    `inside` says where in x the pictures are; what lies beyond changes nothing within. A bottleneck
+    has `inner` channels, by default a quarter; `groups` and `dilation` are of its 3×3 convolution.
+    """
 
     features: int
     bottleneck: bool
@@ -85,25 +105,48 @@ class ResidualBlock(nn.Module):
     stride_in_first: bool
     activation: str
     frozen: bool
+    inner: int = 0
+    groups: int = 1
+    dilation: int = 1
+    epsilon: float = EPSILON
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j f"]:
+    def __call__(
+        self, x: Float[Array, "b h w c"], inside: Bool[Array, "b h w"] | None = None
+    ) -> Float[Array, "b i j f"]:
         hidden, shapes = x, self._shapes()
         for i, (features, size, stride) in enumerate(shapes):
             last = i == len(shapes) - 1
             # Each block starts as the identity (Goyal et al. 2017, section 5.1) if it can leave it.
             zero_scale = last and not self.frozen
-            layer = Convolution(features, size, stride, self.frozen, zero_scale, name=f"layer_{i}")
-            hidden = layer(hidden) if last else jax.nn.relu(layer(hidden))
+            hidden = self._layer(f"layer_{i}", features, size, stride, zero_scale)(hidden, inside)
+            hidden = hidden if last else jax.nn.relu(hidden)
+            inside = None if inside is None else inside[:, ::stride, ::stride]
         if x.shape[-1] != self.features or self.stride != 1:
-            x = Convolution(self.features, 1, self.stride, self.frozen, name="shortcut")(x)
+            x = self._layer("shortcut", self.features, 1, self.stride, False)(x)
         return ACTIVATIONS.get_known(self.activation)(x + hidden)
+
+    def _layer(
+        self, name: str, features: int, size: int, stride: int, zero_scale: bool
+    ) -> Convolution:
+        groups, dilation = (self.groups, self.dilation) if size > 1 else (1, 1)
+        return Convolution(
+            features,
+            size,
+            stride,
+            self.frozen,
+            zero_scale,
+            groups,
+            dilation,
+            self.epsilon,
+            name=name,
+        )
 
     def _shapes(self) -> tuple[tuple[int, int, int], ...]:
         """Returns features, size and stride of each convolution."""
         if not self.bottleneck:
             return (self.features, 3, self.stride), (self.features, 3, 1)
-        inner = self.features // REDUCTION
+        inner = self.inner or self.features // REDUCTION
         strides = (self.stride, 1) if self.stride_in_first else (1, self.stride)
         return (inner, 1, strides[0]), (inner, 3, strides[1]), (self.features, 1, 1)
 

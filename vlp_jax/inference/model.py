@@ -11,18 +11,23 @@ import numpy as np
 
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.data.batch import check_indices, check_numbers
+from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference import explain as looking
 from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.inputs import Inputs, Pictures
+from vlp_jax.inference.proposals import proposed_boxes, under_heat
+from vlp_jax.inference.region_inputs import pixel_box
 from vlp_jax.inference.results import (
     Answer,
     Caption,
     Choice,
     Entailment,
+    Explanation,
     Grounded,
     Judgement,
     Retrieved,
@@ -30,6 +35,7 @@ from vlp_jax.inference.results import (
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
+from vlp_jax.tasks.grounding import expression_heat
 from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.writing import SpecialIds, caption_fields, written_captions
 from vlp_jax.tasks.written_answers import WrittenAnswerTask
@@ -184,7 +190,8 @@ class Model:
         else:
             texts = listed(candidates if candidates is not None else query)
             images = query if candidates is not None else None
-        heads, read = _matching_heads(self.module), partial(self.inputs.pictures, "retrieve")
+        heads = matching.matching_heads(self.module)
+        read = partial(self.inputs.pictures, "retrieve")
         if contrast.HEAD not in self.module.heads:
             self._needs("retrieve")
             odds = self._odds("retrieve", read(images, regions), texts, tags)
@@ -240,7 +247,14 @@ class Model:
         return _single(texts, found)
 
     def ground(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
-        """Returns the region that each expression means, as `Grounded`, with its pixel box."""
+        """Returns the region that each expression means, as `Grounded`, with its pixel box.
+
+        A model that reads pixels and matches them with texts (ALBEF) is given both: the picture,
+        and boxes [N, 4] (x1, y1, x2, y2 in pixels) or regions of it, one or a list. It takes the
+        box that holds most of where it looks.
+        """
+        if matching.HEAD in self.module.heads and not self.inputs.reads_regions:
+            return self._ground_by_heat(images, texts, regions)
         head = self._needs("ground")
         pictures = self.inputs.pictures("ground", images, regions)
         rules = self.rules.text_of("ground")
@@ -301,6 +315,37 @@ class Model:
             for ids, score in zip(made.ids, made.scores)
         ]
 
+    def explain(
+        self,
+        image: Any = None,
+        text: str = "",
+        *,
+        regions: Any = None,
+        tags: Any = None,
+        method: str = "",
+        layer: int | None = None,
+    ) -> Explanation:
+        """Returns where the model looks for each word of a text, as an `Explanation`.
+
+        `method` is "gradcam" (attention times its positive gradients by the matching logit, as
+        ALBEF does), "alignment" (UNITER's optimal transport between words and regions) or
+        "attention"; by default the first of these that the model supports. `layer` is that of the
+        attention, from 0 among those in which text reads the picture; the middle one by default.
+        Beside `regions` the image is only what their boxes are shown on.
+        """
+        method = looking.chosen_method(self.module, self.rules, method)
+        function = looking.looks(self.module, method, layer)
+        pictures, shown = looking.one_picture(self.inputs, image, regions)
+        rules, seconds = self.rules.text_of("match"), self.inputs.tags("explain", pictures, tags)
+        batch = self.inputs.batch("explain", pictures, text, rules, seconds=seconds)
+        words = looking.words_of(self.inputs, text, rules, batch)
+        (maps,) = self._compute(function, batch, rules.task)
+        found = looking.explanation(method, shown, pictures, maps, words, self.rules)
+        if not matching.matching_heads(self.module):
+            return found
+        chance = float(jax.nn.sigmoid(self._odds("match", pictures, text, tags))[0])
+        return dataclasses.replace(found, probability=chance)
+
     def apply(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict.
 
@@ -315,7 +360,7 @@ class Model:
     @property
     def has_matching_head(self) -> bool:
         """Whether it can tell of a picture and a text together if they match."""
-        return bool(_matching_heads(self.module))
+        return bool(matching.matching_heads(self.module))
 
     @cached_property
     def _compute(self) -> Compute:
@@ -323,7 +368,7 @@ class Model:
 
     def _odds(self, verb: str, pictures: Pictures, texts: Any, tags: Any) -> np.ndarray:
         """Returns the log odds [N] that each text belongs to its picture."""
-        head, *_ = _matching_heads(self.module)
+        head, *_ = matching.matching_heads(self.module)
         function = matching.match_log_odds
         if head != matching.HEAD:
             function = partial(decisions.last_logit, head=head)
@@ -338,12 +383,23 @@ class Model:
         batch = self.inputs.batch(verb, pictures, texts, rules)
         return self._compute(partial(decisions.head_logits, head=head), batch, rules.task)
 
+    def _ground_by_heat(self, images: Any, texts: Any, regions: Any) -> Any:
+        given = enumerate(() if images is None else listed(images))
+        shown = [decode(image, f"image {i}") for i, image in given]
+        pictures = self.inputs.pictures("ground", shown or None)
+        boxes, rules = proposed_boxes(regions, shown), self.rules.text_of("ground")
+        batch = self.inputs.batch("ground", pictures, texts, rules)
+        heat = self._compute(expression_heat, batch, rules.task)
+        times = len(heat) // len(shown)
+        found = [under_heat(*one) for one in zip(heat, boxes * times, shown * times)]
+        return _single(texts, found)
+
     def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
         first = int(self.rules.global_region)
         scores = scores[: len(regions) + first]
         best = int(scores.argmax())
         whole = (0.0, 0.0, float(regions.width), float(regions.height))
-        box = whole if best < first else _box(regions, best - first)
+        box = whole if best < first else pixel_box(regions, best - first)
         chance = float(np.asarray(jax.nn.softmax(scores))[best])
         return Grounded(best - first, box, chance, tuple(map(float, scores)))
 
@@ -433,20 +489,6 @@ class Model:
         chances = np.asarray(jax.nn.softmax(logits))
         order = np.argsort(-logits, kind="stable")[:top]
         return [Answer(self.answers[i], float(chances[i]), float(logits[i])) for i in order]
-
-
-def _matching_heads(model: VisionLanguageModel) -> list[str]:
-    """Returns the heads that tell whether a text belongs to a picture, the best first."""
-    names = (*decisions.RANKING_HEADS, matching.HEAD)
-    return [name for name in names if name in model.heads]
-
-
-def _box(regions: Regions, row: int) -> tuple[float, ...]:
-    """Returns x1, y1, x2, y2 of a region; as far from its first corner as the file's sizes say."""
-    box = regions.boxes[row].astype(np.float64)
-    if regions.box_sizes is not None:
-        box[2:] = box[:2] + regions.box_sizes[row] * np.array([regions.width, regions.height])
-    return tuple(map(float, box))
 
 
 def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pictures, list[str]]:

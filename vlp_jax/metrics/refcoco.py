@@ -53,14 +53,14 @@ def referring_accuracy_by_split(
     }
 
 
-def box_under_heat(
+def heat_in_boxes(
     heat_map: np.ndarray, boxes: np.ndarray, height: int, width: int, alpha: float
-) -> int | None:
-    """Returns which of the candidate `boxes` [N, 4] of an image holds most of a heat map [h, w].
+) -> np.ndarray:
+    """Returns how much of a heat map [h, w] each of the `boxes` [N, 4] of an image holds, [N].
 
     The map is resized bicubically to `height` x `width` pixels; a box scores the sum inside it,
     corners cut to whole pixels, over its area to the power `alpha` (ALBEF, section 6.5, weakly
-    supervised grounding). Of equal boxes the first is taken; None if none scores above 0.
+    supervised grounding).
     """
     heat_map = array_of_shape("heat_map", heat_map, ("h", "w")).astype(np.float64)
     boxes = _checked("boxes", array_of_shape("boxes", boxes, ("boxes", 4)))
@@ -68,7 +68,17 @@ def box_under_heat(
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(int)
     inside = np.array([heat[y1:y2, x1:x2].sum() for x1, y1, x2, y2 in corners.tolist()])
     areas = np.prod(boxes[:, 2:], axis=1)
-    scores = np.divide(inside, areas**alpha, out=np.zeros(len(boxes)), where=areas > 0)
+    return np.divide(inside, areas**alpha, out=np.zeros(len(boxes)), where=areas > 0)
+
+
+def box_under_heat(
+    heat_map: np.ndarray, boxes: np.ndarray, height: int, width: int, alpha: float
+) -> int | None:
+    """Returns which of the candidate boxes scores highest in `heat_in_boxes`.
+
+    Of equal boxes the first is taken; None if none scores above 0.
+    """
+    scores = heat_in_boxes(heat_map, boxes, height, width, alpha)
     return int(scores.argmax()) if (scores > 0).any() else None
 
 

@@ -100,6 +100,16 @@ class Task:
         """Returns what makes the task's batch fields from the records of a source."""
         return ()
 
+    def checked_transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """Returns the transforms; a ValueError says what they are if not a tuple of them."""
+        made = self.transforms(feed)
+        if not isinstance(made, tuple) or not all(isinstance(x, Transform) for x in made):
+            raise ValueError(
+                f"{type(self).__name__}.transforms() gives {made!r:.200}, expected a tuple of "
+                "Transform objects"
+            )
+        return made
+
     def words(self, answers: Iterable[str]) -> Iterable[str]:
         """Returns texts whose words a fitted tokenizer has to know beside those of the sources."""
         return ()

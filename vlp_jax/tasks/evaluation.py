@@ -87,7 +87,7 @@ class Run:
     def batches(self, source: Source, limit: int | None) -> Iterator[dict[str, np.ndarray]]:
         """Yields the first `limit` records in order, in padded batches."""
         feed = Feed(self.config.data, source.provides, self.vocabulary, train=False)
-        chain = make_chain(feed, self.task.transforms)
+        chain = make_chain(feed, self.task.checked_transforms)
         size = self.config.evaluation.batch_size
         skipped = self._skipped_of(source)
         return evaluation_batches(source, chain, size, limit, skipped=skipped)

@@ -18,6 +18,7 @@ from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Fused
 from vlp_jax.losses.cross_entropy import cross_entropy, masked_mean, soft_cross_entropy
 from vlp_jax.metrics.blind_texts import ContextMLM
+from vlp_jax.metrics.bootstrap import bootstrap_interval
 from vlp_jax.metrics.figures import figure, figure_names
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
@@ -82,20 +83,31 @@ class MaskedTextEvaluation(Evaluation):
         return figure_names(f"{name}_accuracy")
 
     def __call__(self, run: Run, name: str) -> Outcome:
-        hits, total, seen = 0, 0, []
+        right, seen = [], []
         for batch in run.batches(run.source(self), self.limit):
             words = np.asarray(run.forward(guessed_words, batch))
             masked = (batch["mlm_labels"] != IGNORE) & batch["example_mask"][:, None]
-            hits += (words == batch["mlm_labels"])[masked].sum()
-            total += masked.sum()
+            right.append(np.where(masked, words == batch["mlm_labels"], np.nan))
             labels = np.where(masked, batch["mlm_labels"], IGNORE)
             seen.append((batch["mlm_ids"], labels, batch["text_mask"]))
-        accuracy = float(hits / total) if total else float("nan")
+        right = np.concatenate(right)
+        caption, place = np.nonzero(np.isfinite(right))
+        right = right[caption, place]
+        accuracy = float(right.mean()) if right.size else float("nan")
         blind = self._blind(run, *(np.concatenate(x) for x in zip(*seen)))
         chance = 1.0 / run.vocabulary.tokenizer.size
         note = "blind: neighbouring words (n-gram)"
         figures = figure(f"{name}_accuracy", accuracy, chance, blind, "n-gram context")
-        row = TableRow("Masked words", accuracy, chance, blind, note, "Language", headline=True)
+        row = TableRow(
+            "Masked words",
+            accuracy,
+            chance,
+            blind,
+            note,
+            "Language",
+            headline=True,
+            interval=bootstrap_interval(right, caption),
+        )
         return Outcome(figures, [row])
 
     def _blind(self, run: Run, ids: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> float:

@@ -1,9 +1,10 @@
 """Referring expressions (RefCOCO, RefCOCO+, RefCOCOg): which region does an expression mean?"""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -39,10 +40,16 @@ class RegionOverlaps(Transform):
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         size = np.array(take(example.record, "picture_size"), np.float64)
-        x1, y1, x2, y2 = take(example.record, "target_box")
-        truth = pixel_boxes(np.array([x1, y1, x2, y2, x2 - x1, y2 - y1]), size)
-        overlaps = referring_iou(pixel_boxes(example["region_boxes"], size), truth)
+        boxes = pixel_boxes(example["region_boxes"], size)
+        overlaps = referring_iou(boxes, right_box(example.record))
         return {"region_overlaps": np.where(example["region_mask"], overlaps, 0).astype(np.float32)}
+
+
+def right_box(record: Mapping[str, Any]) -> np.ndarray:
+    """Returns x, y, width, height in pixels of the box that an expression means."""
+    x1, y1, x2, y2 = take(record, "target_box")
+    box = np.array([x1, y1, x2, y2, x2 - x1, y2 - y1])
+    return pixel_boxes(box, np.array(take(record, "picture_size"), np.float64))
 
 
 def pixel_boxes(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -84,27 +91,40 @@ class ReferringEvaluation(Evaluation):
         each = np.arange(len(chosen))
         # Where one stands for the whole picture, the next is a detector's first.
         first = float(found[:, int(run.config.data.global_region)].mean())
-        accuracy = float(found[each, chosen].mean())
-        chance = float((found.sum(1) / np.maximum(real.sum(1), 1)).mean())
-        note, group = f"blind: the first region; {len(each)} expressions", run.task.title
-        return Outcome(
-            figure(f"{name}_accuracy", accuracy, chance, first, "the first region"),
-            [
-                TableRow(
-                    f"Found ({self.split})", accuracy, chance, first, note, group, headline=True
-                )
-            ],
-            submissions={f"{name}_predictions.json": _predictions(records, boxes[each, chosen])},
+        shares = (
+            float(found[each, chosen].mean()),
+            float((found.sum(1) / np.maximum(real.sum(1), 1)).mean()),
+            first,
         )
+        sizes = [np.array(record["picture_size"]) for record in records]
+        best = [pixel_boxes(box, size) for box, size in zip(boxes[each, chosen], sizes)]
+        return boxes_outcome(name, self.split, run.task.title, records, best, shares)
 
 
-def _predictions(records: list, boxes: np.ndarray) -> str:
-    """Returns the file of UNITER's `inf_re.py`: boxes as x, y, width, height in pixels."""
-    rows = []
-    for record, box in zip(records, boxes):
-        found = pixel_boxes(box, np.array(record["picture_size"]))
-        rows.append({"sent_id": record.get("name"), "pred_box": found.round(2).tolist()})
-    return json.dumps({"predictions": rows})
+def boxes_outcome(
+    name: str,
+    split: str,
+    group: str,
+    records: Sequence[Mapping[str, Any]],
+    boxes: Sequence[np.ndarray],
+    shares: tuple[float, float, float],
+) -> Outcome:
+    """Returns figures, a row, and the file of UNITER's `inf_re.py` for a box of each expression.
+
+    boxes: x, y, width, height in pixels. shares: of expressions that are found by the model, by a
+    region drawn at random, and by the first region of the picture.
+    """
+    predictions = [
+        {"sent_id": record.get("name"), "pred_box": box.round(2).tolist()}
+        for record, box in zip(records, boxes)
+    ]
+    note = f"blind: the first region; {len(records)} expressions"
+    row = TableRow(f"Found ({split})", *shares, note, group, headline=True)
+    return Outcome(
+        figure(f"{name}_accuracy", *shares, "the first region"),
+        [row],
+        submissions={f"{name}_predictions.json": json.dumps({"predictions": predictions})},
+    )
 
 
 @TASKS.register("referring")

@@ -187,14 +187,7 @@ def _table_sizes(tasks: Iterable[Task], model: VisionLanguageModel) -> dict[str,
 
 def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:
     """Returns the transforms of all tasks for a source."""
-    made = {name: task.transforms(feed) for name, task in tasks.items()}
-    for name, given in made.items():
-        if not isinstance(given, tuple) or not all(isinstance(x, Transform) for x in given):
-            raise ValueError(
-                f"config.tasks.{name}: its transforms() gives {given!r:.200}, expected a tuple of "
-                "Transform objects"
-            )
-    return tuple(chain.from_iterable(made.values()))
+    return tuple(chain.from_iterable(task.checked_transforms(feed) for task in tasks.values()))
 
 
 def resolve(

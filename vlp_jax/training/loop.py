@@ -24,6 +24,7 @@ from vlp_jax.parallel import (
     unbox,
     use_mesh,
 )
+from vlp_jax.training.cache_use import CacheUse
 from vlp_jax.training.checkpoint import (
     CheckpointStore,
     DamagedCheckpoint,
@@ -226,8 +227,9 @@ class _Run:
         """Runs the remaining steps; returns early when a signal asks for it."""
         stop = None
         if self.start < self.training.steps:
-            with self.clock.measure("compile"):
+            with self.clock.measure("compile"), CacheUse() as cache:
                 self.steps = self.experiment.compiled_steps(self.state)
+            self.progress.say(f"compiled in {self.clock.seconds('compile'):.0f} s ({cache})")
         self._last_log = (self.start, time.perf_counter())
         batches = self.experiment.mixture.iterate(self.start)
         with contextlib.closing(batches):

@@ -3,6 +3,8 @@
 from vlp_jax.verify import (  # noqa: F401  (they register their runners)
     albef,
     albef_tasks,
+    detector_frcnn,
+    detector_vinvl,
     losses_albef,
     losses_region_models,
     lxmert,

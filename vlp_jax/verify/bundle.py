@@ -24,6 +24,8 @@ LOSSES = "objectives/losses"
 METRICS = "metrics/official"
 # How the kind of a bundle begins that leads from raw texts and pictures to answers.
 VERBS = "verbs"
+# How the kind of a bundle begins that leads from pictures to regions.
+DETECTORS = "detector"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Bundle:
 
     @property
     def kind(self) -> str:
-        """ "<model>/<task>", such as "albef/pretrain"."""
+        """ "<model>/<task>", such as "albef/pretrain", or "detector/<name>"."""
+        if DETECTORS in self.config:
+            return f"{DETECTORS}/{self.config[DETECTORS]}"
         return f"{self.field('model')}/{self.field('task')}"
 
     @property

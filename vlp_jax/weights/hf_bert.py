@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from vlp_jax.layers.activation import ACTIVATIONS
 from vlp_jax.weights.key_groups import bert_embeddings, bert_layer, mlm_head
 from vlp_jax.weights.key_table import KeyTable, key_table, linear
@@ -113,3 +115,17 @@ def bert_prefix(names: Iterable[str]) -> str:
     if re.search(RELATIVES, found[0]):
         raise ValueError(f'expected a BERT; the names "{found[0]}…" are of a relative of it')
     return found[0]
+
+
+def check_positions(file: Mapping[str, np.ndarray], prefix: str) -> None:
+    """Raises ValueError for the position table of a RoBERTa, whose first two rows count no word.
+
+    Without a prefix its names are BERT's; its 130, 514, … rows are a power of two and two more.
+    """
+    rows = len(file[f"{prefix}embeddings.position_embeddings.weight"])
+    length = rows - 2
+    if length >= 128 and length & (length - 1) == 0:
+        raise ValueError(
+            f"expected a BERT; a table of {rows} positions is that of a RoBERTa, which counts "
+            "words from the third row on"
+        )

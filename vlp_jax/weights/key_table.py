@@ -115,6 +115,19 @@ def norm(published: str, ours: str) -> Entries:
     return [raw(f"{published}.weight", f"{ours}/scale"), raw(f"{published}.bias", f"{ours}/bias")]
 
 
+def conv(published: str, ours: str, tied: Iterable[str] = ()) -> Entry:
+    """The kernel [out, in, h, w] of a convolution, without a bias, that we hold as [h, w, in, out].
+
+    `tied` are further prefixes with the same numbers.
+    """
+    return Entry(
+        tuple(f"{prefix}.weight" for prefix in (published, *tied)),
+        (f"{ours}/kernel",),
+        lambda x: (x.transpose(2, 3, 1, 0),),
+        lambda x: x.transpose(3, 2, 0, 1),
+    )
+
+
 def patch_conv(published: str, ours: str, patch: int) -> Entries:
     """A convolution [out, channels, patch, patch] that we hold as a `Linear` over patch pixels."""
 

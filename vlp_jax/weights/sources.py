@@ -15,7 +15,14 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.model import VisionLanguageModel
 from vlp_jax.weights.conversion import State, layers_apart, present_name
-from vlp_jax.weights.hf_bert import MLM_HEAD, WORD_TABLE, bert_args, bert_prefix, bert_table
+from vlp_jax.weights.hf_bert import (
+    MLM_HEAD,
+    WORD_TABLE,
+    bert_args,
+    bert_prefix,
+    bert_table,
+    check_positions,
+)
 from vlp_jax.weights.key_table import Entry, KeyTable, raw
 from vlp_jax.weights.one_tower_vit import (
     NAMINGS,
@@ -150,6 +157,7 @@ def bert_weights(file: StateDict, target: Target) -> Weights:
     args = config.text_args if here or not later else config.fusion_args
     _check_heads(file, bert_args, args)
     prefix, images = bert_prefix(file), FUSIONS[config.fusion].images
+    check_positions(file, prefix)
     count = _count(lambda i: f"{prefix}encoder.layer.{i}.output.dense.weight" in file)
     has_words = f"{MLM_HEAD}.transform.dense.weight" in file
     has_pooler = f"{prefix}pooler.dense.weight" in file

@@ -191,6 +191,24 @@ def test_expressions_with_their_box_in_the_unit_square(opened, tmp_path):
         opened("refcoco", "validation", **files)
 
 
+def test_expressions_with_the_boxes_that_a_detector_proposes(opened, tmp_path):
+    files = dict(path=tmp_path / "refs.p", beside=tmp_path / "coco.json")
+    files |= dict(splits={"test": "testA"}, proposals=tmp_path / "dets.json")
+    detected = tmp_path / "dets.json"
+    detected.write_text(json.dumps({"1": [[2, 1, 10, 5, 0.9], [0, 0, 4, 4]], "7": []}))
+    source = opened("refcoco", "test", **files)
+    assert "proposals" in source.provides and source.skipped == []
+    for record in (source[0], source.annotation(1)):
+        assert record["proposals"].tolist() == [[2, 1, 10, 5], [0, 0, 4, 4]]
+    detected.write_text(json.dumps({"7": []}))
+    with pytest.raises(ValueError, match='no usable entries: no proposals for the picture "1"'):
+        opened("refcoco", "test", **files)
+    for wrong in ([[1, 2, 3]], 5, [[0, 0, -1, 2]]):
+        detected.write_text(json.dumps({"1": wrong}))
+        with pytest.raises(ValueError, match="dets.json: the boxes of picture 1"):
+            opened("refcoco", "test", **files)
+
+
 def test_choices_name_persons_and_objects(opened):
     answer, why, *_ = only(opened("vcr", splits={"train": "vcr"}))
     assert answer["question"] == "why is Casey and Jessie near dog ?" and answer["label"] == 0

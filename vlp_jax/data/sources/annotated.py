@@ -12,6 +12,7 @@ import numpy as np
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.proposals import read_proposals
 from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index
 from vlp_jax.data.sources.region_records import contents_of
 from vlp_jax.data.sources.task_files import FORMS, Entry, Form, TaskFiles
@@ -30,8 +31,9 @@ class Annotated(Source):
     beside: the second file that some forms have. images: folder of the pictures; or store, features
     and store_args as for source "regions". key: how a picture is called in either, from its facts,
     as in "COCO_train2014_{id:012d}". answer_list: file with the answers in the order of the head.
+    proposals: file with a detector's boxes for the id of each picture (`read_proposals`).
 
-    Entries whose picture has no regions are left out and listed in `skipped`.
+    Entries whose picture has no regions, or no proposals, are left out and listed in `skipped`.
     """
 
     form: str = ""
@@ -43,6 +45,7 @@ class Annotated(Source):
     features: str | None = None
     store_args: dict[str, Any] | None = None
     answer_list: str | None = None
+    proposals: str | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -50,6 +53,8 @@ class Annotated(Source):
         self._check_options()
         self._store = self._opened()
         self._root = existing_path(self.images, "folder of pictures") if self.images else None
+        self._detected = read_proposals(self.proposals) if self.proposals else None
+        self._proposed: dict[str, np.ndarray] = {}
         self._entries, self._keys = TextColumn(), []
         self._usual: Counter = Counter()
         self.skipped = []
@@ -59,7 +64,8 @@ class Annotated(Source):
             why = f": {self.skipped[0]}" if self.skipped else ""
             raise ValueError(f"{self.path}: split {self.split!r} has no usable entries{why}")
         pictures = contents_of(self._store) if self._store else {"image"}
-        self.provides = self._form.provides | pictures
+        proposed = {"proposals"} if self.proposals else set()
+        self.provides = self._form.provides | pictures | proposed
         unique = dict.fromkeys(key for keys in self._keys for key in keys)
         self._numbers = {key: number for number, key in enumerate(unique)}
 
@@ -75,7 +81,10 @@ class Annotated(Source):
 
     def annotation(self, index: int) -> Record:
         """Returns a record without its pictures."""
-        return json.loads(self._entries[check_index(index, len(self))])
+        record = json.loads(self._entries[check_index(index, len(self))])
+        if self._detected is None:
+            return record
+        return record | {"proposals": self._proposed[self._keys[index][0]]}
 
     def _picture(self, key: str) -> Record:
         number = {"image_id": self._numbers[key]}
@@ -159,12 +168,19 @@ class Annotated(Source):
             ) from None
 
     def _add(self, entry: Entry, split: str) -> None:
-        keys = tuple(self._key(facts | {"split": split}) for facts in entry.pop("pictures"))
+        pictures = entry.pop("pictures")
+        keys = tuple(self._key(facts | {"split": split}) for facts in pictures)
         usual = entry.pop("usual", None) or next(iter(entry.get("answers", ())), None)
         missing = [key for key in keys if self._store is not None and key not in self._store]
         if missing:
             self.skipped.append(f'no regions of the picture "{missing[0]}"')
             return
+        if self._detected is not None:
+            name = str(pictures[0]["id"])
+            if name not in self._detected:
+                self.skipped.append(f'no proposals for the picture "{name}"')
+                return
+            self._proposed[keys[0]] = self._detected[name]
         if usual is not None:
             self._usual[usual] += 1
         self._entries.append(json.dumps(entry, ensure_ascii=False))

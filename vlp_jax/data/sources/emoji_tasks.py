@@ -21,7 +21,7 @@ class EmojiTasks(Source):
 
     form: "picture_pairs" (two scenes, a sentence that is true of one of them or of none),
     "statements" (a scene entails, contradicts or leaves open), "expressions" (with the box that
-    each means), "choices" (of an answer, and of what a true answer rests on).
+    each means, among all), "choices" (of an answer, and of what a true answer rests on).
     size, canvas, concepts: as there.
     """
 
@@ -97,13 +97,16 @@ def _entailed(scene: Record, other: Record, rng: np.random.Generator) -> Record:
     return {"captions": [texts[label]], "label": label}
 
 
-@_task("expressions", "caption", "target_box")
+@_task("expressions", "caption", "target_box", "proposals")
 def _referred(scene: Record, other: Record, rng: np.random.Generator) -> Record:
     place = int(rng.integers(len(scene["labels"])))
     height, width = scene["image"].shape[:2]
     box = scene["boxes"][place] / np.array([width, height] * 2, np.float32)
     text = f"the {scene['labels'][place]}"
-    return {"captions": [text], "target_box": box.tolist(), "picture_size": [width, height]}
+    corners = np.split(scene["boxes"], 2, axis=1)
+    proposals = np.concatenate([corners[0], corners[1] - corners[0]], axis=1)
+    meant = {"target_box": box.tolist(), "picture_size": [width, height]}
+    return {"captions": [text], "proposals": proposals} | meant
 
 
 @_task("choices", "question", "choices", "label")

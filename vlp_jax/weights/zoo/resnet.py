@@ -3,7 +3,7 @@
 "Deep Residual Learning for Image Recognition" (He et al. 2016), https://arxiv.org/abs/1512.03385.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from flax.linen import meta
 
 from vlp_jax.encoders.resnet import ResNet
 from vlp_jax.weights.conversion import State, to_params, to_published
-from vlp_jax.weights.key_table import Entries, Entry, KeyTable, key_table, raw
+from vlp_jax.weights.key_table import Entries, KeyTable, conv, key_table, raw
 from vlp_jax.weights.safetensors_file import write_directory
 from vlp_jax.weights.state_dict import read_state_dict
 
@@ -71,27 +71,29 @@ def published_config(args: Mapping[str, Any]) -> dict[str, Any]:
 def huggingface_table(args: Mapping[str, Any], prefix: str = "") -> KeyTable:
     """`ResNetModel`; in `ResNetForImageClassification` names have the prefix "resnet."."""
     embedder = f"{prefix}embedder.embedder"
-    entries = [_layer(f"{embedder}.convolution", f"{embedder}.normalization", "stem")]
+    entries = [normalised_conv(f"{embedder}.convolution", f"{embedder}.normalization", "stem")]
     for stage, i, count, shortcut in _blocks(args):
         published, ours = f"{prefix}encoder.stages.{stage}.layers.{i}", f"stage_{stage}_block_{i}"
         layers = {f"{published}.layer.{n}": f"{ours}/layer_{n}" for n in range(count)}
         if shortcut:
             layers[f"{published}.shortcut"] = f"{ours}/shortcut"
-        entries += [_layer(f"{p}.convolution", f"{p}.normalization", o) for p, o in layers.items()]
+        entries += [
+            normalised_conv(f"{p}.convolution", f"{p}.normalization", o) for p, o in layers.items()
+        ]
     return key_table(entries, unmodelled=UNMODELLED)
 
 
 def torchvision_table(args: Mapping[str, Any]) -> KeyTable:
     """torchvision's `resnet*`; stages are counted from 1."""
-    entries = [_layer("conv1", "bn1", "stem")]
+    entries = [normalised_conv("conv1", "bn1", "stem")]
     for stage, i, count, shortcut in _blocks(args):
         published, ours = f"layer{stage + 1}.{i}", f"stage_{stage}_block_{i}"
         for n in range(count):
             names = f"{published}.conv{n + 1}", f"{published}.bn{n + 1}"
-            entries.append(_layer(*names, f"{ours}/layer_{n}"))
+            entries.append(normalised_conv(*names, f"{ours}/layer_{n}"))
         if shortcut:
             names = f"{published}.downsample.0", f"{published}.downsample.1"
-            entries.append(_layer(*names, f"{ours}/shortcut"))
+            entries.append(normalised_conv(*names, f"{ours}/shortcut"))
     return key_table(entries, unmodelled=UNMODELLED)
 
 
@@ -151,13 +153,19 @@ def _blocks(args: Mapping[str, Any]) -> list[tuple[int, int, int, bool]]:
     return blocks
 
 
-def _layer(convolution: str, normalisation: str, ours: str) -> Entries:
-    """`Convolution`: the kernel [out, in, h, w], and the normalisation with its statistics."""
+def normalised_conv(
+    convolution: str, normalisation: str, ours: str, copies: Iterable[tuple[str, str]] = ()
+) -> Entries:
+    """`Convolution`: its kernel, and the normalisation with its statistics.
+
+    `copies` are further names of the two, with the same numbers.
+    """
     names = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "variance"}
-    kernel = Entry(
-        (f"{convolution}.weight",),
-        (f"{ours}/convolution/kernel",),
-        lambda x: (x.transpose(2, 3, 1, 0),),
-        lambda x: x.transpose(3, 2, 0, 1),
-    )
-    return [kernel, [raw(f"{normalisation}.{p}", f"{ours}/norm/{o}") for p, o in names.items()]]
+    convolutions, normalisations = zip(*copies) if copies else ((), ())
+    return [
+        conv(convolution, f"{ours}/convolution", convolutions),
+        [
+            raw(f"{normalisation}.{p}", f"{ours}/norm/{o}", [f"{n}.{p}" for n in normalisations])
+            for p, o in names.items()
+        ],
+    ]

@@ -1,0 +1,157 @@
+"""Every array of a reference bundle of the detector "frcnn-vg"."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vlp_jax.detectors.anchors import centred_anchors
+from vlp_jax.detectors.boxes import PLAIN, decode
+from vlp_jax.detectors.frcnn import HEAD_WEIGHTS, Found, Frcnn
+from vlp_jax.detectors.selection import LadderRule, Selected
+from vlp_jax.verify.bundle import DETECTORS, Bundle
+from vlp_jax.verify.detector_units import unit_cases
+from vlp_jax.verify.runner import RUNNERS
+from vlp_jax.weights.conversion import to_params
+from vlp_jax.weights.zoo.frcnn_vg import abstract_params, detector_of, frcnn_table
+
+
+class Call(NamedTuple):
+    """One call of the original: pictures in one frame, and what becomes of their proposals."""
+
+    pixels: np.ndarray
+    sizes: np.ndarray
+    scales_yx: np.ndarray
+    rule: LadderRule
+
+
+class Ran(NamedTuple):
+    """What our detector made of a call."""
+
+    found: Found
+    told: dict[str, Any]
+
+
+@RUNNERS.register(f"{DETECTORS}/frcnn-vg")
+def frcnn(bundle: Bundle) -> dict[str, Any]:
+    """All runs: pictures in one frame as the original sees it, and each alone."""
+    detector = detector_of(bundle.config)
+    params = to_params(bundle.state, frcnn_table(detector), abstract_params(detector))
+    outputs: dict[str, Any] = {}
+    for name, call in _calls(bundle, detector.rule):
+        ran = _run(detector.clone(rule=call.rule), params, call)
+        each = _stages(ran) | _proposals(ran) | _selected(ran, call.rule) | _final(ran, call)
+        outputs |= {f"{name}/{key}": value for key, value in each.items()}
+    rows = bundle.expected["batch/roi_rows"]
+    outputs["batch/roi_rows"] = rows
+    outputs["batch/roi_pooled"] = outputs["batch/roi_pooled"][rows]
+    outputs["batch/res5_out"] = outputs["batch/res5_out"][rows[::2]]
+    cells = {"published": Frcnn(), "bundle": detector}
+    cells = {n: centred_anchors(d.anchor_sizes, d.anchor_ratios) for n, d in cells.items()}
+    return outputs | unit_cases(bundle, cells, PLAIN, HEAD_WEIGHTS)
+
+
+def _calls(bundle: Bundle, rule: LadderRule) -> Iterator[tuple[str, Call]]:
+    pixels = bundle.input("pixel_values").transpose(0, 2, 3, 1)
+    sizes, scales = bundle.input("sizes"), bundle.input("scales_yx")
+    yield "batch", Call(pixels, sizes, scales, rule)
+    for i, (height, width) in enumerate(sizes):
+        own = slice(i, i + 1)
+        yield f"single{i}", Call(pixels[own, :height, :width], sizes[own], scales[own], rule)
+    least, most = re.findall(r"(?:MIN|MAX)_DETECTIONS=(\d+)", bundle.field("runs")["adaptive"])
+    yield "adaptive", Call(pixels, sizes, scales, rule._replace(least=int(least), most=int(most)))
+
+
+def _run(detector: Frcnn, params: Any, call: Call) -> Ran:
+    """Runs one call; convolutions see the whole frame, as in the original."""
+    frames = np.broadcast_to(call.pixels.shape[1:3], call.sizes.shape)
+    apply = jax.jit(
+        lambda *given: detector.apply({"params": params}, *given, mutable="intermediates")
+    )
+    found, kept = apply(call.pixels, call.sizes, frames)
+    return Ran(found, kept["intermediates"])
+
+
+def _stages(ran: Ran) -> dict[str, Any]:
+    trunk, first = ran.told["trunk"], lambda values: _channels_first(values[0])
+    return {
+        "stem": first(trunk["stem_output"]),
+        **{f"res{i + 2}": first(trunk[f"stage_{i}_output"]) for i in range(3)},
+        "rpn_logits": first(ran.told["proposal_logits"]),
+        "rpn_deltas": first(ran.told["proposal_deltas"]),
+        "anchors": ran.told["anchors"][0],
+    }
+
+
+def _proposals(ran: Ran) -> dict[str, Any]:
+    """What is said of every proposal, those of all pictures one after the other."""
+    (proposals,), told = ran.told["proposals"], ran.told
+    mask = np.asarray(proposals.mask)
+    rows = lambda values: np.asarray(values)[mask]
+    of = lambda name: rows(told[name][0])
+    deltas = of("box_deltas")
+    boxes = decode(rows(proposals.boxes)[:, None], deltas.reshape(len(deltas), -1, 4), HEAD_WEIGHTS)
+    return {
+        "proposals": rows(proposals.boxes),
+        "proposal_logits": rows(proposals.scores),
+        "proposals_per_image": mask.sum(axis=1),
+        "feature_pooled": of("features"),
+        "obj_logits": of("class_logits"),
+        "obj_probs_all": jax.nn.softmax(of("class_logits")),
+        "attr_logits": of("attribute_logits"),
+        "attr_probs_all": of("attribute_shares"),
+        "box_deltas": deltas,
+        "decoded_boxes": boxes.reshape(deltas.shape),
+        "roi_pooled": _channels_first(of("regions")),
+        "res5_out": _channels_first(of("region_maps")),
+    }
+
+
+def _selected(ran: Ran, rule: LadderRule) -> dict[str, Any]:
+    selected: Selected = ran.told["selected"][0]
+    return {
+        "nms_threshold_used": np.array(rule.thresholds)[np.asarray(selected.threshold)],
+        "keep_index": np.asarray(selected.rows)[np.asarray(selected.mask)],
+    }
+
+
+def _final(ran: Ran, call: Call) -> dict[str, Any]:
+    """What the original returns, padded with zeros to the largest number of regions."""
+    found, scale = ran.found, call.scales_yx[:, None, [1, 0, 1, 0]]
+    boxes = _padded(np.asarray(found.boxes) * scale, found.mask, call.rule.most)
+    columns = {
+        "obj_ids": found.labels,
+        "obj_probs": found.scores,
+        "attr_ids": found.attributes,
+        "attr_probs": found.attribute_scores,
+        "roi_features": found.features,
+    }
+    columns = {n: _padded(np.asarray(x), found.mask, call.rule.most) for n, x in columns.items()}
+    final = columns | {
+        "boxes": boxes,
+        "normalized_boxes": boxes / _divisors(call),
+        "sizes": call.sizes,
+        "preds_per_image": found.mask.sum(axis=1),
+    }
+    return {f"final/{name}": value for name, value in final.items()}
+
+
+def _divisors(call: Call) -> np.ndarray:
+    """What the original divides x1, y1, x2, y2 by: of two pictures, the second's for the last two.
+
+    Right for one picture, and nothing that a detector should do.
+    """
+    raw = call.sizes * call.scales_yx
+    return np.concatenate([raw[0, ::-1], raw[-1, ::-1]])
+
+
+def _padded(values: np.ndarray, mask: Any, slots: int) -> np.ndarray:
+    kept = np.where(np.asarray(mask).reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0)
+    return np.pad(kept, [(0, 0), (0, slots - values.shape[1])] + [(0, 0)] * (values.ndim - 2))
+
+
+def _channels_first(values: Any) -> jax.Array:
+    return jnp.moveaxis(jnp.asarray(values), -1, 1)
