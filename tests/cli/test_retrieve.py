@@ -1,11 +1,13 @@
 """Tests of `vlp-jax retrieve`."""
 
 import json
-import shutil
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tests.training.tiny import ROOT
 from vlp_jax.cli.main import main
 
 
@@ -68,7 +70,16 @@ def test_mistakes_are_one_line_and_cost_nothing(run, folder, monkeypatch, capsys
     assert not list(folder.glob(".vlp_jax_index*"))
 
 
-def test_another_model_is_told(retrieve, run, folder, tmp_path, monkeypatch):
+def test_the_command_of_the_page(run, folder, capsys):
+    page = (ROOT / "docs/pipelines.md").read_text()
+    (command,) = re.findall(r"^vlp-jax (retrieve .*)$", page, re.MULTILINE)
+    places = {"runs/quickstart": str(run), "runs/quickstart/pictures": str(folder)}
+    assert main([places.get(word, word) for word in shlex.split(command)]) == 0
+    asked = [json.loads(line)["query"] for line in capsys.readouterr().out.splitlines()]
+    assert asked == ["a red apple"] * 3 + ["a rocket"] * 3
+
+
+def test_another_model_is_told(retrieve, monkeypatch):
     retrieve("--query", "a dog")
     import vlp_jax.inference as inference
 
@@ -77,4 +88,3 @@ def test_another_model_is_told(retrieve, run, folder, tmp_path, monkeypatch):
     _, told = retrieve("--query", "a dog")
     assert told[0].endswith("was made by another model, and is made anew")
     assert "0 known, 3 to encode" in told[1]
-    shutil.rmtree(tmp_path / "none", ignore_errors=True)

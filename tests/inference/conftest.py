@@ -1,10 +1,11 @@
-"""A saved run that has learned nothing, which is enough to use a model."""
+"""Models that have learned nothing, which is enough to use them: a run, and published ones."""
 
 from pathlib import Path
 
 import pytest
 
 import vlp_jax
+from tests.inference.published import ANSWERS, sizes_of, write_weights
 from tests.training.tiny import save_untrained, tiny
 
 
@@ -20,3 +21,18 @@ def run(tmp_path_factory) -> Path:
 def model(run):
     """The run's model, ready for use."""
     return vlp_jax.load(run)
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory):
+    """Returns a function from a preset's name to its tiny model; each is made once."""
+    folder, made, real = tmp_path_factory.mktemp("weights"), {}, vlp_jax.load
+
+    def get(name: str):
+        if name not in made:
+            file = write_weights(folder, name)
+            answers = ANSWERS if "vqa" in name or "12in1" in name else ()
+            made[name] = real(name, file, sizes=sizes_of(name), answers=answers)
+        return made[name]
+
+    return get

@@ -172,10 +172,6 @@ def test_an_index_that_is_whole_is_not_written(model, folder, monkeypatch):
     assert len(ImageIndex(model, folder).search("a dog")) == 5
 
 
-def test_models_without_vectors(folder, tmp_path):
-    from tests.inference.published import sizes_of, write_weights
-
-    name = "uniter_retrieval"
-    model = vlp_jax.load(name, write_weights(tmp_path, name), sizes=sizes_of(name))
+def test_models_without_vectors(loaded, folder):
     with pytest.raises(ValueError, match='encode_image needs the head "itc"'):
-        ImageIndex(model, folder)
+        ImageIndex(loaded("uniter_retrieval"), folder)

@@ -20,21 +20,6 @@ VQA = "visual-question-answering"
 ZERO_SHOT = "zero-shot-image-classification"
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """Returns a function from a preset's name to its tiny model; each is made once."""
-    folder, made = tmp_path_factory.mktemp("weights"), {}
-
-    def get(name: str) -> Model:
-        if name not in made:
-            answers = ANSWERS if "vqa" in name else ()
-            file = write_weights(folder, name)
-            made[name] = vlp_jax.load(name, file, sizes=sizes_of(name), answers=answers)
-        return made[name]
-
-    return get
-
-
 def as_hub(answers):
     return [{"score": pytest.approx(a.probability, abs=1e-6), "answer": a.text} for a in answers]
 
@@ -124,8 +109,8 @@ def test_zero_shot_by_contrast(model):
     assert [x["score"] for x in twice] == pytest.approx([0.5, 0.5])
 
 
-def test_zero_shot_by_matching(published):
-    model = published("uniter_retrieval")
+def test_zero_shot_by_matching(loaded):
+    model = loaded("uniter_retrieval")
     labels = ["dog", "red cat on a bed"]
     found = pipeline(ZERO_SHOT, model)(regions=[LEFT, RIGHT], candidate_labels=labels)
     for one, regions in zip(found, (LEFT, RIGHT), strict=True):
@@ -136,20 +121,20 @@ def test_zero_shot_by_matching(published):
         assert one[0]["score"] >= one[1]["score"]
 
 
-def test_regions_in_place_of_pictures(published):
-    ask = pipeline(VQA, published("uniter_vqa"))
+def test_regions_in_place_of_pictures(loaded):
+    ask = pipeline(VQA, loaded("uniter_vqa"))
     single = ask(regions=LEFT, question="What is it?", top_k=2)
     assert {"score", "answer"} == set(single[0]) and len(single) == 2
     several = ask(regions=[LEFT, RIGHT], question="What is it?", top_k=2)
     rows = ask([{"regions": x, "question": "What is it?"} for x in (LEFT, RIGHT)], top_k=2)
     assert several == rows and [x["answer"] for x in several[0]] == [x["answer"] for x in single]
-    find = pipeline("image-text-retrieval", published("uniter_retrieval"))
+    find = pipeline("image-text-retrieval", loaded("uniter_retrieval"))
     assert {x["index"] for x in find(regions=[LEFT, RIGHT], text="a dog")} == {0, 1}
     assert {x["text"] for x in find(regions=LEFT, text=["a dog", "a cat"])} == {"a dog", "a cat"}
 
 
-def test_entailment(published):
-    model = published("albef_ve")
+def test_entailment(loaded):
+    model = loaded("albef_ve")
     decide = pipeline("visual-entailment", model)
     found, verb = decide(PICTURES[0], "A dog sleeps."), model.entail(PICTURES[0], "A dog sleeps.")
     assert found[0]["label"] == verb.label and len(found) == 3
@@ -157,8 +142,8 @@ def test_entailment(published):
     assert [len(x) for x in decide(PICTURES[:2], ["A dog sleeps."])] == [3, 3]
 
 
-def test_reasoning(published):
-    model = published("albef_nlvr2")
+def test_reasoning(loaded):
+    model = loaded("albef_nlvr2")
     decide = pipeline("nlvr2", model)
     pair, text = tuple(PICTURES[:2]), "Both show a dog."
     verb = model.reason(pair, text)
@@ -170,12 +155,12 @@ def test_reasoning(published):
     assert decide([{"image": list(pair), "text": text}])[0][0]["label"] == found[0]["label"]
     with pytest.raises(ValueError, match=r"nlvr2: picture 0 is no pair \(left, right\)"):
         decide(PICTURES[0], text)
-    regions = pipeline("nlvr2", published("uniter_nlvr2"))
+    regions = pipeline("nlvr2", loaded("uniter_nlvr2"))
     assert len(regions(regions=(LEFT, RIGHT), text=text)) == 2
 
 
-def test_captions(published):
-    model = published("oscar_caption")
+def test_captions(loaded):
+    model = loaded("oscar_caption")
     write = pipeline("image-to-text", model)
     verb = model.caption(regions=[LEFT, RIGHT], beams=1, max_length=6)
     options = {"max_new_tokens": 5, "generate_kwargs": {"num_beams": 1}}
@@ -199,18 +184,18 @@ def test_a_task_that_does_not_fit_the_model(answering_only, task):
         pipeline(task, answering_only)
 
 
-def test_a_model_that_does_not_answer(published):
+def test_a_model_that_does_not_answer(loaded):
     with pytest.raises(ValueError, match=f'does not fit the task "{VQA}": answer needs the head'):
-        pipeline(VQA, published("uniter_retrieval"))
+        pipeline(VQA, loaded("uniter_retrieval"))
 
 
-def test_a_name_is_loaded_with_further_arguments(run, published, tmp_path):
+def test_a_name_is_loaded_with_further_arguments(run, loaded, tmp_path):
     assert pipeline(VQA, model=run, which="teacher").task == VQA
     file, sizes = write_weights(tmp_path, "uniter_vqa"), sizes_of("uniter_vqa")
     ask = pipeline(VQA, model="uniter_vqa", weights=file, sizes=sizes, answers=ANSWERS)
     assert {x["answer"] for x in ask(regions=LEFT, question="what?")} == set(ANSWERS)
     with pytest.raises(ValueError, match="step: these are for `load`, and the model given is"):
-        pipeline(VQA, published("uniter_vqa"), step=3)
+        pipeline(VQA, loaded("uniter_vqa"), step=3)
 
 
 @pytest.mark.parametrize(

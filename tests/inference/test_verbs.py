@@ -23,28 +23,13 @@ from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.regions import Regions, open_regions
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.inference import Model, load
+from vlp_jax.inference import Model
 from vlp_jax.inference.region_inputs import as_regions, region_fields
 from vlp_jax.inference.texts import padded_length
 from vlp_jax.weights.zoo import ZOO
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
 LEFT, RIGHT = random_regions(12), random_regions(9, seed=1)
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    """Returns a function from a preset's name to its tiny model; each is made once."""
-    folder, made = tmp_path_factory.mktemp("weights"), {}
-
-    def get(name: str):
-        if name not in made:
-            file = write_weights(folder, name)
-            answers = ANSWERS if "vqa" in name or "12in1" in name else ()
-            made[name] = load(name, file, sizes=sizes_of(name), answers=answers)
-        return made[name]
-
-    return get
 
 
 def pictures(name, two=False):
@@ -173,12 +158,25 @@ def test_tags_are_read(loaded):
         loaded("uniter_vqa").answer(questions="what?", regions=LEFT, tags="dog")
 
 
-def test_a_hundred_lengths_compile_a_few_times(loaded):
-    model = loaded("uniter_vqa")
+@pytest.mark.parametrize(
+    ("name", "ask"),
+    [
+        ("uniter_vqa", lambda model, text: model.answer(questions=text, regions=LEFT)),
+        ("albef_vqa", lambda model, text: model.answer(PIXELS[0], text)),
+        ("uniter_retrieval", lambda model, text: model.match(texts=text, regions=LEFT)),
+        ("albef_retrieval", lambda model, text: model.match(PIXELS[0], text)),
+        ("uniter_retrieval", lambda model, text: model.retrieve(text, [LEFT, RIGHT])),
+        ("albef_retrieval", lambda model, text: model.retrieve(text, list(PIXELS))),
+    ],
+    ids=["answer regions", "answer", "match regions", "match", "retrieve regions", "retrieve"],
+)
+def test_a_hundred_lengths_compile_a_few_times(loaded, name, ask):
+    known = loaded(name)
+    model = Model(known.config, known.params, known.vocabulary, known.rules)  # nothing compiled
     for count in range(1, 101):
-        model.answer(questions="dog " * count, regions=LEFT)
+        ask(model, "dog " * count)
     compiled = model.compute.forward()._compiled.values()
-    assert sum(function._cache_size() for function in compiled) <= 4
+    assert 1 <= sum(function._cache_size() for function in compiled) <= 4
 
 
 @pytest.mark.parametrize(
@@ -329,19 +327,24 @@ def test_pictures_from_files(tmp_path, loaded):
 
 
 def snippets() -> list[str]:
-    text = (Path(__file__).parents[2] / "docs" / "use.md").read_text()
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    docs = Path(__file__).parents[2] / "docs"
+    texts = [(docs / page).read_text() for page in ("use.md", "pipelines.md")]
+    return [code for text in texts for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
 @pytest.mark.parametrize("code", snippets(), ids=lambda code: code.split('"')[1])
-def test_what_the_page_shows_runs(code, loaded, tmp_path, monkeypatch):
+def test_what_the_pages_show_runs(code, loaded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, pixels in zip(("photo", "other"), PIXELS):
+    Path("photos").mkdir()
+    for name, pixels in zip(("photo", "other", "photos/one"), [*PIXELS, PIXELS[0]]):
         Image.fromarray(pixels).save(f"{name}.png")
     Path("features").mkdir()
-    np.savez("features/photo.npz", features=LEFT.features, boxes=LEFT.boxes, image_w=200,
-             image_h=100)  # fmt: skip
-    monkeypatch.setattr(vlp_jax, "load", lambda name, *given, **options: loaded(name))
+    for name in ("photo", "other"):
+        np.savez(f"features/{name}.npz", features=LEFT.features, boxes=LEFT.boxes, image_w=200,
+                 image_h=100)  # fmt: skip
+    load = lambda name, *given, **options: loaded(name)
+    monkeypatch.setattr(vlp_jax, "load", load)
+    monkeypatch.setattr("vlp_jax.inference.pipelines.load", load)
     exec(code, {"vlp_jax": vlp_jax, "open_regions": open_regions, "Path": Path})
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from vlp_jax.config.ranges import Count, Natural, NonNegative
 from vlp_jax.data.assemble import Feed, caption_fields
@@ -26,7 +26,6 @@ from vlp_jax.metrics.retrieval import (
     hits_at_k,
     rank_report,
     relevant_ranks,
-    rerank,
     retrieval_report,
 )
 from vlp_jax.model import CAPTION, Views
@@ -35,6 +34,7 @@ from vlp_jax.tasks.base import TASKS, Task
 from vlp_jax.tasks.decisions import last_logit
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.outcome import RETRIEVAL, Failure, HeatMap, Outcome, RetrievalExample, TableRow
+from vlp_jax.tasks.query_scores import QueryScores
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 8  # texts, and pairs, that are encoded together, for each image of a batch
@@ -69,6 +69,12 @@ class Gallery:
     def size(self) -> int:
         """The number of images."""
         return len(self.images.mask)
+
+    @property
+    def similarities(self) -> tuple[QueryScores, QueryScores]:
+        """Scores of all texts for each image, and of all images for each text."""
+        images, texts = self.vectors
+        return QueryScores(images, texts), QueryScores(texts, images)
 
 
 @dataclass(frozen=True)
@@ -159,13 +165,12 @@ class RetrievalEvaluation(Evaluation):
         gallery = encode_gallery(run, self)
         if self.rank_by == "matching":
             return self._by_matching(run, gallery, name)
-        similarities = gallery.vectors[0] @ gallery.vectors[1].T
-        scores = similarities, similarities.T
+        scores = gallery.similarities
         ranks = _ranks(gallery, *scores)
         figures, intervals = _figures(gallery, ranks), _intervals(gallery, ranks)
         reranked = self.rerank and matching.HEAD in run.forward.model.heads
         if reranked:
-            scores = self._rescored(run, gallery, similarities)
+            scores = self._rescored(run, gallery)
             ranks = _ranks(gallery, *scores)
             figures |= _figures(gallery, ranks, "_itm")
             intervals |= _intervals(gallery, ranks, "_itm")
@@ -188,29 +193,39 @@ class RetrievalEvaluation(Evaluation):
         own = self.head == matching.HEAD
         score = matching.match_log_odds if own else partial(last_logit, head=self.head)
         scores = match_scores(run, gallery, *pairs, score).reshape(images, texts)
-        ranks = _ranks(gallery, scores, scores.T)
+        rows, owners = np.arange(images), gallery.owners
+        ranks = relevant_ranks(scores, rows, owners), relevant_ranks(scores.T, owners, rows)
         figures, intervals = _figures(gallery, ranks), _intervals(gallery, ranks)
         split = f"{self.split}, matching head"
         rows = _rows(figures, split, gallery, intervals, headline=False)
         return Outcome({f"{name}_{key}": value for key, value in figures.items()}, rows)
 
-    def _rescored(
-        self, run: Run, gallery: Gallery, similarities: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns re-ranked scores [images, texts] and [texts, images]; a pair is scored once."""
-        best_texts = np.asarray(best_candidates(similarities, self.rerank))
-        best_images = np.asarray(best_candidates(similarities.T, self.rerank))
-        wanted = np.zeros(similarities.shape, bool)
-        np.put_along_axis(wanted, best_texts, True, axis=1)
-        np.put_along_axis(wanted.T, best_images, True, axis=1)
-        heat = np.asarray(run.forward(contrast.temperature, {}))
-        scores = np.zeros(similarities.shape)
-        scores[wanted] = match_scores(run, gallery, *np.nonzero(wanted))
-        scores += np.where(wanted, self.similarity_weight * similarities / heat, 0.0)
+    def _rescored(self, run: Run, gallery: Gallery) -> tuple[QueryScores, QueryScores]:
+        """Returns re-ranked scores of texts for images and the other way; a pair is scored once."""
+        by_image, by_text = gallery.similarities
+        best_texts, best_images = (x.most_similar(self.rerank) for x in (by_image, by_text))
+        rows = lambda best: np.repeat(np.arange(len(best)), best.shape[1])
+        images = np.concatenate([rows(best_texts), best_images.ravel()])
+        texts = np.concatenate([best_texts.ravel(), rows(best_images)])
+        count = len(gallery.captions)
+        pairs, places = np.unique(images.astype(np.int64) * count + texts, return_inverse=True)
+        scores = self._pair_scores(run, gallery, *np.divmod(pairs, count))[places]
+        of_images, of_texts = np.split(scores, [best_texts.size])
         return (
-            rerank(similarities, best_texts, np.take_along_axis(scores, best_texts, 1)),
-            rerank(similarities.T, best_images, np.take_along_axis(scores.T, best_images, 1)),
+            by_image.scored_again(best_texts, of_images.reshape(best_texts.shape)),
+            by_text.scored_again(best_images, of_texts.reshape(best_images.shape)),
         )
+
+    def _pair_scores(
+        self, run: Run, gallery: Gallery, images: np.ndarray, texts: np.ndarray
+    ) -> np.ndarray:
+        """Returns what image i scores with text j for index arrays [N]."""
+        scores = match_scores(run, gallery, images, texts).astype(np.float64)
+        if not self.similarity_weight:
+            return scores
+        heat = np.asarray(run.forward(contrast.temperature, {}))
+        similar = gallery.similarities[0].of_pairs(images, texts)
+        return scores + self.similarity_weight * similar / heat
 
 
 @TASKS.register("retrieval")
@@ -273,11 +288,6 @@ def _encoded(run: Run, texts: dict[str, np.ndarray], vector: bool) -> dict[str, 
 
 def _joined(parts: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
-def best_candidates(similarities: Float[Array, "q c"], k: int) -> Int[Array, "q k"]:
-    """Returns each query's k (or all) most similar candidates; equal ones in their order."""
-    return jnp.argsort(-jnp.asarray(similarities), axis=1, stable=True)[:, :k]
 
 
 def match_scores(
@@ -347,17 +357,16 @@ def _intervals(
     }
 
 
-def _ranks(gallery: Gallery, by_image: np.ndarray, by_text: np.ndarray) -> tuple[Ranks, Ranks]:
+def _ranks(gallery: Gallery, by_image: QueryScores, by_text: QueryScores) -> tuple[Ranks, Ranks]:
     """Returns how the right texts of each image rank, and the right image of each text."""
-    images = np.arange(gallery.size)
-    by_text = relevant_ranks(by_text, gallery.owners, images)
-    return relevant_ranks(by_image, images, gallery.owners), by_text
+    images, owners = np.arange(gallery.size), gallery.owners
+    return by_image.ranks(images, owners), by_text.ranks(owners, images)
 
 
 def _failures(
     gallery: Gallery,
-    by_image: np.ndarray,
-    by_text: np.ndarray,
+    by_image: QueryScores,
+    by_text: QueryScores,
     ranks: tuple[Ranks, Ranks],
     split: str,
     count: int,
@@ -385,24 +394,26 @@ def _failures(
 
 def _examples(
     gallery: Gallery,
-    by_image: np.ndarray,
-    by_text: np.ndarray,
+    by_image: QueryScores,
+    by_text: QueryScores,
     texts: np.ndarray,
     images: np.ndarray,
 ) -> list[RetrievalExample]:
     """Returns what the given captions find, then what the given images find."""
     examples = []
     for text in texts:
-        best = np.argsort(-by_text[text])[:5]
+        (scores,) = by_text.of([text])
+        best = np.argsort(-scores)[:5]
         right = best == gallery.owners[text]
         found = [gallery.pixels[i] for i in best]
-        rank = _rank(by_text[text], [gallery.owners[text]])
+        rank = _rank(scores, [gallery.owners[text]])
         examples.append(RetrievalExample(gallery.captions[text], found, list(right), rank=rank))
     for image in images:
-        best = np.argsort(-by_image[image])[:5]
+        (scores,) = by_image.of([image])
+        best = np.argsort(-scores)[:5]
         right = gallery.owners[best] == image
         found = [gallery.captions[i] for i in best]
-        rank = _rank(by_image[image], np.flatnonzero(gallery.owners == image))
+        rank = _rank(scores, np.flatnonzero(gallery.owners == image))
         examples.append(RetrievalExample(gallery.pixels[image], found, list(right), rank=rank))
     return examples
 

@@ -14,7 +14,7 @@ from vlp_jax.tasks import contrast, matching
 from vlp_jax.tasks.contrast import ContrastiveTask
 from vlp_jax.tasks.masked_text import MaskedTextTask
 from vlp_jax.tasks.pairs import PairTask
-from vlp_jax.tasks.retrieval import best_candidates
+from vlp_jax.tasks.query_scores import best_candidates
 from vlp_jax.tasks.texts import MASKED
 from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import Loaded, TracedViews, channels_last, run, task_loss
