@@ -135,7 +135,7 @@ def input_meaning(name: str, verb: str, model: Model) -> str:
 
 
 def text_rules(model: Model, verb: str) -> dict[str, Any]:
-    """Returns how the texts of a verb are made ready for the tokenizer."""
+    """Returns how the texts of a verb are made ready for the tokenizer, and how they end."""
     rules = model.rules.text_of(verb)
     style = TEXT_STYLES[rules.style]
     clean = style.question if verb == "answer" else style.caption
@@ -143,5 +143,6 @@ def text_rules(model: Model, verb: str) -> dict[str, Any]:
         "style": rules.style,
         "cleaning": inspect.getdoc(clean).partition("\n")[0],
         "max_words": rules.max_words,
+        "add_sep": rules.add_sep,
         "end_of_question": style.question_end if verb == "answer" else "",
     }

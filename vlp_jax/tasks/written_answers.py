@@ -91,7 +91,7 @@ def ranked_answers(
     fused = views.fused(QUESTION)
     scores = ranking_scores(likely, jax.lax.map(likelihoods, (fused, kept)))
     every = jnp.full(probabilities.shape, -jnp.inf)
-    return jnp.put_along_axis(every, kept, scores, axis=-1, inplace=False)
+    return jax.vmap(lambda row, places, values: row.at[places].set(values))(every, kept, scores)
 
 
 def ranked_list(
