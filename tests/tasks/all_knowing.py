@@ -107,11 +107,11 @@ def words(text: Tokens) -> np.ndarray:
     return np.asarray(text.states)[..., 0].astype(int)
 
 
-def square_heat(forward: Forward, images: Tokens, texts: Tokens) -> np.ndarray:
-    """Stands in for `match_heat`: a position's heat is its number, an image token's its square."""
-    length, tokens = texts.mask.shape[1], images.mask.shape[1]
-    heat = np.arange(length)[:, None] + np.arange(tokens)[None] ** 2.0
-    return np.repeat(heat[None], len(texts.mask), axis=0)
+def square_heat(views: Views) -> np.ndarray:
+    """Stands in for `gradcam`: a position's heat is its number, an image token's its square."""
+    size, length = views.text().mask.shape
+    heat = np.arange(length)[:, None] + np.arange(views.image().mask.shape[1])[None] ** 2.0
+    return np.repeat(heat[None], size, axis=0)
 
 
 @dataclass

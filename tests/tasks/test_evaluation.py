@@ -13,7 +13,7 @@ from tests.training.tiny import tiny, write_pairs
 from vlp_jax.config import DataConfig, ExperimentConfig
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.tasks import Evaluation, Run, Task, evaluate, matching
+from vlp_jax.tasks import Evaluation, Run, Task, evaluate, word_maps
 from vlp_jax.tasks.answers import AnswerEvaluation, AnswerTask
 from vlp_jax.tasks.evaluation import _cannot_run
 from vlp_jax.tasks.masked_text import MaskedTextEvaluation, MaskedTextTask
@@ -24,7 +24,7 @@ from vlp_jax.training.experiment import assemble
 
 @pytest.fixture(autouse=True)
 def heat(monkeypatch):
-    monkeypatch.setattr(matching, "match_heat", square_heat)
+    monkeypatch.setattr(word_maps, "gradcam", square_heat)
 
 
 def test_all_tasks_of_the_experiment(right):

@@ -3,12 +3,12 @@
 import pytest
 
 from tests.tasks.all_knowing import square_heat
-from vlp_jax.tasks import build_tasks, matching
+from vlp_jax.tasks import build_tasks, word_maps
 
 
 @pytest.fixture(autouse=True)
 def heat(monkeypatch):
-    monkeypatch.setattr(matching, "match_heat", square_heat)
+    monkeypatch.setattr(word_maps, "gradcam", square_heat)
 
 
 def test_the_figures_that_are_announced_are_those_that_come(right):

@@ -10,13 +10,13 @@ import pytest
 
 from tests.tasks.all_knowing import Listed, numbers, square_heat, words
 from vlp_jax.data.sources import SOURCES
-from vlp_jax.tasks import matching
+from vlp_jax.tasks import word_maps
 from vlp_jax.tasks.retrieval import RetrievalEvaluation, RetrievalTask, encode_gallery
 
 
 @pytest.fixture(autouse=True)
 def heat(monkeypatch):
-    monkeypatch.setattr(matching, "match_heat", square_heat)
+    monkeypatch.setattr(word_maps, "gradcam", square_heat)
 
 
 def outcome_of(evaluated, name="retrieval", source=None, **settings):
@@ -161,7 +161,7 @@ def test_examples_and_heat_maps_for_the_report(right):
     heat = outcome.heat_maps[0]
     records = right.forward.model.records
     captions = [caption for i in range(16) for caption in records[i]["captions"]]
-    assert heat.words == right.run("retrieval").texts.caption(captions[1]).split()
+    assert list(heat.words) == right.run("retrieval").texts.caption(captions[1]).split()
     # Words stand at positions 1, 2, …; image tokens 1 to 4 are the patches, row by row.
     np.testing.assert_array_equal(heat.maps[0], [[1 + 1, 1 + 4], [1 + 9, 1 + 16]])
     assert heat.maps[2][0, 0] == 3 + 1
@@ -187,7 +187,7 @@ def test_a_word_of_several_pieces_has_the_mean_of_their_maps(right):
     changed = [record if i == 0 else source[i] for i in range(16)]
     listed = Listed(changed, source.provides)
     heat = outcome_of(right, source=listed, examples=1).heat_maps[0]
-    assert heat.words == ["a", "xylo", "dog"]
+    assert list(heat.words) == ["a", "xylo", "dog"]
     assert [m[0, 0] - 1 for m in heat.maps] == [1, np.mean([2, 3, 4, 5]), 6]
 
 

@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 
 from tests.weights.test_initial import MODEL, VOCABULARY, fill
 from vlp_jax.config import ExperimentConfig, build
@@ -15,21 +14,22 @@ TWO = dict(fusion="two_image_cross_attention", heads=dict(itc=dict(width=4)))
 CROSS = "cross_attention/attention"
 
 
-@pytest.fixture
-def one_picture():
-    """The model of one picture as a run has it, with random parameters."""
-    config = build(ExperimentConfig, {"model": MODEL | TWO | dict(fusion="cross_attention")}, "c")
+def filled_from(folder, monkeypatch, theirs, ours):
+    """Returns the parameters of a run, those of a model that starts from it, and the news."""
+    config = build(ExperimentConfig, {"model": MODEL | theirs}, "config")
     shapes = unbox(abstract_params(build_model(config.model)))
     rng = np.random.default_rng(0)
-    return config, jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes)
-
-
-def test_each_layer_starts_two(one_picture, monkeypatch, tmp_path):
-    config, params = one_picture
+    params = jax.tree.map(lambda x: rng.random(x.shape, np.float32), shapes)
     run = config, VOCABULARY, params
     monkeypatch.setattr("tests.weights.test_initial.read_run", lambda path: run)
-    _, after, news = fill({"path": str(tmp_path), "kind": "run"}, **TWO)
-    before = layers_apart(params)
+    new = [f"heads_{name}" for name in ours["heads"] if name not in theirs["heads"]]
+    _, after, news = fill({"path": str(folder), "kind": "run", "exclude": new}, **ours)
+    return layers_apart(params), after, news
+
+
+def test_each_layer_starts_two(monkeypatch, tmp_path):
+    one = TWO | dict(fusion="cross_attention")
+    before, after, news = filled_from(tmp_path, monkeypatch, one, TWO)
     for part in ("key", "value"):
         given = before[f"fusion/layer_1/{CROSS}/{part}/kernel"]
         np.testing.assert_array_equal(after[f"fusion/layer_1/{part}/kernel"], given)
@@ -39,3 +39,12 @@ def test_each_layer_starts_two(one_picture, monkeypatch, tmp_path):
             np.testing.assert_array_equal(after[f"fusion/layer_0/{which}/{rest}"], given)
     np.testing.assert_array_equal(after["text/word/table"], before["text/word/table"])
     assert "freshly drawn are none" in news[-1]
+
+
+def test_nlvr2_starts_from_what_text_assignment_leaves(monkeypatch, tmp_path):
+    classes = lambda name, count: {name: dict(kind="classifier", classes=count)}
+    theirs = TWO | dict(heads=TWO["heads"] | classes("ta", 3))
+    ours = TWO | dict(heads=classes("nlvr2", 2))
+    before, after, news = filled_from(tmp_path, monkeypatch, theirs, ours)
+    same = {path for path in after if np.array_equal(after[path], before.get(path, ()))}
+    assert {path.split("/")[0] for path in after.keys() - same} == {"heads_nlvr2"}

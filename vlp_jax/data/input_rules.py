@@ -48,6 +48,7 @@ class InputRules:
         a [SEP] between two parts has the segment of what follows it (UNITER).
       tag_position: where the tags begin behind a caption that is being written (OSCAR).
       entailment: names of the classes of visual entailment, in the order of the head.
+      aligned: whether training drew words near to their regions in optimal transport (UNITER).
     """
 
     text: TextRules = TextRules()
@@ -62,6 +63,7 @@ class InputRules:
     separator_follows: bool = False
     tag_position: int = 40
     entailment: tuple[str, ...] = ("contradiction", "neutral", "entailment")
+    aligned: bool = False
 
     def with_length(self, verb: str, length: int) -> "InputRules":
         """Returns the same with another length of the texts of a verb."""

@@ -1,5 +1,6 @@
 """From a text as people write it to token ids: cleaning, cutting, word pieces."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,22 @@ class TextEncoder:
     def pieces(self, text: str) -> list[int]:
         """Returns the ids of the word pieces of a cleaned text."""
         return TEXT_STYLES[self.style].pieces(self.tokenizer, text)
+
+    def words(self, text: str, used: int) -> list[tuple[str, slice]]:
+        """Returns the whole words of a cleaned text with the positions of their pieces.
+
+        Position 0 is [CLS]. Words without pieces are left out, and from the first on of which a
+        piece is not among the `used` positions.
+        """
+        found, start = [], 1
+        for word in re.finditer(r"\S+", text):
+            stop = 1 + len(self.pieces(text[: word.end()]))
+            if stop > used:
+                break
+            if stop > start:
+                found.append((word.group(), slice(start, stop)))
+            start = stop
+        return found
 
     def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns ids int32 and mask bool [length] of a cleaned text."""

@@ -15,16 +15,19 @@ from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference import explain as looking
 from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.inputs import Inputs, Pictures
 from vlp_jax.inference.proposals import proposed_boxes, under_heat
+from vlp_jax.inference.region_inputs import pixel_box
 from vlp_jax.inference.results import (
     Answer,
     Caption,
     Choice,
     Entailment,
+    Explanation,
     Grounded,
     Judgement,
     Retrieved,
@@ -101,7 +104,7 @@ class Model:
 
         One image with several texts, or one text with several images, is paired with all.
         """
-        self._needs("match", *_matching_heads(self.module), matching.HEAD)
+        self._needs("match", *matching.matching_heads(self.module), matching.HEAD)
         pictures = self.inputs.pictures("match", images, regions)
         return np.asarray(jax.nn.sigmoid(self._odds("match", pictures, texts, tags)))
 
@@ -164,7 +167,7 @@ class Model:
         else:
             texts = listed(candidates if candidates is not None else query)
             images = query if candidates is not None else None
-        heads = _matching_heads(self.module)
+        heads = matching.matching_heads(self.module)
         if contrast.HEAD not in self.module.heads:
             self._needs("retrieve", *heads, contrast.HEAD)
             pictures = self.inputs.pictures("retrieve", images, regions)
@@ -288,6 +291,37 @@ class Model:
             for ids, score in zip(made.ids, made.scores)
         ]
 
+    def explain(
+        self,
+        image: Any = None,
+        text: str = "",
+        *,
+        regions: Any = None,
+        tags: Any = None,
+        method: str = "",
+        layer: int | None = None,
+    ) -> Explanation:
+        """Returns where the model looks for each word of a text, as an `Explanation`.
+
+        `method` is "gradcam" (attention times its positive gradients by the matching logit, as
+        ALBEF does), "alignment" (UNITER's optimal transport between words and regions) or
+        "attention"; by default the first of these that the model supports. `layer` is that of the
+        attention, from 0 among those in which text reads the picture; the middle one by default.
+        Beside `regions` the image is only what their boxes are shown on.
+        """
+        method = looking.chosen_method(self.module, self.rules, method)
+        function = looking.looks(self.module, method, layer)
+        pictures, shown = looking.one_picture(self.inputs, image, regions)
+        rules, seconds = self.rules.text_of("match"), self.inputs.tags("explain", pictures, tags)
+        batch = self.inputs.batch("explain", pictures, text, rules, seconds=seconds)
+        words = looking.words_of(self.inputs, text, rules, batch)
+        (maps,) = self._compute(function, batch, rules.task)
+        found = looking.explanation(method, shown, pictures, maps, words, self.rules)
+        if not matching.matching_heads(self.module):
+            return found
+        chance = float(jax.nn.sigmoid(self._odds("match", pictures, text, tags))[0])
+        return dataclasses.replace(found, probability=chance)
+
     def apply(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict.
 
@@ -305,7 +339,7 @@ class Model:
 
     def _odds(self, verb: str, pictures: Pictures, texts: Any, tags: Any) -> np.ndarray:
         """Returns the log odds [N] that each text belongs to its picture."""
-        head, *_ = _matching_heads(self.module)
+        head, *_ = matching.matching_heads(self.module)
         function = matching.match_log_odds
         if head != matching.HEAD:
             function = partial(decisions.last_logit, head=head)
@@ -336,7 +370,7 @@ class Model:
         scores = scores[: len(regions) + first]
         best = int(scores.argmax())
         whole = (0.0, 0.0, float(regions.width), float(regions.height))
-        box = whole if best < first else _box(regions, best - first)
+        box = whole if best < first else pixel_box(regions, best - first)
         chance = float(np.asarray(jax.nn.softmax(scores))[best])
         return Grounded(best - first, box, chance, tuple(map(float, scores)))
 
@@ -410,20 +444,6 @@ class Model:
         chances = np.asarray(jax.nn.softmax(logits))
         order = np.argsort(-logits, kind="stable")[:top]
         return [Answer(self.answers[i], float(chances[i]), float(logits[i])) for i in order]
-
-
-def _matching_heads(model: VisionLanguageModel) -> list[str]:
-    """Returns the heads that tell whether a text belongs to a picture, the best first."""
-    names = (*decisions.RANKING_HEADS, matching.HEAD)
-    return [name for name in names if name in model.heads]
-
-
-def _box(regions: Regions, row: int) -> tuple[float, ...]:
-    """Returns x1, y1, x2, y2 of a region; as far from its first corner as the file's sizes say."""
-    box = regions.boxes[row].astype(np.float64)
-    if regions.box_sizes is not None:
-        box[2:] = box[:2] + regions.box_sizes[row] * np.array([regions.width, regions.height])
-    return tuple(map(float, box))
 
 
 def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pictures, list[str]]:

@@ -148,3 +148,11 @@ def _with_sizes(regions: Regions) -> Regions:
     return dataclasses.replace(
         regions, box_sizes=(regions.boxes[:, 2:] - regions.boxes[:, :2]) / size
     )
+
+
+def pixel_box(regions: Regions, row: int) -> tuple[float, ...]:
+    """Returns x1, y1, x2, y2 of a region; as far from its first corner as the file's sizes say."""
+    box = regions.boxes[row].astype(np.float64)
+    if regions.box_sizes is not None:
+        box[2:] = box[:2] + regions.box_sizes[row] * np.array([regions.width, regions.height])
+    return tuple(map(float, box))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -76,3 +78,26 @@ class Caption:
     text: str
     score: float
     ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where a model looks for each of the W whole words of a text, as it reads them.
+
+    method: "gradcam", "attention" or "alignment", see `Model.explain`.
+    picture: uint8 [H, W, 3] as the model reads it; beside regions the one that was given, or a
+        white one of the same form.
+    maps: float32 [words, rows, columns], not negative, over the whole picture; None of regions.
+    weights: float32 [words, regions], not negative, of the regions shown; None of pixels.
+    boxes: float32 [regions, 4] x1, y1, x2, y2 in pixels of `picture`. names: theirs, if known.
+    probability: that text and picture belong together; None without a head for it.
+    """
+
+    words: tuple[str, ...]
+    method: str
+    picture: np.ndarray
+    maps: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    names: tuple[str, ...] | None = None
+    probability: float | None = None

@@ -1,4 +1,4 @@
-"""Heat maps: where in the image each text position looks, by attention and its gradient."""
+"""Heat maps: where in the image each text position looks, by attention or its gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,21 +15,28 @@ Score = Callable[[nn.Module, Tokens, Tokens], Float[Array, "b"]]
 
 
 def heat_maps(
-    model: nn.Module, params: Any, score: Score, image: Tokens, text: Tokens
+    model: nn.Module,
+    params: Any,
+    score: Score,
+    image: Tokens,
+    text: Tokens,
+    layer: int | None = None,
 ) -> Float[Array, "b l t"]:
     """Returns how much each text position reads each image token to raise the score.
 
-    Gradients of the score times attention, negative parts cut, averaged over heads, at the middle
-    layer in which text reads the image (ALBEF, section 6.3 and appendix; Grad-CAM, Selvaraju et al.
+    Gradients of the score times attention, negative parts cut, averaged over heads, at one layer
+    in which text reads the image (ALBEF, section 6.3 and appendix; Grad-CAM, Selvaraju et al.
     2017). Where both are one stream, it is text over image in their joint attention.
 
     Args:
       model, params: a model whose fusion says where text reads the image.
       score: (model, image, text) -> [B], a method of the model to differentiate.
       image, text: encoded.
+      layer: which of the layers in which text reads the image, from 0; the middle one by default,
+        the third of ALBEF's six.
 
     Raises:
-      ValueError: if no layer of the fusion lets text read the image.
+      ValueError: if no layer of the fusion lets text read the image, or there is no such layer.
     """
 
     def total(shift: Any) -> tuple[Array, Any]:
@@ -42,9 +49,29 @@ def heat_maps(
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     gradients, probabilities = jax.grad(total, has_aux=True)(zeros)
     read = lambda tree: text_over_image(model.fusion, tree.get("fusion", {}), text.mask.shape[1])
-    layers = read(probabilities)
-    middle = (len(layers) - 1) // 2
-    return (layers[middle] * jax.nn.relu(read(gradients)[middle])).mean(axis=1)
+    kept, slopes = (_layer(read(tree), layer) for tree in (probabilities, gradients))
+    return (kept * jax.nn.relu(slopes)).mean(axis=1)
+
+
+def attention_maps(
+    model: nn.Module, params: Any, image: Tokens, text: Tokens, layer: int | None = None
+) -> Float[Array, "b l t"]:
+    """Returns the attention itself at the layer of `heat_maps`, averaged over heads."""
+    fuse = lambda model, *pair: model.fuse(*pair)
+    _, made = model.apply({"params": params}, image, text, method=fuse, mutable=[ATTENTION])
+    fusion = made.get(ATTENTION, {}).get("fusion", {})
+    return _layer(text_over_image(model.fusion, fusion, text.mask.shape[1]), layer).mean(axis=1)
+
+
+def _layer(layers: Float[Array, "n b h l t"], layer: int | None) -> Float[Array, "b h l t"]:
+    """Returns one of the layers, by default the middle one."""
+    chosen = (len(layers) - 1) // 2 if layer is None else layer
+    if not 0 <= chosen < len(layers):
+        raise ValueError(
+            f"layer is {layer}; text reads the image in {len(layers)} layer(s): expected 0 to "
+            f"{len(layers) - 1}"
+        )
+    return layers[chosen]
 
 
 def text_over_image(fusion: nn.Module, made: Any, length: int) -> Float[Array, "n b h l t"]:

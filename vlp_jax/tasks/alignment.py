@@ -1,10 +1,11 @@
 """Word-region alignment: what belongs together is near in optimal transport (UNITER)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Positive
+from vlp_jax.data.input_rules import InputRules
 from vlp_jax.losses.cross_entropy import masked_mean
 from vlp_jax.losses.optimal_transport import alignment_loss, transport_distance
 from vlp_jax.model import CAPTION
@@ -41,6 +42,10 @@ class AlignmentTask(Task):
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Swapped pairs are of one batch."""
         check_others(path, config)
+
+    def input_rules(self, rules: InputRules) -> InputRules:
+        """The plan of the trained model says something."""
+        return replace(rules, aligned=True)
 
     def loss(self, step: Step) -> Result:
         """The signed mean distance of all pairs."""

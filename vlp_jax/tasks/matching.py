@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import jax
@@ -19,14 +18,14 @@ from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.heads.head import Reading
-from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.layers.tokens import Fused
 from vlp_jax.losses.contrastive import contrastive_logits
 from vlp_jax.losses.cross_entropy import cross_entropy
 from vlp_jax.losses.sampling import sample_negatives
-from vlp_jax.model import CAPTION, Forward, TextFields, Views, VisionLanguageModel
-from vlp_jax.model.heat_maps import heat_maps
+from vlp_jax.model import CAPTION, TextFields, Views, VisionLanguageModel
 from vlp_jax.tasks import contrast
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task, check_others
+from vlp_jax.tasks.decisions import RANKING_HEADS
 from vlp_jax.tasks.texts import needed
 
 HEAD = "itm"
@@ -35,26 +34,19 @@ FOIL = TextFields("foil_ids", "foil_mask")
 
 def match_log_odds(views: Views) -> Float[Array, "b"]:
     """Returns the log odds of "match" against all other classes of the matching head together."""
-    return _log_odds(views.model, views.head(HEAD))
-
-
-def _log_odds(model: VisionLanguageModel, logits: Float[Array, "b c"]) -> Float[Array, "b"]:
-    index = model.head(HEAD).match_index
+    logits, index = views.head(HEAD), views.model.head(HEAD).match_index
     return logits[:, index] - jax.nn.logsumexp(jnp.delete(logits, index, axis=1), axis=1)
 
 
-def match_heat(forward: Forward, images: Tokens, texts: Tokens) -> Float[Array, "b l t"]:
-    """Returns how much each text position reads each image token to find that they match.
-
-    See `vlp_jax.model.heat_maps`.
-    """
-    heat = jax.jit(partial(heat_maps, forward.model, score=_score))
-    return heat(forward.params, image=images, text=texts)
+def match_logit(model: VisionLanguageModel, head: str, fused: Fused) -> Float[Array, "b"]:
+    """Returns the logit that a fused pair matches, of the matching head or of one that ranks."""
+    logits = model.read(head, Reading((), (), (fused,)))
+    return logits[:, getattr(model.head(head), "match_index", -1)]
 
 
-def _score(model: VisionLanguageModel, image: Tokens, text: Tokens) -> Float[Array, "b"]:
-    fused = model.fuse(image, text)
-    return _log_odds(model, model.read(HEAD, Reading((), (), (fused,))))
+def matching_heads(model: VisionLanguageModel) -> list[str]:
+    """Returns the heads that tell whether a text belongs to a picture, the best first."""
+    return [name for name in (*RANKING_HEADS, HEAD) if name in model.heads]
 
 
 def match_classes(labels: Int[Array, "b"], match_index: int) -> Int[Array, "b"]:

@@ -30,7 +30,7 @@ from vlp_jax.metrics.retrieval import (
     retrieval_report,
 )
 from vlp_jax.model import CAPTION, Views
-from vlp_jax.tasks import contrast, matching
+from vlp_jax.tasks import contrast, matching, word_maps
 from vlp_jax.tasks.base import TASKS, Task
 from vlp_jax.tasks.decisions import last_logit
 from vlp_jax.tasks.evaluation import Evaluation, Run
@@ -414,26 +414,17 @@ def _rank(scores: np.ndarray, right: Sequence[int]) -> int:
 
 def _heat_maps(run: Run, gallery: Gallery, count: int) -> list[HeatMap]:
     """Returns where the words of some captions look, for models whose patches form a square."""
-    patches = gallery.images.mask.shape[1] - 1
-    side = int(round(patches**0.5))
-    if matching.HEAD not in run.forward.model.heads or patches < 1 or side * side != patches:
+    known = matching.HEAD in run.forward.model.heads
+    if not known or word_maps.grid_side(gallery.images.mask.shape[1]) is None:
         return []
     rows = np.arange(1, 1 + count) % len(gallery.captions)
     pick = lambda tokens, index: jax.tree.map(lambda x: jnp.asarray(x[index]), tokens)
-    shown = pick(gallery.images, gallery.owners[rows]), pick(gallery.texts, rows)
-    heat = np.asarray(matching.match_heat(run.forward, *shown))
-    maps = heat[..., 1:].reshape(*heat.shape[:2], side, side)
-    return [_heat_map(run, gallery, row, maps[i]) for i, row in enumerate(rows)]
+    images, texts = pick(gallery.images, gallery.owners[rows]), pick(gallery.texts, rows)
+    heat = run.forward(word_maps.gradcam, {}, {"image": images, CAPTION.ids: texts})
+    return [_heat_map(run, gallery, *pair) for pair in zip(rows, np.asarray(heat))]
 
 
-def _heat_map(run: Run, gallery: Gallery, row: int, maps: np.ndarray) -> HeatMap:
-    """One map a word: the mean over its pieces. Position 0 of `maps` is [CLS]."""
-    words, found, start = [], [], 1
-    for word in gallery.captions[row].split():
-        end = start + len(run.vocabulary.tokenizer.piece_ids(word))
-        if end > gallery.texts.mask[row].sum():
-            break
-        words.append(word)
-        found.append(maps[start:end].mean(0))
-        start = end
-    return HeatMap(gallery.pixels[gallery.owners[row]], words, np.stack(found))
+def _heat_map(run: Run, gallery: Gallery, row: int, heat: np.ndarray) -> HeatMap:
+    used = int(gallery.texts.mask[row].sum()) - run.texts.add_sep
+    words, maps = word_maps.by_word(heat, run.texts.words(gallery.captions[row], used))
+    return HeatMap(gallery.pixels[gallery.owners[row]], words, word_maps.on_grid(maps))

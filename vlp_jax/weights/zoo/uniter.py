@@ -39,6 +39,7 @@ INPUTS = InputRules(
     choice_types=(0, 2),
     separator_follows=True,
     entailment=("contradiction", "entailment", "neutral"),
+    aligned=True,
 )
 # Referring expressions see every region.
 EVERY_REGION = Rules(min_boxes=10, max_boxes=100, order="file")
