@@ -236,3 +236,9 @@ def vilbert_start(head: str) -> tuple[dict[str, Any], ...]:
 def vilbert_heads(head: str, rate: float = 2e-5) -> dict[str, Any]:
     """Returns the groups of train_tasks.py: what is called `vil_` learns at 1e-4."""
     return dict(groups=(dict(pattern=f"^heads_{head}/", learning_rate=1e-4 / rate),))
+
+
+def lxmert_start() -> tuple[dict[str, Any], ...]:
+    """--loadLXMERTQA: all of the file, and of its head the rows of the answers that it knows."""
+    answers = "data/lxmert/all_ans.json"
+    return (dict(path="weights/model_LXRT.pth", kind="lxmert", answers=answers),)

@@ -1,8 +1,6 @@
 """LXMERT on GQA as published; arguments "" and "smoke".
 
-Sources: run/gqa_finetune.bash, src/tasks/gqa*.py of github.com/airsplay/lxmert. What differs: the
-last layer of the head starts fresh; the original takes the rows of the answers that pre-training
-knows.
+Sources: run/gqa_finetune.bash, src/tasks/gqa*.py of github.com/airsplay/lxmert.
 """
 
 from vlp_jax.config import import_beside
@@ -20,7 +18,7 @@ def get_config(argument: str = "") -> dict:
         family="lxmert",
         task="gqa",
         preset="lxmert_gqa",
-        start=(dict(path="weights/model_LXRT.pth", kind="lxmert", exclude=("heads_vqa/output",)),),
+        start=finetune.lxmert_start(),
         verb="answer",
         source=finetune.gqa(
             answer_list="data/lxmert/gqa_trainval_label2ans.json",

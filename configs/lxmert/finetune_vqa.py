@@ -1,8 +1,7 @@
 """LXMERT on VQA v2 as published; arguments "" and "smoke".
 
 Sources: run/vqa_finetune.bash, src/tasks/vqa*.py of github.com/airsplay/lxmert, which also learns
-from most of val2014. What differs: the last layer of the head starts fresh; the original takes the
-rows of the answers that pre-training knows.
+from most of val2014.
 """
 
 from vlp_jax.config import import_beside
@@ -20,7 +19,7 @@ def get_config(argument: str = "") -> dict:
         family="lxmert",
         task="vqa",
         preset="lxmert_vqa",
-        start=(dict(path="weights/model_LXRT.pth", kind="lxmert", exclude=("heads_vqa/output",)),),
+        start=finetune.lxmert_start(),
         verb="answer",
         source=finetune.vqa(
             answer_list="data/lxmert/trainval_label2ans.json",

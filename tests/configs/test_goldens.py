@@ -26,6 +26,7 @@ VARIANTS = {
     "oscar/finetune_retrieval": ("plus",),
     "oscar/finetune_vqa": ("plus",),
     "uniter/finetune_referring": ("plus", "g"),
+    "uniter/finetune_retrieval": ("hard", "coco"),
     "vilbert/finetune_retrieval": ("coco",),
     "vilbert/finetune_vqa": ("beta",),
     "vilbert/finetune_referring": ("plus", "g"),

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from vlp_jax.model.heat_maps import heat_maps
 from vlp_jax.model.model import init_params
 from vlp_jax.parallel import unbox
 from vlp_jax.tasks import Run
-from vlp_jax.tasks.grounding import GroundingEvaluation, GroundingTask, _square, expression_heat
+from vlp_jax.tasks.grounding import GroundingEvaluation, GroundingTask, expression_heat
 
 BLOCK = dict(width=16, heads=2, mlp_width=16, layers=2)
 MODEL = ModelConfig(
@@ -63,9 +64,11 @@ def test_padding_has_no_heat(forward):
     np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-7)
 
 
-def test_patches_that_form_no_square():
-    with pytest.raises(ValueError, match="gives 8 tokens after the first"):
-        _square(jnp.zeros((1, 8)))
+def test_patches_that_form_no_square(monkeypatch):
+    monkeypatch.setattr("vlp_jax.tasks.grounding.gradcam", lambda views: jnp.zeros((1, 2, 8)))
+    views = SimpleNamespace(text=lambda: SimpleNamespace(mask=jnp.ones((1, 2), bool)))
+    with pytest.raises(ValueError, match="the vision encoder gives 8 tokens"):
+        expression_heat(views)
 
 
 def evaluated(forward, **settings):

@@ -14,8 +14,8 @@ def read_answers(given: str | Path | Sequence[str] | Mapping[str, int]) -> tuple
     """Returns answers in order: of a sequence, a mapping answer -> class, or a file with either.
 
     Files are texts with an answer a line (VisualBERT), JSON (UNITER `ans2label.json`, LXMERT
-    `trainval_label2ans.json`) and pickles (OSCAR, ViLBERT). A mapping may also go from class to
-    answer. ValueError for what is no list of answers.
+    `trainval_label2ans.json`, `all_ans.json`) and pickles (OSCAR, ViLBERT). A mapping may also go
+    from class to answer. ValueError for what is no list of answers.
     """
     if not isinstance(given, str | Path):
         return _in_order(given, "answers")
@@ -36,6 +36,8 @@ def _in_order(content: Any, name: str) -> tuple[str, ...]:
         if sorted(places) != list(range(len(content))):
             raise ValueError(f"{name}: the classes of {len(content)} answers are not 0, 1, 2, …")
         content = [places[i] for i in range(len(places))]
+    if isinstance(content, list) and all(isinstance(a, Mapping) for a in content):
+        content = [a.get("ans") for a in content]
     if not isinstance(content, list | tuple) or not all(isinstance(a, str) for a in content):
         raise ValueError(f"{name} is no list of answers, as texts in the order of the head")
     if not content:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.regions import Regions
-from vlp_jax.inference.region_inputs import as_regions
+from vlp_jax.inference.region_inputs import as_regions, pixel_box
 from vlp_jax.inference.results import Grounded
 from vlp_jax.metrics.refcoco import heat_in_boxes
 from vlp_jax.tasks.grounding import AREA_EXPONENT
@@ -52,7 +52,8 @@ def _in_pixels(given: Any, picture: np.ndarray, name: str) -> np.ndarray:
                 f"{name} are of a picture of {given.width} x {given.height} pixels, and the "
                 f"picture has {width} x {height}"
             )
-        return given.boxes * np.tile([width / given.width, height / given.height], 2)
+        boxes = [pixel_box(given, row) for row in range(len(given))]
+        return np.array(boxes) * np.tile([width / given.width, height / given.height], 2)
     boxes = np.asarray(given, np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or not np.isfinite(boxes).all():
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 def sample_negatives(
@@ -17,6 +17,18 @@ def sample_negatives(
     drawn = jax.random.categorical(key, jnp.where(same, -jnp.inf, logits))
     following = (jnp.arange(len(ids)) + 1) % len(ids)
     return jnp.where(same.all(-1), following, drawn)
+
+
+def sample_distinct(
+    key: Array, logits: Float[Array, "r b"], same: Bool[Array, "r b"], count: int
+) -> Int[Array, "r n"]:
+    """Draws for each row `count` different columns, one after the other by exp(logits).
+
+    Columns of the `same` image are drawn only where there are too few others.
+    """
+    # Gumbel's maximum draws one by the weights, the largest draw several without replacement.
+    noisy = logits + jax.random.gumbel(key, logits.shape)
+    return jax.lax.top_k(jnp.where(same, -jnp.inf, noisy), count)[1]
 
 
 def negative_weights(logits: Float[Array, "b b"], ids: Int[Array, "b"]) -> Float[Array, "b b"]:

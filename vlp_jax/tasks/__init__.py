@@ -25,6 +25,7 @@ from vlp_jax.tasks import (  # isort: skip  (they register themselves)
     referring,
     region_labels,
     retrieval,
+    text_assignment,
     written_answers,
 )
 
@@ -59,5 +60,6 @@ __all__ = [
     "referring",
     "region_labels",
     "retrieval",
+    "text_assignment",
     "written_answers",
 ]

@@ -73,6 +73,8 @@ class Task:
       title: what it is called in a report.
       metrics: what `loss` gives beside the loss: name → title of its curve.
       trains: whether it has a loss; tasks without one are only evaluated.
+      joins_pictures: whether it shows pictures of several examples together, one of each being
+        enough for a fusion or a head that reads more.
       hides_regions: whether regions stay hidden in its steps; others see the whole picture.
     """
 
@@ -82,6 +84,7 @@ class Task:
     title: ClassVar[str] = ""
     metrics: ClassVar[Mapping[str, str]] = {}
     trains: ClassVar[bool] = True
+    joins_pictures: ClassVar[bool] = False
     hides_regions: ClassVar[bool] = False
 
     @property

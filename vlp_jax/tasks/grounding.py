@@ -1,28 +1,23 @@
 """Grounding that has learned no boxes: where a model looks to match an expression (ALBEF)."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from vlp_jax.config.ranges import Count, Share
 from vlp_jax.data.entry import take
-from vlp_jax.heads.head import Reading
-from vlp_jax.layers.tokens import Tokens
 from vlp_jax.metrics.figures import figure_names
 from vlp_jax.metrics.refcoco import box_under_heat, referring_iou
 from vlp_jax.model import Views
-from vlp_jax.model.heat_maps import heat_maps
 from vlp_jax.tasks import matching
 from vlp_jax.tasks.base import TASKS, Task
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.outcome import Outcome
 from vlp_jax.tasks.referring import FOUND, boxes_outcome, right_box
+from vlp_jax.tasks.word_maps import gradcam, grid_side, on_grid
 
 AREA_EXPONENT = 0.5
 _NO_BOX = np.zeros((1, 4))
@@ -31,28 +26,17 @@ _NO_BOX = np.zeros((1, 4))
 def expression_heat(views: Views) -> Float[Array, "b h w"]:
     """Returns how much the words of each caption read each patch to find that it matches.
 
-    Grad-CAM of the logit of "match", summed over the words, [CLS] included; the image's first
-    token, which is no patch, is left out. Source: `Grounding.py` of salesforce/ALBEF, whose
-    `block_num` 8 is the middle layer of the fusion. ValueError for patches that form no square.
+    Grad-CAM of the logit of "match", summed over the words, [CLS] included. Source: `Grounding.py`
+    of salesforce/ALBEF, whose `block_num` 8 is the middle layer of the fusion. ValueError for
+    patches that form no square.
     """
-    text = views.text()
-    heat = heat_maps(views.model, views.params, _match_logit, views.image(), text)
-    return _square((heat * text.mask[..., None]).sum(1)[:, 1:])
-
-
-def _match_logit(model: nn.Module, image: Tokens, text: Tokens) -> Float[Array, "b"]:
-    logits = model.read(matching.HEAD, Reading((), (), (model.fuse(image, text),)))
-    return logits[:, model.head(matching.HEAD).match_index]
-
-
-def _square(heat: Float[Array, "b p"]) -> Float[Array, "b h w"]:
-    side = math.isqrt(heat.shape[1])
-    if side * side != heat.shape[1] or not side:
+    heat = (gradcam(views) * views.text().mask[..., None]).sum(1)
+    if grid_side(heat.shape[1]) is None:
         raise ValueError(
-            f"grounding needs patches that form a square, and the vision encoder gives "
-            f"{heat.shape[1]} tokens after the first"
+            "grounding needs patches that form a square, and the vision encoder gives "
+            f"{heat.shape[1]} tokens"
         )
-    return jnp.reshape(heat, (-1, side, side))
+    return on_grid(heat)
 
 
 @dataclass(frozen=True)

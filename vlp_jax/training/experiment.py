@@ -154,8 +154,9 @@ def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> 
     _check_fields(model, batches)
     sizes = read_sizes(config.data, vocabulary, batches)
     for source, chosen in by_source.items():
-        read = {head for task in chosen.values() for head in task.heads(sizes)}
-        _check_pictures(model, source, batches[source], read)
+        if single := [task for task in chosen.values() if not task.joins_pictures]:
+            read = {head for task in single for head in task.heads(sizes)}
+            _check_pictures(model, source, batches[source], read)
     fed = {name: task for chosen in by_source.values() for name, task in chosen.items()}
     mixture.know_sizes(_table_sizes(fed.values(), model))
     kept = {name: task for name, task in tasks.items() if name in config.tasks}

@@ -13,10 +13,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vlp_jax.config import ExperimentConfig, build, nearest
+from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.layers.layer_names import stacked_path
 from vlp_jax.model import VisionLanguageModel
+from vlp_jax.weights.answer_rows import answer_rows, by_answer
 from vlp_jax.weights.conversion import check_values, layers_apart, misshapen, present_name
 from vlp_jax.weights.key_table import Entry
 from vlp_jax.weights.name_groups import groups
@@ -37,6 +39,8 @@ class InitialWeights:
       rename: pairs of expression and replacement, applied to the paths that the weights would fill.
       ignore: expressions over the file's names, of tensors that the model has no place for; others
         of that kind are an error, because without them the weights mean something else.
+      answers: file with the answers of the weights' head in its order; this run's answers get the
+        rows of theirs, by their text, and zeros where there is none.
       on_missing: whether a chosen parameter that the file lacks is an error, or stays fresh.
     """
 
@@ -46,6 +50,7 @@ class InitialWeights:
     exclude: tuple[str, ...] = ()
     rename: tuple[tuple[str, str], ...] = ()
     ignore: tuple[str, ...] = ()
+    answers: str = ""
     on_missing: Literal["error", "keep"] = "error"
 
 
@@ -142,7 +147,9 @@ def initial_weights(init_from: Sequence[Mapping[str, Any] | str]) -> list[Initia
 def _read(settings: InitialWeights, target: Target, read_run: ReadRun) -> Filling:
     chosen = _chosen(settings, target.shapes)
     weights = read_weights(settings.path, settings.kind, target, read_run)
-    renamed = _renamed(weights.entries, settings.rename)
+    renamed, found = _renamed(weights.entries, settings.rename), ""
+    if settings.answers:
+        renamed, found = _by_answer(renamed, settings.answers, target.vocabulary.answers)
     entries = [e for e in renamed if chosen.intersection(e.ours)]
     wanted = chosen if weights.whole else chosen & _paths(entries)
     entries = [e for e in entries if present_name(e, weights.state) is not None]
@@ -157,7 +164,7 @@ def _read(settings: InitialWeights, target: Target, read_run: ReadRun) -> Fillin
             f"{', '.join(groups(_paths(renamed), ())) or 'none that this model has'}"
         )
     _check_vocabulary(filled, weights, target.vocabulary)
-    news = _news(settings, weights, entries, filled, target)
+    news = _news(settings, weights, entries, filled, target) + found
     return Filling(weights, tuple(entries), filled, news)
 
 
@@ -197,6 +204,16 @@ def _renamed(entries: Iterable[Entry], rules: Iterable[tuple[str, str]]) -> list
     if twice:
         raise ValueError(f"rename gives several tensors to {', '.join(groups(twice, counts))}")
     return entries
+
+
+def _by_answer(entries: list[Entry], file: str, ours: Sequence[str]) -> tuple[list[Entry], str]:
+    """Returns entries with the rows of this run's answers, and how many of these are known."""
+    theirs = read_answers(file)
+    if not ours:
+        raise ValueError(f'answers = "{file}": the data of this run have no answers')
+    rows = answer_rows(theirs, ours)
+    known = f"; {(rows >= 0).sum():,} of {len(rows):,} answers are known"
+    return by_answer(entries, rows, len(theirs)), known
 
 
 def _regex(pattern: str) -> re.Pattern:

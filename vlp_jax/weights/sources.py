@@ -32,6 +32,7 @@ from vlp_jax.weights.one_tower_vit import (
     vit_table,
 )
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
+from vlp_jax.weights.two_pictures import TWO, for_two_pictures, starts_two
 from vlp_jax.weights.zoo import ZOO, find_architecture
 from vlp_jax.weights.zoo.resnet import resnet_table
 
@@ -272,10 +273,11 @@ def _check_heads(file: StateDict, read: Callable[[Mapping], dict], args: Mapping
 
 def _in_our_sizes(published: ModelConfig, ours: ModelConfig) -> ModelConfig:
     """Returns the published composition with our arguments for parts of the same kind."""
+    doubled = ("fusion",) if starts_two(published, ours) else ()
     same = {
         f"{part}_args": getattr(published, f"{part}_args") | getattr(ours, f"{part}_args")
         for part in PARTS
-        if getattr(published, part) == getattr(ours, part)
+        if part in doubled or getattr(published, part) == getattr(ours, part)
     }
     heads = {name: args | ours.heads.get(name, {}) for name, args in published.heads.items()}
     return dataclasses.replace(published, heads=heads, **same)
@@ -284,7 +286,12 @@ def _in_our_sizes(published: ModelConfig, ours: ModelConfig) -> ModelConfig:
 def _of_same_kind(
     entries: Iterable[Entry], theirs: ModelConfig, ours: ModelConfig
 ) -> tuple[Entry, ...]:
-    """Drops entries of parts of another kind, whose paths may have the same names."""
+    """Drops entries of parts of another kind, whose paths may have the same names.
+
+    Layers that read one picture fill those that read two.
+    """
+    if starts_two(theirs, ours):
+        entries, theirs = map(for_two_pictures, entries), dataclasses.replace(theirs, fusion=TWO)
     other = [f"{part}/" for part in PARTS if getattr(theirs, part) != getattr(ours, part)]
     return tuple(e for e in entries if not e.ours[0].startswith(tuple(other)))
 

@@ -1,0 +1,142 @@
+"""A few made examples of each task in the files that its authors publish."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tests.data.regions.pictures import lxmert_line, random_pictures, write_lines
+
+COUNT = 8
+WORDS = "dog cat red blue left right sofa tree".split()
+PICTURES = [
+    *map(str, range(COUNT)),
+    *(f"s-{i}-0-img{side}" for i in range(COUNT) for side in (0, 1)),
+]
+SIZE = 40  # of a picture, in pixels
+SPLITS = {"train": "train", "validation": "val", "test": "test"}
+
+
+def sentence(i: int) -> str:
+    return f"the {WORDS[i]} {WORDS[(3 * i + 1) % len(WORDS)]}"
+
+
+def nlvr2(i: int) -> dict:
+    label = ("True", "False")[i % 2]
+    return {"identifier": f"s-{i}-0-0", "sentence": sentence(i), "label": label}
+
+
+def snli_ve(i: int) -> dict:
+    label = ("entailment", "neutral", "contradiction")[i % 3]
+    return {"Flickr30K_ID": str(i), "sentence2": sentence(i), "gold_label": label, "pairID": str(i)}
+
+
+def vcr(i: int) -> dict:
+    choices = [[["the", [0]], [WORDS[(i + j) % 8]], ["no", "."], ["a", [0]]][j] for j in range(4)]
+    labels = {"answer_label": i % 4, "rationale_label": (i + 1) % 4}
+    asked = {"question": ["what", "is", [0], "?"], "objects": ["person"]}
+    texts = {"answer_choices": choices, "rationale_choices": choices[::-1]}
+    return {"annot_id": f"a-{i}", "img_fn": f"{i}.png"} | asked | texts | labels
+
+
+def questions() -> dict:
+    asked = [
+        {"image_id": i, "question": f"is {sentence(i)}?", "question_id": i} for i in range(COUNT)
+    ]
+    return {"data_subtype": "val2014", "questions": asked}
+
+
+def annotations() -> dict:
+    given = lambda i: [
+        {"answer": ("yes", "no")[(i + j) % 4 == 0], "answer_id": j} for j in range(10)
+    ]
+    rows = [{"question_id": i, "image_id": i, "answers": given(i)} for i in range(COUNT)]
+    return {"annotations": rows}
+
+
+def gqa() -> dict:
+    kinds = {"structural": "verify", "semantic": "attr", "detailed": "x"}
+    shared = {"isBalanced": True, "groups": {}, "entailed": [], "types": kinds, "semantic": []}
+    asked = lambda i: {"question": f"is {sentence(i)}?", "answer": ("yes", "no")[i % 2]}
+    return {f"0{i}": {"imageId": str(i)} | asked(i) | shared for i in range(COUNT)}
+
+
+def coco_captions() -> dict:
+    pictures = [{"id": i, "file_name": f"{i}.png"} for i in range(COUNT)]
+    captions = [{"image_id": i, "caption": sentence(i)} for i in range(COUNT)]
+    return {"images": pictures, "annotations": captions}
+
+
+def karpathy() -> dict:
+    one = lambda i, split: {
+        "filename": f"{i}.png", "cocoid": i, "split": split,
+        "sentences": [{"raw": sentence(i)}, {"raw": sentence(i)[::-1]}],
+    }  # fmt: skip
+    return {"images": [one(i, s) for s in ("train", "val", "test") for i in range(COUNT)]}
+
+
+def references() -> list:
+    said = lambda i, k: {"sent_id": 10 * k + i, "sent": sentence(i), "raw": sentence(i)}
+    splits = enumerate(("train", "val", "testA", "testB"))
+    return [
+        {"image_id": i, "ann_id": i, "split": split, "sentences": [said(i, k)]}
+        for k, split in splits
+        for i in range(COUNT)
+    ]
+
+
+def instances() -> dict:
+    boxes = [{"id": i, "bbox": [i, 2, 20, 30]} for i in range(COUNT)]
+    pictures = [
+        {"id": i, "file_name": f"{i}.png", "width": SIZE, "height": SIZE} for i in range(COUNT)
+    ]
+    return {"images": pictures, "annotations": boxes}
+
+
+LINES = {"nlvr2": nlvr2, "snli_ve": snli_ve, "vcr": vcr}
+OBJECTS = {"vqa_v2": questions, "gqa": gqa, "coco_captions": coco_captions, "karpathy": karpathy}
+BESIDE = {"vqa_v2": annotations, "refcoco": instances}
+
+
+def write_all(folder: Path) -> None:
+    """Writes pictures, regions and the files of every form."""
+    rng = np.random.default_rng(0)
+    for name in PICTURES:
+        pixels = rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{name}.png"), pixels)
+    regions = zip(PICTURES, random_pictures(len(PICTURES)).values())
+    write_lines(folder / "regions.tsv", [lxmert_line(*picture) for picture in regions])
+    for split in SPLITS.values():
+        for form, row in LINES.items():
+            lines = (json.dumps(row(i)) for i in range(COUNT))
+            (folder / f"{form}_{split}").write_text("\n".join(lines))
+        for form, content in OBJECTS.items():
+            (folder / f"{form}_{split}").write_text(json.dumps(content()))
+        for form, content in BESIDE.items():
+            (folder / f"{form}_beside_{split}").write_text(json.dumps(content()))
+        (folder / f"refcoco_{split}").write_bytes(pickle.dumps(references(), 2))
+    proposals = {str(i): [[i, 1, 20, 28, 0.9], [0, 0, 9, 9, 0.5]] for i in range(COUNT)}
+    (folder / "proposals").write_text(json.dumps(proposals))
+    (folder / "answers.json").write_text(json.dumps(["yes", "no"]))
+    pairs = [{"image": f"{i}.png", "caption": sentence(i)} for i in range(COUNT)]
+    (folder / "pairs.json").write_text(json.dumps(pairs))
+
+
+def moved(args: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Returns the options of a recipe's source "annotated" with the files of `write_all`."""
+    form = args["form"]
+    own = form in ("refcoco", "karpathy")
+    path = str(folder / (f"{form}_train" if own else f"{form}_{{split}}"))
+    files = {"path": path, "splits": {} if own else SPLITS}
+    if "beside" in args:
+        files["beside"] = str(folder / f"{form}_beside_{'train' if own else '{split}'}")
+    for name, file in (("answer_list", "answers.json"), ("proposals", "proposals")):
+        files |= {name: str(folder / file)} if name in args else {}
+    if "images" in args:
+        return args | files | {"images": str(folder), "key": "{id}.png"}
+    stored = {"store": "lxmert_tsv", "features": str(folder / "regions.tsv"), "key": "{id}"}
+    return args | files | stored
