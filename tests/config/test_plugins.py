@@ -62,6 +62,18 @@ def test_a_plugin_is_found_from_the_working_directory(folders):
     assert "from_here" in build_tasks(config)
 
 
+def test_a_plugin_is_found_whatever_else_is_overridden(folders):
+    configs, here = folders
+    (configs / "mine.py").write_text("")
+    (here / "other.py").write_text("")
+    (configs / "a.py").write_text("def get_config(): return dict(tasks=dict(vqa={}))")
+    given = ("--config.plugins=mine.py", "--config.tasks.vqa.weight=2.0")
+    assert load_config(f"{configs}/a.py", given).plugins == (str(configs / "mine.py"),)
+    given = ("--config.plugins=('mine.py', 'other.py')",)
+    found = (str(configs / "mine.py"), str(here / "other.py"))
+    assert load_config(f"{configs}/a.py", given).plugins == found
+
+
 def test_the_working_directory_comes_first(folders):
     configs, here = folders
     for folder in folders:

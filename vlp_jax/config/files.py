@@ -30,18 +30,16 @@ def load_config(spec: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """
     given, _, argument = spec.partition(":")
     path = _file(given)
-    values = _read(path, argument)
-    for text in overrides:
-        path, value = parse_override(text)
-        set_path(values, path, value)
-    check_moved(values)
-    config = build(ExperimentConfig, values, "config")
+    config = _overridden(_read(path, argument), overrides)
     return replace(config, "plugins", _found(config.plugins, path))
 
 
 def with_overrides(config: ExperimentConfig, overrides: Sequence[str]) -> ExperimentConfig:
     """Returns an experiment with `--config.a.b=c` overrides applied."""
-    values = to_plain(config)
+    return _overridden(to_plain(config), overrides)
+
+
+def _overridden(values: dict, overrides: Sequence[str]) -> ExperimentConfig:
     for text in overrides:
         set_path(values, *parse_override(text))
     check_moved(values)
