@@ -14,6 +14,7 @@ VERBS = (
     "evaluate",
     "predict",
     "retrieve",
+    "demo",
     "verify",
     "convert",
     "export",

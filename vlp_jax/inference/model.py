@@ -436,6 +436,9 @@ class Model:
         if verb == "answer":
             self._check_answers(self._answering(None, 1).head)
             return
+        if verb == "explain":
+            looking.chosen_method(self.module, self.rules, "")
+            return
         if verb == "caption" and masked_text.HEAD in self.module.heads and not self.rules.tags:
             raise ValueError(
                 "caption: this model was not trained to write; OSCAR's captioners are "
