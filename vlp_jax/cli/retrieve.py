@@ -68,7 +68,8 @@ def _update(index: Any) -> None:
 def _cost(index: Any, queries: int, rerank: int) -> str:
     """Says how long re-ranking is going to take: a pair about as long as encoding a picture."""
     pairs = queries * min(rerank, len(index))
-    return f"re-ranking {pairs:,} pairs, about {pairs * index.seconds:.2g} s (none: --rerank 0)"
+    seconds = f"{pairs * index.seconds:.2g} s once compiled"
+    return f"re-ranking {pairs:,} pairs, about {seconds} (none: --rerank 0)"
 
 
 def _say(line: str) -> None:
