@@ -170,13 +170,19 @@ def test_tags_are_read(loaded):
     ],
     ids=["answer regions", "answer", "match regions", "match", "retrieve regions", "retrieve"],
 )
-def test_a_hundred_lengths_compile_a_few_times(loaded, name, ask):
+def test_texts_of_all_lengths_compile_a_few_times(loaded, name, ask):
     known = loaded(name)
     model = Model(known.config, known.params, known.vocabulary, known.rules)  # nothing compiled
-    for count in range(1, 101):
+    for count in (1, 14, 15, 28, 40, 62, 63, 100):  # on both sides of every padded length
         ask(model, "dog " * count)
     compiled = model.compute.forward()._compiled.values()
     assert 1 <= sum(function._cache_size() for function in compiled) <= 4
+
+
+@pytest.mark.parametrize("limit", [12, 20, 30, 63, 64, 128, 160, 512])
+def test_a_hundred_lengths_are_padded_to_a_few(limit):
+    padded = {padded_length(used, limit) for used in range(1, min(limit, 100) + 1)}
+    assert len(padded) <= (1 if limit < 64 else 3) and max(padded) <= limit
 
 
 @pytest.mark.parametrize(

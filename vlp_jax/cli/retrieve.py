@@ -12,16 +12,15 @@ import argparse
 import json
 from typing import Any
 
+from vlp_jax.cli.arguments import add_model, load_model
 from vlp_jax.cli.indexing import say, update_index
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_model(parser)
     add = parser.add_argument
-    add("--model", required=True, help="a run's workdir, a Hugging Face directory, or a preset")
-    add("--weights", help="the file with a preset's weights")
-    add("--tokenizer", help="vocab.txt or tokenizer directory that the weights were trained with")
     add("--images", required=True, metavar="DIR", help="folder of pictures, searched at any depth")
     add("--query", required=True, action="append", help="a text; may be given several times")
     add("--index", metavar="FILE", help="where the vectors are kept (by default in the folder)")
@@ -31,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one JSON line for each picture found; what it does, and what that costs, to stderr."""
-    from vlp_jax.inference import ImageIndex, load
+    from vlp_jax.inference import ImageIndex
 
     for name, least in (("top", 1), ("rerank", 0)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name} is {getattr(args, name)}; expected at least {least}")
-    model = load(args.model, args.weights, tokenizer=args.tokenizer)
+    model = load_model(args)
     index = ImageIndex(model, args.images, args.index)
     model.encode_text(args.query)  # a text without words is an error before any picture is read
     update_index(index)
@@ -52,4 +51,5 @@ def run(args: argparse.Namespace) -> int:
 def _cost(index: Any, queries: int, rerank: int) -> str:
     """Says how long re-ranking is going to take: a pair about as long as encoding a picture."""
     pairs = queries * min(rerank, len(index))
-    return f"re-ranking {pairs:,} pairs, about {pairs * index.seconds:.2g} s (none: --rerank 0)"
+    seconds = f"{pairs * index.seconds:.2g} s once compiled"
+    return f"re-ranking {pairs:,} pairs, about {seconds} (none: --rerank 0)"

@@ -8,17 +8,8 @@ import numpy as np
 from vlp_jax.data.images import decode, resize
 
 PICTURE_ENDINGS = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".avif",
-    ".jp2",
-)
+    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2",
+)  # fmt: skip
 _ONE = (str, bytes, bytearray, memoryview)  # sequences that are one value
 
 
