@@ -25,7 +25,7 @@ from vlp_jax.data.tokenizer import Tokenizer as WordPieces
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference import Model
 from vlp_jax.inference.exported import free_folder, write_export
-from vlp_jax.inference.programs import COMPOSED, programs_of
+from vlp_jax.inference.programs import programs_of
 from vlp_jax.weights.zoo import ZOO
 
 PAGE = (Path(__file__).parents[2] / "docs/export.md").read_text()
@@ -120,6 +120,12 @@ def test_verbs_that_a_model_names_are_those_that_it_has(name):
     assert " ".join(model.verbs) == expected[name]
 
 
+@pytest.mark.parametrize("given", [{"answers": ["yes"]}, {"which": "teacher"}, {"step": 3}])
+def test_an_export_needs_nothing_else(folder, given):
+    with pytest.raises(ValueError, match=f"is an export, .*: give no {next(iter(given))}"):
+        vlp_jax.load(folder, **given)
+
+
 def test_only_a_new_or_empty_folder_is_written(model, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("mine")
@@ -159,12 +165,19 @@ def test_what_is_missing_or_of_another_shape_is_named(model, tmp_path):
         vlp_jax.load(tmp_path / "damaged")
 
 
-def test_a_verb_that_the_model_has_not(model):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(verbs=["mach"]), '"mach" is no program of this model. Did you mean "match"'),
+        (dict(verbs=["retrieve"]), '"retrieve" is no program .* There is: answer, encode_image'),
+        (dict(platforms=["cudda"]), '"cudda" is no platform. Did you mean "cuda"'),
+        (dict(text_length=0), "the length of texts is 0; expected 1 token or more"),
+    ],
+)
+def test_programs_that_cannot_be(model, options, message):
     pytest.importorskip("flatbuffers")
-    with pytest.raises(ValueError, match='"mach" is no program of this model. Did you mean "match'):
-        programs_of(model, ["mach"])
-    with pytest.raises(ValueError, match='"retrieve" is no program'):
-        programs_of(model, ["retrieve"])
+    with pytest.raises(ValueError, match=message):
+        programs_of(model, **options)
 
 
 def test_without_the_library_of_programs(model, monkeypatch):
@@ -214,7 +227,7 @@ def test_programs_say_what_they_take_and_give(model):
 def test_a_program_computes_what_the_verb_does(published, name, verb):
     pytest.importorskip("flatbuffers")
     model = published(name)
-    assert verb in model.verbs and verb not in COMPOSED
+    assert verb in model.verbs
     files = programs_of(model, [verb])
     program = jax.export.deserialize(bytearray(files[f"{verb}.stablehlo"]))
     inputs = files["programs.json"]["verbs"][verb]["inputs"]

@@ -18,6 +18,7 @@ from vlp_jax.layers.attention import (
     attention_bias,
     choose_implementation,
     device_kind,
+    for_any_platform,
     head_size,
 )
 from vlp_jax.layers.attention import attend as attend_to
@@ -204,6 +205,16 @@ def test_each_device_has_its_kernel():
 def test_why_a_kernel_is_not_taken(platform, options, why):
     chosen = choice(platform, **options)
     assert chosen.name == "xla" and why in chosen.why
+
+
+def test_what_is_for_any_platform_takes_no_kernel(monkeypatch):
+    monkeypatch.setattr("vlp_jax.layers.attention.device_kind", lambda: "gpu")
+    monkeypatch.setattr("vlp_jax.layers.attention._by_cudnn", lambda *_: "the kernel")
+    states = jnp.ones((1, 4, 2, 8), "bfloat16")
+    assert attend_to(states, states, states) == "the kernel"
+    with for_any_platform():
+        np.testing.assert_array_equal(attend_to(states, states, states), states)
+    assert attend_to(states, states, states) == "the kernel"
 
 
 def test_what_is_taken_is_logged_once(caplog):

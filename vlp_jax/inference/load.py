@@ -68,6 +68,9 @@ def load(
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
     if is_export(path):
+        teacher = None if which == "params" else which
+        own = dict(answers=answers, tokenizer=tokenizer, lowercase=lowercase, sizes=sizes)
+        _check_none_given(path, **own, step=step, which=teacher)
         return read_export(path)
     if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
         state = read_state_dict(path)
@@ -84,6 +87,14 @@ def load(
     config, vocabulary, params = read_run(path, step, which)
     check_plugins(config)
     return Model(config, params, vocabulary, detector=detector)
+
+
+def _check_none_given(path: Path, **given: Any) -> None:
+    for name, value in given.items():
+        if value not in (None, (), {}, ""):
+            raise ValueError(
+                f'"{path}" is an export, which holds all that belongs to its model: give no {name}'
+            )
 
 
 def _nothing_there(given: str | Path, path: Path) -> FileNotFoundError:

@@ -118,7 +118,7 @@ OUTPUTS = {
         },
     ),
 }
-"""What the program of each verb gives."""
+"""What the program of each verb gives. `retrieve` has none: it orders by what others give."""
 
 
 def described(aval: Any, meaning: str) -> dict[str, Any]:

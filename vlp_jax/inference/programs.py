@@ -21,15 +21,12 @@ from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.model import Model
 from vlp_jax.inference.program_fields import OUTPUTS, described, input_meaning, text_rules
 from vlp_jax.layers.attention import for_any_platform
-from vlp_jax.model import Views, VisionLanguageModel
+from vlp_jax.model import CAPTION, Views, VisionLanguageModel
+from vlp_jax.tasks.questions import QUESTION
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 ABOUT = "programs.json"
 TEXT_LENGTH = 64
-COMPOSED = ("retrieve",)
-"""Verbs that compute nothing by themselves: `retrieve` orders by what `encode_…`, `match` give."""
-COMPOSED_OF_PIXELS = (*COMPOSED, "ground")
-"""The same of models that read pixels, whose `ground` compares boxes with a map of `explain`."""
 
 _TEXT = "a"
 _REGIONS = 36  # where no rule limits them
@@ -49,20 +46,20 @@ def programs_of(
       platforms: those that a program is made for.
       text_length: tokens of a text; the verbs' next padded length is taken, or the model's limit.
 
-    Raises ValueError for verbs that do not fit the model, and without the extra "export".
+    Raises ValueError for verbs that do not fit the model, for platforms that are none, for a length
+    below 1, and without the extra "export".
     """
     if importlib.util.find_spec("flatbuffers") is None:
         raise ValueError(
             'jax.export needs the package "flatbuffers": pip install "vlp_jax[export]"'
         )
-    composed = COMPOSED if model.inputs.reads_regions else COMPOSED_OF_PIXELS
-    known = [verb for verb in model.verbs if verb not in composed]
-    for verb in verbs:
-        if verb not in known:
-            raise ValueError(
-                f'"{verb}" is no program of this model.{nearest(verb, known)} It has '
-                f"{', '.join(known) or 'none'}"
-            )
+    # Grounding by pixels compares boxes with a map of `explain`: it is no one program.
+    composed = () if model.inputs.reads_regions else ("ground",)
+    known = [verb for verb in model.verbs if verb in OUTPUTS and verb not in composed]
+    _check_known(verbs, known, "program of this model")
+    _check_known(platforms, PLATFORMS, "platform")
+    if text_length < 1:
+        raise ValueError(f"the length of texts is {text_length}; expected 1 token or more")
     files: dict[str, bytes | dict] = {}
     about = {
         "jax": jax.__version__,
@@ -77,6 +74,13 @@ def programs_of(
         files[f"{verb}.stablehlo"] = bytes(exported.serialize())
         about["verbs"][verb] = {"file": f"{verb}.stablehlo", **_described(model, verb, exported)}
     return files | {ABOUT: about}
+
+
+def _check_known(given: Sequence[str], known: Sequence[str], what: str) -> None:
+    for name in given:
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise ValueError(f'"{name}" is no {what}.{nearest(name, known)} There is: {there}')
 
 
 @dataclasses.dataclass
@@ -153,8 +157,8 @@ def _described(model: Model, verb: str, exported: export.Exported) -> dict[str, 
     """Returns names, shapes, types and meanings of what a program takes and gives."""
     _, inputs = jax.tree.unflatten(exported.in_tree, exported.in_avals)[0]
     outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
-    return {
-        "text": text_rules(model, verb),
+    reads_text = any(name in inputs for name in (CAPTION.ids, QUESTION.ids))
+    return ({"text": text_rules(model, verb)} if reads_text else {}) | {
         "inputs": {n: described(x, input_meaning(n, verb, model)) for n, x in inputs.items()},
         "outputs": {n: described(x, OUTPUTS[verb].meanings[n]) for n, x in outputs.items()},
     }
