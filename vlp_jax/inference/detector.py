@@ -10,6 +10,7 @@ import numpy as np
 from vlp_jax.config import Registry
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.images import decode
+from vlp_jax.data.json_text import read_object
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.detectors.pixels import Prepared
@@ -144,8 +145,9 @@ def load_detector(
 
     `convention` is whose pixels and choice of regions, by default the published configuration's
     (docs/detectors.md lists them). `sizes` are entries of that configuration where they differ.
-    `classes` are names of the classes in order, or the file `objects_vocab.txt` with them; regions
-    then have names, which OSCAR reads. `batch` pictures are computed at a time.
+    `classes` are names of the classes in order, or the file with them, `objects_vocab.txt` or the
+    label map of VinVL; regions then have names, which OSCAR reads. `batch` pictures are computed
+    at a time.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
     published: PublishedDetector = DETECTORS.get_known(name)
@@ -162,6 +164,16 @@ def load_detector(
 
 
 def _class_names(path: str | Path) -> tuple[str, ...]:
-    """Returns the first of each line's names, which commas separate."""
+    """Returns the first of each line's names, which commas separate, or those of a label map."""
+    if Path(path).suffix == ".json":
+        return _label_map(Path(path))
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return tuple(line.split(",")[0].strip().lower() for line in lines)
+
+
+def _label_map(path: Path) -> tuple[str, ...]:
+    """Returns the names of a file such as VinVL's, whose `label_to_idx` counts them from 1."""
+    numbers = read_object(path).get("label_to_idx")
+    if not isinstance(numbers, dict) or sorted(numbers.values()) != [*range(1, len(numbers) + 1)]:
+        raise ValueError(f'{path} has no "label_to_idx" that numbers names of classes from 1')
+    return tuple(sorted(numbers, key=numbers.get))
