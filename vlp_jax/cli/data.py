@@ -1,9 +1,12 @@
 """Check the data of a config, and region features of any published format, or convert these.
 
+Find the regions of pictures with a published detector.
+
 vlp-jax data check --store lxmert_tsv --features "train2014_obj36.tsv,val2014_obj36.tsv"
 vlp-jax data convert --store uniter_lmdb --features coco_train2014 --to coco.regions --half
 vlp-jax data check --store oscar_tsv --features features.tsv --option labels=predictions.tsv
 vlp-jax data records --config configs/uniter/finetune_nlvr2.py --split validation
+vlp-jax data regions --images photos --detector frcnn_vg --weights pytorch_model.bin --out a.tsv
 """
 
 import argparse
@@ -15,9 +18,11 @@ _SHOWN = 20  # pictures that can't be read
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    jobs = parser.add_subparsers(dest="job", required=True, metavar="check|convert|records")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="check|convert|records|regions")
     check = jobs.add_parser("check", help="read every picture and say what is wrong with which")
     convert = jobs.add_parser("convert", help="write ArrayRecord files, checking every picture")
+    regions = jobs.add_parser("regions", help="find the regions of pictures with a detector")
+    _add_region_arguments(regions)
     records = jobs.add_parser("records", help="open the sources of a config and say what they hold")
     records.add_argument("--config", required=True, help="FILE.py, FILE.py:argument or config.json")
     records.add_argument("--split", default="train", help="which split of each source")
@@ -34,12 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("--pictures-per-file", type=int, default=10_000)
 
 
+def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
+    regions.add_argument("--images", required=True, help="folder of pictures, and folders in it")
+    regions.add_argument("--detector", required=True, help="frcnn_vg or vinvl_x152c4")
+    regions.add_argument("--weights", required=True, help="its published file, or a folder with it")
+    regions.add_argument("--out", required=True, type=Path, help="file to make or complete, .tsv")
+    regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
+    regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints what was found; the status of a check is 1 if a picture can't be read."""
     if args.job == "records":
         return _print_records(args)
     if args.overrides:
         raise ValueError(f"{args.job} takes no config: {' '.join(args.overrides)}")
+    if args.job == "regions":
+        return _find_regions(args)
     from rich.progress import Progress
 
     from vlp_jax.config.files import parse_options
@@ -61,6 +77,32 @@ def run(args: argparse.Namespace) -> int:
             )
     _print_found(store, found)
     return 1 if args.job == "check" and found.problems else 0
+
+
+def _find_regions(args: argparse.Namespace) -> int:
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from vlp_jax.inference.detector import load_detector
+    from vlp_jax.inference.region_files import pictures_in, write_regions
+
+    pictures = pictures_in(args.images)
+    detector = load_detector(
+        args.detector, args.weights, convention=args.convention, batch=args.batch
+    )
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
+        task = bar.add_task(f"regions of {args.images}", total=len(pictures))
+        found = write_regions(
+            detector, pictures, args.out, lambda done: bar.update(task, completed=done)
+        )
+        rate = found.written / max(bar.tasks[0].elapsed, 1e-9)
+    print(
+        f"{found.written:,} pictures written to {args.out} ({rate:.2f} pictures/s), "
+        f"{found.before:,} were there"
+    )
+    _print_problems(found.problems)
+    if found.problems:
+        print(f"{len(found.problems):,} pictures have no regions")
+    return 0
 
 
 def _print_records(args: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """Detector: from pictures to regions, with the weights and by the rules of a published one."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from vlp_jax.config import Registry
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.images import decode
 from vlp_jax.data.json_text import read_object
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.detectors.pixels import Prepared
@@ -30,7 +31,7 @@ class Detector:
     one of five frames, `batch` of them at a time, so that at most five shapes are compiled.
 
     Attributes: `params`, `feature_width` (of what is found), `classes` (names of the labels),
-    `frames` (height, width of each).
+    `frames` (height, width of each), `batch`, `made_with` (what its regions depend on).
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Detector:
         published: PublishedDetector,
         params: Any,
         convention: Convention,
+        made_with: Mapping[str, Any],
         classes: Sequence[str] = (),
         batch: int = 1,
     ):
@@ -46,10 +48,11 @@ class Detector:
         self.params = jax.tree.map(jax.numpy.asarray, params)
         self.feature_width = params["class_head"]["kernel"].shape[0]
         self.classes = tuple(classes)
+        self.made_with = dict(made_with)
         self.frames = _frames(convention.shortest, convention.longest)
         self._columns = published.columns
         self._convention = convention
-        self._batch = batch
+        self.batch = batch
         self._find = jax.jit(
             lambda params, *given: convention.detector.apply({"params": params}, *given)
         )
@@ -58,40 +61,56 @@ class Detector:
         """Returns the regions of one picture or of each of a list, in pixels of the picture.
 
         A picture is a path, encoded bytes, a Pillow image or an array [H, W], [H, W, 3] or
-        [H, W, 4]. FileNotFoundError or ValueError for one that cannot be read or is too narrow.
+        [H, W, 4]. FileNotFoundError or ValueError for one that cannot be read, is too narrow or in
+        which nothing is found.
         """
-        given = [decode(image, f"image {i}") for i, image in enumerate(listed(images))]
-        prepared = [self._prepared(f"image {i}", image) for i, image in enumerate(given)]
-        found: dict[int, Regions] = {}
-        for frame, group in self._in_frames(prepared):
-            values = self._found([prepared[i] for i in group], frame)
-            for row, i in enumerate(group):
-                own = {name: value[row] for name, value in values.items()}
-                found[i] = _regions(f"image {i}", own, given[i].shape, self.classes)
-        return [found[i] for i in range(len(given))]
+        given = {f"image {i}": image for i, image in enumerate(listed(images))}
+        found = self._found({name: self._read(name, image) for name, image in given.items()})
+        for problem in found.values():
+            if isinstance(problem, ValueError):
+                raise problem
+        return [found[name] for name in given]
 
-    def _prepared(self, name: str, image: np.ndarray) -> Prepared:
+    def attempt(self, images: Mapping[str, Any]) -> dict[str, Regions | Exception]:
+        """Returns the regions of each picture by its name, or the error for which it has none."""
+        read, problems = {}, {}
+        for name, image in images.items():
+            try:
+                read[name] = self._read(name, image)
+            except (ValueError, OSError) as error:
+                problems[name] = error
+        found = self._found(read) | problems
+        return {name: found[name] for name in images}
+
+    def _read(self, name: str, image: Any) -> "_Picture":
+        pixels = decode(image, name)
         with foreign_bytes(name):
-            return self._convention.prepare(image)
+            return _Picture(self._convention.prepare(pixels), *pixels.shape[:2])
 
-    def _in_frames(
-        self, prepared: Sequence[Prepared]
-    ) -> Iterator[tuple[tuple[int, int], list[int]]]:
-        """Yields frames with at most `batch` pictures, by number, that go in each."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for i, picture in enumerate(prepared):
-            groups.setdefault(self.frame(*picture.pixels.shape[:2]), []).append(i)
-        for frame, numbers in groups.items():
-            for start in range(0, len(numbers), self._batch):
-                yield frame, numbers[start : start + self._batch]
+    def _found(self, pictures: Mapping[str, "_Picture"]) -> dict[str, Regions | ValueError]:
+        """Returns what is in pictures by name, computed together where they fit one frame."""
+        groups: dict[tuple[int, int], list[str]] = {}
+        for name, picture in pictures.items():
+            groups.setdefault(self.frame(*picture.prepared.pixels.shape[:2]), []).append(name)
+        found: dict[str, Regions | ValueError] = {}
+        for frame, names in groups.items():
+            for start in range(0, len(names), self.batch):
+                some = names[start : start + self.batch]
+                values = self._computed([pictures[name].prepared for name in some], frame)
+                for row, name in enumerate(some):
+                    own = {key: value[row] for key, value in values.items()}
+                    found[name] = _regions(name, own, pictures[name], self.classes)
+        return found
 
     def frame(self, height: int, width: int) -> tuple[int, int]:
         """Returns the smallest frame (height, width) that holds a picture of that size."""
         return next((h, w) for h, w in self.frames if h >= height and w >= width)
 
-    def _found(self, pictures: Sequence[Prepared], frame: tuple[int, int]) -> dict[str, np.ndarray]:
-        """Returns what is found in pictures, their places filled up with the last of them."""
-        rows = list(pictures) + [pictures[-1]] * (self._batch - len(pictures))
+    def _computed(
+        self, pictures: Sequence[Prepared], frame: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """Returns what is found in pictures; the last one fills the places that are left."""
+        rows = list(pictures) + [pictures[-1]] * (self.batch - len(pictures))
         pixels = np.stack([_framed(picture.pixels, frame) for picture in rows])
         sizes = np.array([picture.pixels.shape[:2] for picture in rows], np.int32)
         enlarged = np.array([picture.enlarged for picture in rows], np.float32)
@@ -105,18 +124,28 @@ class Detector:
         }
 
 
+class _Picture(NamedTuple):
+    """A picture for the network, and the size that it had."""
+
+    prepared: Prepared
+    height: int
+    width: int
+
+
 def _regions(
-    name: str, values: dict[str, np.ndarray], shape: Sequence[int], classes: Sequence[str]
-) -> Regions:
-    """Returns the regions of one picture [height, width, 3]; ValueError if there are none."""
-    mask = values.pop("mask")
+    name: str, values: dict[str, np.ndarray], picture: _Picture, classes: Sequence[str]
+) -> Regions | ValueError:
+    """Returns the regions of one picture, or the error of one that has none or impossible ones."""
+    mask, (_, height, width) = values.pop("mask"), picture
     if not mask.any():
-        raise ValueError(f"{name}: the detector found nothing in {shape[1]} x {shape[0]} pixels")
+        return ValueError(f"{name}: the detector found nothing in {width} x {height} pixels")
     kept = {key: value[mask] for key, value in values.items()}
     names = tuple(classes[i] for i in kept["labels"]) if classes else None
-    regions = Regions(**kept, width=shape[1], height=shape[0], names=names)
-    with foreign_bytes(name):
+    regions = Regions(**kept, width=width, height=height, names=names)
+    try:
         check_regions(regions, None)
+    except ValueError as error:
+        return ValueError(f"{name}: {error}")
     return regions
 
 
@@ -144,30 +173,33 @@ def load_detector(
     """Returns a published detector, such as "frcnn_vg", with the weights of a published file.
 
     `convention` is whose pixels and choice of regions, by default the published configuration's
-    (docs/detectors.md lists them). `sizes` are entries of that configuration where they differ.
-    `classes` are names of the classes in order, or the file with them, `objects_vocab.txt` or the
-    label map of VinVL; regions then have names, which OSCAR reads. `batch` pictures are computed
-    at a time.
+    (docs/detectors.md lists them). `sizes` are entries of that configuration where they differ; a
+    folder as `weights` may have them as `config.json`. `classes` are names of the classes in order,
+    or the published file with them; regions then have names, which OSCAR reads.
+    `batch` pictures are computed at a time.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
     published: PublishedDetector = DETECTORS.get_known(name)
+    state = read_state_dict(weights)
     known = Registry("convention")
-    known.update(published.conventions(sizes or {}))
-    chosen: Convention = known.get_known(convention or next(iter(known)))
+    known.update(published.conventions(dict(state.meta.config) | dict(sizes or {})))
+    convention = convention or next(iter(known))
+    chosen: Convention = known.get_known(convention)
     names = _class_names(classes) if isinstance(classes, str | Path) else tuple(classes)
-    params = published.load(read_state_dict(weights), chosen.detector)
-    detector = Detector(published, params, chosen, names, batch)
-    count = chosen.detector.classes
+    params = published.load(state, chosen.detector)
+    count = params["class_head"]["kernel"].shape[1] - 1
     if names and len(names) != count:
         raise ValueError(f"{len(names)} names of classes were given, and the detector has {count}")
-    return detector
+    made_with = {"detector": name, "convention": convention, "weights": Path(weights).name}
+    return Detector(published, params, chosen, made_with, names, batch)
 
 
 def _class_names(path: str | Path) -> tuple[str, ...]:
-    """Returns the first of each line's names, which commas separate, or those of a label map."""
-    if Path(path).suffix == ".json":
-        return _label_map(Path(path))
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    """Returns the names in a file: the first of each line, or by the numbers of VinVL's JSON."""
+    file = existing_path(path, "names of classes")
+    if file.suffix == ".json":
+        return _label_map(file)
+    lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(line.split(",")[0].strip().lower() for line in lines)
 
 

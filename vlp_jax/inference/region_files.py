@@ -1,0 +1,98 @@
+"""Finds the regions of a folder of pictures and writes them as a file that stores read."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlp_jax.data.json_text import read_object
+from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.regions import Regions
+from vlp_jax.data.regions.lxmert_file import lxmert_line, whole_keys
+from vlp_jax.inference.detector import Detector
+from vlp_jax.inference.images import names_picture
+
+# Batches that are read together, so that pictures of one shape meet.
+_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the pictures.
+
+    written, before: how many this call has added, and how many were there from an earlier one.
+    problems: why the others have no regions.
+    """
+
+    written: int
+    before: int
+    problems: tuple[str, ...]
+
+
+def write_regions(
+    detector: Detector,
+    pictures: Mapping[str, Path],
+    file: Path,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Written:
+    """Appends the regions of pictures that a file lacks, in LXMERT's TSV format.
+
+    pictures: key -> picture. `FILE.json` keeps what made the regions; a file that something else
+    made is a ValueError. A call that was cut short is completed by the same call.
+    """
+    _check_made_with(file, detector.made_with)
+    before = set(whole_keys(file)) if file.exists() else set()
+    left = {key: path for key, path in pictures.items() if key not in before}
+    count, problems = 0, []
+    with file.open("ab") as lines:
+        for key, found in _attempted(detector, left):
+            if isinstance(found, Regions):
+                lines.write(lxmert_line(key, found))
+                lines.flush()
+                count += 1
+            else:
+                problems.append(str(found))
+            progress(len(before) + count + len(problems))
+    return Written(count, len(before), tuple(problems))
+
+
+def pictures_in(folder: str | Path) -> dict[str, Path]:
+    """Returns the pictures of a folder and of those in it by their names without ending, sorted.
+
+    Raises ValueError if there are none, or two of one name.
+    """
+    folder = existing_path(folder, "folder of pictures")
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("*") if names_picture(path.name)):
+        if path.stem in found:
+            raise ValueError(f'{found[path.stem]} and {path} have one name, "{path.stem}"')
+        found[path.stem] = path
+    if not found:
+        raise ValueError(f"{folder} holds no pictures")
+    return found
+
+
+def _attempted(
+    detector: Detector, pictures: Mapping[str, Path]
+) -> Iterator[tuple[str, Regions | Exception]]:
+    keys, step = list(pictures), _BATCHES * detector.batch
+    for start in range(0, len(keys), step):
+        some = keys[start : start + step]
+        yield from detector.attempt({key: pictures[key] for key in some}).items()
+
+
+def _check_made_with(file: Path, made_with: Mapping[str, Any]) -> None:
+    """Keeps how a file is made beside it; raises ValueError if it was made otherwise."""
+    beside = file.with_name(f"{file.name}.json")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(made_with, indent=1))
+        return
+    known = read_object(beside) if beside.is_file() else {}
+    for name, value in made_with.items():
+        if known.get(name) != value:
+            raise ValueError(
+                f"{file} was made with {name} = {known.get(name)!r}, and not {value!r}: choose "
+                "another file"
+            )
