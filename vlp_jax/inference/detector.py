@@ -195,7 +195,7 @@ def load_detector(
 
 
 def _class_names(path: str | Path) -> tuple[str, ...]:
-    """Returns the names in a file: the first of each line, or by the numbers of VinVL's JSON."""
+    """Returns the first of each line's names, which commas separate, or those of a label map."""
     file = existing_path(path, "names of classes")
     if file.suffix == ".json":
         return _label_map(file)
