@@ -28,6 +28,16 @@ def test_check_prints_what_was_found(tsv, capsys):
     assert "features 8 wide; also attribute_confidence, attributes, confidence, labels" in printed
 
 
+def test_check_compares_with_a_published_file(tsv, capsys):
+    given = ["data", "check", "--store", "lxmert_tsv", "--features", str(tsv), "--like"]
+    assert main([*given, "bottom_up_36"]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "unlike bottom_up_36: pictures have 5 to 5 regions, published ones 36 to 36" in printed
+    assert "of the numbers are 0" in printed and "% surest first" in printed
+    assert main([*given, "botom_up_36"]) == 1
+    assert "bottom_up_36" in capsys.readouterr().err
+
+
 def test_check_lists_what_is_wrong(tmp_path, pictures, capsys):
     lines = [oscar_line(k, r) for k, r in pictures.items()]
     path = write_lines(tmp_path / "b.tsv", [*lines[:3], lines[3][:-6]])

@@ -27,9 +27,11 @@ def run(args: argparse.Namespace) -> int:
     from vlp_jax.weights.conversion import count_parameters
     from vlp_jax.weights.safetensors_file import write_safetensors
     from vlp_jax.weights.state_dict import read_state_dict
-    from vlp_jax.weights.zoo import ZOO
+    from vlp_jax.weights.zoo import DETECTORS, ZOO
 
     local_path(args.to, "--to")
+    if args.model in DETECTORS:
+        return _convert_detector(args)
     model = ZOO.get_known(args.model, "--model")
     config = model.config_of(read_sizes(args.sizes), strict=True)
     state = read_state_dict(args.weights)
@@ -39,4 +41,22 @@ def run(args: argparse.Namespace) -> int:
     else:
         write_safetensors(args.to, model.save(params, config, like=state))
     print(f"{args.model}: {count_parameters(params):,} parameters from {args.weights} to {args.to}")
+    return 0
+
+
+def _convert_detector(args: argparse.Namespace) -> int:
+    from vlp_jax.data.json_text import read_object
+    from vlp_jax.weights.safetensors_file import write_safetensors
+    from vlp_jax.weights.state_dict import read_state_dict
+    from vlp_jax.weights.zoo import DETECTORS
+
+    if args.format != "safetensors":
+        raise ValueError(f"{args.model} has no Hugging Face class; write safetensors")
+    published = DETECTORS[args.model]
+    sizes = read_object(Path(args.sizes), f'--sizes "{args.sizes}"') if args.sizes else {}
+    detector = next(iter(published.conventions(sizes).values())).detector
+    state = read_state_dict(args.weights)
+    tensors = published.save(published.load(state, detector), detector, like=state)
+    write_safetensors(args.to, tensors)
+    print(f"{args.model}: {len(tensors):,} tensors from {args.weights} to {args.to}")
     return 0

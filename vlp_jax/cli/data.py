@@ -4,6 +4,7 @@ Find the regions of pictures with a published detector.
 
 vlp-jax data check --store lxmert_tsv --features "train2014_obj36.tsv,val2014_obj36.tsv"
 vlp-jax data convert --store uniter_lmdb --features coco_train2014 --to coco.regions --half
+vlp-jax data check --store lxmert_tsv --features mine.tsv --like bottom_up_36
 vlp-jax data check --store oscar_tsv --features features.tsv --option labels=predictions.tsv
 vlp-jax data records --config configs/uniter/finetune_nlvr2.py --split validation
 vlp-jax data regions --images photos --detector frcnn_vg --weights pytorch_model.bin --out a.tsv
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         job.add_argument(
             "--option", action="append", default=[], metavar="NAME=VALUE", help="of the store"
         )
+    check.add_argument("--like", help="a published file to compare with, see docs/detectors.md")
     convert.add_argument("--to", required=True, type=Path, help="folder to make")
     convert.add_argument("--half", action="store_true", help="keep float16, half the size")
     convert.add_argument("--skip-bad", action="store_true", help="leave out what can't be read")
@@ -63,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
     from vlp_jax.config.files import parse_options
     from vlp_jax.data.regions import open_regions
     from vlp_jax.data.regions.convert import check, convert
+    from vlp_jax.data.regions.statistics import PUBLISHED, FeatureSurvey, unlike
 
+    features = FeatureSurvey()
+    published = PUBLISHED.get_known(args.like) if args.job == "check" and args.like else None
     store = open_regions(args.store, args.features, **parse_options(args.option))
     with Progress(transient=True) as bar:
         task = bar.add_task(f"{args.job} {args.features}", total=len(store))
@@ -72,13 +77,19 @@ def run(args: argparse.Namespace) -> int:
             bar.update(task, completed=done)
 
         if args.job == "check":
-            found = check(store, progress=progress)
+            found = check(store, features.add, progress=progress)
         else:
             found = convert(
                 store, args.to, args.half, args.pictures_per_file, args.skip_bad, progress
             )
     _print_found(store, found)
-    return 1 if args.job == "check" and found.problems else 0
+    if args.job == "convert":
+        return 0
+    statistics = features.statistics()
+    _print_statistics(statistics)
+    differences = [*unlike(statistics, found.regions, published)] if published else []
+    _print_problems(f"unlike {args.like}: {difference}" for difference in differences)
+    return 1 if found.problems or differences else 0
 
 
 def _find_regions(args: argparse.Namespace) -> int:
@@ -124,8 +135,16 @@ def _print_records(args: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def _print_statistics(found) -> None:
+    order = "" if found.ordered != found.ordered else f"; {found.ordered:.0%} surest first"
+    print(
+        f"{found.zeros:.1%} of the numbers are 0, {found.negative:.1%} below it, the mean is "
+        f"{found.mean:.3f}, and a row {found.length:.1f} long{order}"
+    )
+
+
 def _print_problems(problems) -> None:
-    for problem in problems[:_SHOWN]:
+    for problem in list(problems)[:_SHOWN]:
         print(f"  {problem}")
 
 

@@ -18,10 +18,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _models():
-    from vlp_jax.weights.zoo import ZOO
+    from vlp_jax.weights.zoo import DETECTORS, ZOO
 
     for name, model in ZOO.items():
         yield f"{name:32} {model.parameters / 1e6:7.1f} M parameters   {model.paper}"
+    for name, detector in DETECTORS.items():
+        yield f"{name:32} {'detector':>20}   {detector.paper}"
 
 
 def _configs():

@@ -195,10 +195,17 @@ def load_detector(
 
 
 def _class_names(path: str | Path) -> tuple[str, ...]:
-    """Returns the names in a file: the first of each line, or by the numbers of VinVL's JSON."""
+    """Returns the first of each line's names, which commas separate, or those of a label map."""
     file = existing_path(path, "names of classes")
     if file.suffix == ".json":
-        numbers = read_object(file).get("label_to_idx", {})
-        return tuple(sorted(numbers, key=numbers.get))
+        return _label_map(file)
     lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(line.split(",")[0].strip().lower() for line in lines)
+
+
+def _label_map(path: Path) -> tuple[str, ...]:
+    """Returns the names of a file such as VinVL's, whose `label_to_idx` counts them from 1."""
+    numbers = read_object(path).get("label_to_idx")
+    if not isinstance(numbers, dict) or sorted(numbers.values()) != [*range(1, len(numbers) + 1)]:
+        raise ValueError(f'{path} has no "label_to_idx" that numbers names of classes from 1')
+    return tuple(sorted(numbers, key=numbers.get))

@@ -6,10 +6,12 @@ import pytest
 
 from tests.detectors.oracle import GOLDENS
 from tests.weights.zoo.key_lists import read_keys
+from vlp_jax.cli.main import main
 from vlp_jax.data.json_text import read_object
 from vlp_jax.detectors.boxes import CAFFE
 from vlp_jax.detectors.selection import ConfidenceRule
 from vlp_jax.weights.conversion import count_parameters, published_shapes
+from vlp_jax.weights.safetensors_file import write_safetensors
 from vlp_jax.weights.state_dict import read_state_dict
 from vlp_jax.weights.zoo import DETECTORS
 from vlp_jax.weights.zoo.detectors import abstract_params
@@ -95,3 +97,17 @@ def test_conventions_are_the_published_ones():
     caffe = known["caffe_adaptive"].detector
     assert caffe.rule == ConfidenceRule(10, 100) and caffe.proposals.sides == CAFFE
     assert caffe.proposals.least_side == 16
+
+
+def test_a_file_without_counters_is_converted_to_a_whole_one(published, tmp_path):
+    state, _ = published
+    bare = {name: array for name, array in state.items() if "num_batches" not in name}
+    file, target = tmp_path / "bare.safetensors", tmp_path / "whole.safetensors"
+    write_safetensors(file, bare)
+    sizes = str(BUNDLE / "config.json")
+    given = ["--model", "frcnn_vg", "--weights", str(file), "--sizes", sizes, "--to", str(target)]
+    assert main(["convert", *given]) == 0
+    written = read_state_dict(target)
+    assert written.keys() == state.keys()
+    for name in bare:
+        np.testing.assert_array_equal(written[name], state[name])
