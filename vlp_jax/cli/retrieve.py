@@ -10,10 +10,9 @@ that the next call reads only pictures that are new or changed, and the best tha
 
 import argparse
 import json
-import sys
 from typing import Any
 
-_SHOWN = 20  # unreadable pictures that are named
+from vlp_jax.cli.indexing import say, update_index
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +39,9 @@ def run(args: argparse.Namespace) -> int:
     model = load(args.model, args.weights, tokenizer=args.tokenizer)
     index = ImageIndex(model, args.images, args.index)
     model.encode_text(args.query)  # a text without words is an error before any picture is read
-    _update(index)
+    update_index(index)
     if index.reranks and args.rerank and len(index):
-        _say(_cost(index, len(args.query), args.rerank))
+        say(_cost(index, len(args.query), args.rerank))
     for query in args.query:
         for found in index.search(query, args.top, args.rerank):
             line = {"query": query, "image": str(found.path), "score": round(found.score, 6)}
@@ -50,26 +49,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _update(index: Any) -> None:
-    """Encodes what the index lacks, and says so."""
-    if index.other_model:
-        _say(f"{index.path} was made by another model, and is made anew")
-    counts = f"{len(index):,} known, {len(index.stale):,} to encode, {len(index.removed):,} gone"
-    _say(f"{index.path}: pictures: {counts}")
-    index.update(lambda done, of: _say(f"encoded {done:,} of {of:,}"))
-    reasons = list(index.unreadable.values())
-    if reasons:
-        _say(f"left out, as they cannot be read: {len(reasons):,}")
-        more = [f"and {len(reasons) - _SHOWN:,} more"] if len(reasons) > _SHOWN else []
-        for line in [*reasons[:_SHOWN], *more]:
-            _say(f"  {line}")
-
-
 def _cost(index: Any, queries: int, rerank: int) -> str:
     """Says how long re-ranking is going to take: a pair about as long as encoding a picture."""
     pairs = queries * min(rerank, len(index))
     return f"re-ranking {pairs:,} pairs, about {pairs * index.seconds:.2g} s (none: --rerank 0)"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

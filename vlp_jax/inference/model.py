@@ -445,6 +445,9 @@ class Model:
         if verb == "answer":
             self._check_answers(self._answering(None, 1).head)
             return
+        if verb == "explain":
+            looking.chosen_method(self.module, self.rules, "")
+            return
         self._needs(verb)
         if verb == "caption" and not self.rules.tags:
             raise ValueError(
