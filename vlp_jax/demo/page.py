@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio_client.utils import is_http_url_like
 
 from vlp_jax.demo.tabs import Result, Tab, answered
 from vlp_jax.inference import Model
@@ -28,22 +28,25 @@ CSS = """
 """
 
 
-def build_page(model: Model, tabs: list[Tab], title: str) -> gr.Blocks:
-    """Returns the page, ready to be served; its functions are `/title of a tab` of the API."""
+def build_page(model: Model, tabs: list[Tab], title: str, uploads: Path) -> gr.Blocks:
+    """Returns the page, ready to be served; its functions are `/title of a tab` of the API.
+
+    uploads: the folder in which Gradio keeps what visitors upload.
+    """
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as page:
         gr.HTML(f"<h1>{escape(title)}</h1>")
         for tab in tabs:
             with gr.Tab(tab.title):
-                _fill(model, tab)
+                _fill(model, tab, uploads.resolve())
     return page
 
 
-def _fill(model: Model, tab: Tab) -> None:
+def _fill(model: Model, tab: Tab, uploads: Path) -> None:
     """Adds a tab's fields, its button and the place of its result."""
     gr.HTML(f"<p>{escape(tab.hint)}</p>", elem_classes="line")
     with gr.Row() if tab.pictures else gr.Column():
         with gr.Column(scale=_COLUMNS[0]):
-            given = _pictures(tab)
+            given = _pictures(tab, uploads)
             texts = [gr.Textbox(label=tab.text, max_lines=3)] if tab.text else []
             button = gr.Button(tab.title, variant="primary")
             line = gr.HTML(elem_classes="line")
@@ -60,15 +63,15 @@ def _fill(model: Model, tab: Tab) -> None:
     )
 
 
-def _pictures(tab: Tab) -> list[gr.Image]:
+def _pictures(tab: Tab, uploads: Path) -> list[gr.Image]:
     """Returns fields for a tab's pictures, side by side."""
     if not tab.pictures:
         return []
     with gr.Row():
-        return [_picture(name) for name in tab.pictures]
+        return [_picture(name, uploads) for name in tab.pictures]
 
 
-def _picture(name: str) -> gr.Image:
+def _picture(name: str, uploads: Path) -> gr.Image:
     """Returns a field that gives the path of an uploaded file, which nobody has decoded yet.
 
     Its methods are replaced here because Gradio writes a file beside the source of a subclass.
@@ -76,15 +79,15 @@ def _picture(name: str) -> gr.Image:
     field = gr.Image(label=name, sources=["upload", "clipboard"], height=280)
     field.preprocess = lambda payload: payload and payload.path
     field.async_move_resource_to_block_cache = partial(
-        _uploaded, field.async_move_resource_to_block_cache
+        _uploaded, field.async_move_resource_to_block_cache, uploads
     )
     return field
 
 
-async def _uploaded(move: Callable, path: Any) -> str | None:
-    """Moves an uploaded file as Gradio does, which would also download from an address."""
-    if is_http_url_like(str(path)):
-        raise gr.Error("an address is no uploaded picture", print_exception=False)
+async def _uploaded(move: Callable, uploads: Path, path: Any) -> str | None:
+    """Takes over an uploaded file; Gradio would also open others of this machine and addresses."""
+    if not Path(path).resolve().is_relative_to(uploads):
+        raise gr.Error("only a file that has been uploaded is read", print_exception=False)
     return await move(path)
 
 
