@@ -9,6 +9,7 @@ The page has what the model can do and nothing else. It is served to this machin
 
 import argparse
 import os
+import socket
 
 from vlp_jax.cli.arguments import add_model, load_model
 from vlp_jax.cli.indexing import say, update_index
@@ -29,21 +30,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves the page until it is stopped; what is wrong with the arguments is told before."""
-    _need_gradio()
     from vlp_jax.demo.album import Album
-    from vlp_jax.demo.server import check_address, serve
     from vlp_jax.demo.tabs import tabs_of
 
-    check_address(args.host, args.port)
+    _check_address(args.host, args.port)
     album = Album(args.images, args.index) if args.images else None
+    _need_gradio()
     model = load_model(args)
     tabs = tabs_of(model, album)
     if album:
         update_index(album.index(model))
     if args.host not in _LOOPBACK:
         say(f"whoever reaches {args.host} can use the page: it asks for no password")
+    from vlp_jax.demo.server import serve
+
     serve(model, tabs, f"vlp_jax: {args.model}", args.host, args.port)
     return 0
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raises ValueError for a port that is taken, and for a host that is not of this machine."""
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port is {port}; expected 1 to 65535")
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ValueError(
+            f"nothing can be served at --host {host} --port {port} ({error}): give another one"
+        ) from None
 
 
 def _need_gradio() -> None:

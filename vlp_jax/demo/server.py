@@ -1,7 +1,7 @@
 """Serves a page to this machine, or to whom a host lets in; it fetches and sends nothing else."""
 
 import os
-import socket
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import fastapi
@@ -20,25 +20,13 @@ _POLICY = (
 """What a browser may load: Gradio's files, which the server has, and nothing of another place."""
 
 
-def check_address(host: str, port: int) -> None:
-    """Raises ValueError for a port that is taken, and for a host that is not of this machine."""
-    if not 1 <= port <= 65535:
-        raise ValueError(f"--port is {port}; expected 1 to 65535")
-    try:
-        socket.create_server((host, port)).close()
-    except OSError as error:
-        raise ValueError(
-            f"nothing can be served at --host {host} --port {port}: {error.strerror}. Give another"
-        ) from None
-
-
 def serve(model: Model, tabs: list[Tab], title: str, host: str, port: int) -> None:
     """Serves the page until the process is stopped; files that visitors upload go with it."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(prefix="vlp_jax_demo_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # read when the page is built
         app = gr.mount_gradio_app(
             _confined_app(),
-            build_page(model, tabs, title),
+            build_page(model, tabs, title, Path(folder)),
             path="/",
             max_file_size=_MOST_BYTES,
             show_error=False,

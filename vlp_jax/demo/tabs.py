@@ -119,7 +119,7 @@ def _answers(model: Model, picture: np.ndarray, question: str) -> tuple[Chances,
 
 def _match(model: Model, picture: np.ndarray, text: str) -> tuple[Chances, str]:
     chance = float(model.match(picture, text)[0])
-    return {"describes the picture": chance, "does not": 1 - chance}, ""
+    return {"describes the picture": chance, "does not describe it": 1 - chance}, ""
 
 
 def _entailment(model: Model, picture: np.ndarray, text: str) -> tuple[Chances, str]:
@@ -136,14 +136,11 @@ def _caption(model: Model, picture: np.ndarray) -> tuple[str, str]:
     return caption.text, ""
 
 
-def _words(model: Model, picture: np.ndarray, text: str) -> tuple[Captioned, str]:
+def _explanation(model: Model, picture: np.ndarray, text: str) -> tuple[Captioned, str]:
     found = model.explain(picture, text)
-    maps = [
-        (heat_overlay(found.picture, heat, _SIDE), word)
-        for heat, word in zip(found.maps, found.words)
-    ]
     whole = Image.fromarray(found.picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    shown = [(whole, "as the model reads it"), *((Image.fromarray(x), word) for x, word in maps)]
+    maps = [Image.fromarray(heat_overlay(found.picture, x, _SIDE)) for x in found.maps]
+    shown = [(whole, "the picture"), *zip(maps, found.words)]
     line = f"By {found.method}; each word's colours run from its least to its most."
     if found.probability is not None:
         line += f" Text and picture match with probability {found.probability:.2f}."
@@ -170,7 +167,7 @@ _TABS: Mapping[str, Tab] = {
     "reason": Tab("Compare", "Tells whether a sentence is true of two pictures.",
                   ("Left picture", "Right picture"), "Sentence", "chances", _judgement),
     "caption": Tab("Caption", "Describes a picture.", _ONE, "", "text", _caption),
-    "explain": Tab("Words", "Shows where the model looks for each word of a text.", _ONE, "Text",
-                   "pictures", _words),
+    "explain": Tab("Explain", "Shows where the model looks for each word of a text.", _ONE, "Text",
+                   "pictures", _explanation),
 }  # fmt: skip
 """Verb -> the tab that asks it."""
