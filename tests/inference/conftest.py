@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 import vlp_jax
+from tests.inference.published import ANSWERS, sizes_of, write_weights
 from tests.training.tiny import save_untrained, tiny
+from vlp_jax.inference import load
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,18 @@ def run(tmp_path_factory) -> Path:
 def model(run):
     """The run's model, ready for use."""
     return vlp_jax.load(run)
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory):
+    """Returns a function from a preset's name to its tiny model; each is made once."""
+    folder, made = tmp_path_factory.mktemp("weights"), {}
+
+    def get(name: str):
+        if name not in made:
+            file = write_weights(folder, name)
+            answers = ANSWERS if "vqa" in name or "12in1" in name else ()
+            made[name] = load(name, file, sizes=sizes_of(name), answers=answers)
+        return made[name]
+
+    return get

@@ -23,28 +23,13 @@ from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.regions import Regions, open_regions
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.inference import Model, load
+from vlp_jax.inference import Model
 from vlp_jax.inference.region_inputs import as_regions, region_fields
 from vlp_jax.inference.texts import padded_length
 from vlp_jax.weights.zoo import ZOO
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
 LEFT, RIGHT = random_regions(12), random_regions(9, seed=1)
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    """Returns a function from a preset's name to its tiny model; each is made once."""
-    folder, made = tmp_path_factory.mktemp("weights"), {}
-
-    def get(name: str):
-        if name not in made:
-            file = write_weights(folder, name)
-            answers = ANSWERS if "vqa" in name or "12in1" in name else ()
-            made[name] = load(name, file, sizes=sizes_of(name), answers=answers)
-        return made[name]
-
-    return get
 
 
 def pictures(name, two=False):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 # Each verb is a module here with `add_arguments(parser)`, `run(args) -> int` and a docstring that
 # is its help. Verbs are imported when asked for, so that `vlp-jax --help` is quick.
-VERBS = ("train", "evaluate", "predict", "verify", "convert", "data", "models")
+VERBS = ("train", "evaluate", "predict", "explain", "verify", "convert", "data", "models")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
