@@ -7,6 +7,7 @@ import pytest
 import vlp_jax
 from tests.inference.published import ANSWERS, sizes_of, write_weights
 from tests.training.tiny import save_untrained, tiny
+from vlp_jax.inference import load
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +27,13 @@ def model(run):
 @pytest.fixture(scope="session")
 def loaded(tmp_path_factory):
     """Returns a function from a preset's name to its tiny model; each is made once."""
-    folder, made, real = tmp_path_factory.mktemp("weights"), {}, vlp_jax.load
+    folder, made = tmp_path_factory.mktemp("weights"), {}
 
     def get(name: str):
         if name not in made:
             file = write_weights(folder, name)
             answers = ANSWERS if "vqa" in name or "12in1" in name else ()
-            made[name] = real(name, file, sizes=sizes_of(name), answers=answers)
+            made[name] = load(name, file, sizes=sizes_of(name), answers=answers)
         return made[name]
 
     return get

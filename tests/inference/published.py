@@ -52,12 +52,12 @@ def sizes_of(name: str) -> dict:
     return SIZES[ZOO[name].family] | two | three
 
 
-def write_weights(folder: Path, name: str, seed: int = 0, sizes: dict = {}) -> Path:
+def write_weights(folder: Path, name: str, seed: int = 0, sizes: dict | None = None) -> Path:
     """Writes random weights of a preset at its tiny size, as published, and returns the file."""
     import jax
 
     published = ZOO[name]
-    config = published.from_published(dict(published.sizes) | sizes_of(name) | sizes)
+    config = published.from_published(dict(published.sizes) | sizes_of(name) | (sizes or {}))
     params = unbox(init_params(build_model(config), jax.random.key(seed)))
     params = jax.tree.map(lambda x: x + 0.1 * np.cos(np.arange(x.size)).reshape(x.shape), params)
     path = folder / f"{name}.safetensors"

@@ -15,7 +15,7 @@ from tests.model.tiny import (
 )
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.layers.tokens import Tokens
-from vlp_jax.model.heat_maps import heat_maps, text_over_image
+from vlp_jax.model.heat_maps import attention_maps, heat_maps, text_over_image
 
 ONE_IMAGE = sorted(name for name in FUSIONS if FUSIONS[name].images == 1)
 
@@ -92,6 +92,19 @@ def test_masked_image_tokens_stay_cold():
     image = Tokens(image.states, image.mask & (np.arange(4) != 2))
     heat = heat_of(model, params, text, image)
     assert not heat[:, :, 2].any() and heat[:, :, [0, 1, 3]].any()
+
+
+@pytest.mark.parametrize("layer, taken", [(None, 1), (0, 0), (2, 2)])
+def test_attention_of_a_layer_is_the_mean_over_heads(layer, taken):
+    model, params = model_of("cross_attention", layers=3)
+    text, image = streams(3, 4)
+    given = {"params": params}, image, text
+    _, made = model.apply(*given, method=match_logit, mutable=["attention"])
+    kept = text_over_image(model.fusion, made["attention"]["fusion"], 3)
+    found = attention_maps(model, params, image, text, layer)
+    np.testing.assert_allclose(found, kept[taken].mean(1), atol=1e-6)
+    with pytest.raises(ValueError, match="layer is 3; text reads the image in 3 layer.*0 to 2"):
+        attention_maps(model, params, image, text, 3)
 
 
 def test_joint_attention_is_cut_to_text_over_image():

@@ -28,6 +28,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--answers", help="file with the answers of the head, in order")
 
 
+def add_regions(parser: argparse.ArgumentParser) -> None:
+    """Adds how files of regions, and their tags, are read."""
+    add = parser.add_argument
+    add("--store", default="", help="format of the files of --regions, if it is not clear")
+    add("--tags", help="object tags, joined by ; (OSCAR; by default the regions' names)")
+
+
 def load_model(args: argparse.Namespace) -> Any:
     """Returns the model that the arguments name, ready for use."""
     from vlp_jax.inference import load
@@ -41,3 +48,20 @@ def read_sizes(file: str | None) -> dict[str, Any]:
     from vlp_jax.data.json_text import read_object
 
     return read_object(Path(file), f'--sizes "{file}"') if file else {}
+
+
+def read_regions(names: list[str], kind: str) -> list[Any]:
+    """Returns the regions of each FILE[:KEY]; a file is opened once."""
+    from vlp_jax.inference.region_inputs import as_regions, open_features
+
+    stores: dict[str, Any] = {}
+    found = []
+    for name in names:
+        path, colon, key = name.rpartition(":")
+        if not colon or Path(name).exists():
+            found += as_regions(name)
+            continue
+        if path not in stores:
+            stores[path] = open_features(path, kind)
+        found.append(stores[path][key])
+    return found

@@ -14,6 +14,7 @@ VERBS = (
     "evaluate",
     "predict",
     "retrieve",
+    "explain",
     "demo",
     "verify",
     "convert",

@@ -11,10 +11,9 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from vlp_jax.cli.arguments import add_model, load_model
+from vlp_jax.cli.arguments import add_model, add_regions, load_model, read_regions
 
 _DIGITS = 6
 
@@ -24,11 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_model(parser)
     add = parser.add_argument
+    add_regions(parser)
     pictures = parser.add_mutually_exclusive_group(required=True)
     pictures.add_argument("--image", nargs="+", help="image files")
     pictures.add_argument("--regions", nargs="+", metavar="FILE[:KEY]", help="region features")
-    add("--store", default="", help="format of the files of --regions, if it is not clear")
-    add("--tags", help="object tags, joined by ; (OSCAR; by default the regions' names)")
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--text", help="how well does this text describe each picture?")
     task.add_argument("--question", help="a question about each picture")
@@ -55,7 +53,7 @@ def _predictions(model: Any, args: argparse.Namespace) -> Iterator[dict[str, Any
     """Yields what there is to print; each line names its picture as it was given."""
     kind = "image" if args.image else "regions"
     names = args.image or args.regions
-    pictures = names if args.image else _read_regions(names, args.store)
+    pictures = names if args.image else read_regions(names, args.store)
     show = lambda shown: {"images" if args.image else "regions": shown}
     if args.query is not None:
         tags = {} if args.tags is None else {"tags": args.tags}
@@ -115,23 +113,6 @@ def _ground(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any
 def _caption(model: Any, args: argparse.Namespace, **shown: Any) -> dict[str, Any]:
     (found,) = model.caption(tags=args.tags, **shown)
     return {"caption": found.text, "score": _rounded(found.score)}
-
-
-def _read_regions(names: list[str], kind: str) -> list[Any]:
-    """Returns the regions of each FILE[:KEY]; a file is opened once."""
-    from vlp_jax.inference.region_inputs import as_regions, open_features
-
-    stores: dict[str, Any] = {}
-    found = []
-    for name in names:
-        path, colon, key = name.rpartition(":")
-        if not colon or Path(name).exists():
-            found += as_regions(name)
-            continue
-        if path not in stores:
-            stores[path] = open_features(path, kind)
-        found.append(stores[path][key])
-    return found
 
 
 def _rounded(number: float) -> float:

@@ -5,13 +5,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions
 from vlp_jax.inference.inputs import Fields, Inputs, Pictures
 from vlp_jax.inference.region_inputs import pixel_box
-from vlp_jax.inference.results import Explanation
 from vlp_jax.model import CAPTION, VisionLanguageModel
 from vlp_jax.tasks import matching, word_maps
 
@@ -81,33 +81,24 @@ def _behind(regions: Regions, image: Any) -> np.ndarray:
     return picture
 
 
-def explanation(
-    method: str,
-    picture: np.ndarray,
-    pictures: Pictures,
-    found: np.ndarray,
-    words: list[tuple[str, slice]],
-    rules: InputRules,
-) -> Explanation:
-    """Returns maps [L, T] over positions and image tokens, word by word."""
-    named, maps = word_maps.by_word(found.astype(np.float32), words)
+def placed(
+    maps: Float[np.ndarray, "w t"], pictures: Pictures, picture: np.ndarray, rules: InputRules
+) -> dict[str, Any]:
+    """Returns maps over image tokens as those fields of an `Explanation` that say where."""
     if not pictures.regions:
         if word_maps.grid_side(maps.shape[-1]) is None:
             raise ValueError(
                 f"explain: the {maps.shape[-1]} image tokens of this model are no square of patches"
             )
-        return Explanation(named, method, picture, maps=word_maps.on_grid(maps))
+        return {"maps": word_maps.on_grid(maps)}
     (regions,), first = pictures.regions, int(rules.global_region)
     scale = np.tile(picture.shape[1::-1], 2) / np.tile([regions.width, regions.height], 2)
     boxes = np.array([pixel_box(regions, i) for i in range(len(regions))]) * scale
-    return Explanation(
-        named,
-        method,
-        picture,
-        weights=maps[:, first : first + len(regions)],
-        boxes=boxes.astype(np.float32),
-        names=regions.names,
-    )
+    return {
+        "weights": maps[:, first : first + len(regions)],
+        "boxes": boxes.astype(np.float32),
+        "names": regions.names,
+    }
 
 
 def words_of(inputs: Inputs, text: str, rules: TextRules, batch: Fields) -> list[tuple[str, slice]]:

@@ -34,7 +34,7 @@ from vlp_jax.inference.results import (
     Retrieved,
 )
 from vlp_jax.model import VisionLanguageModel, build_model
-from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching
+from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching, word_maps
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
 from vlp_jax.tasks.grounding import expression_heat
 from vlp_jax.tasks.questions import QUESTION
@@ -335,11 +335,12 @@ class Model:
         batch = self.inputs.batch("explain", pictures, text, rules, seconds=seconds)
         words = looking.words_of(self.inputs, text, rules, batch)
         (maps,) = self.compute(function, batch, rules.task)
-        found = looking.explanation(method, shown, pictures, maps, words, self.rules)
-        if not matching.matching_heads(self.module):
-            return found
-        chance = float(jax.nn.sigmoid(self._odds("match", pictures, text, tags))[0])
-        return dataclasses.replace(found, probability=chance)
+        words, maps = word_maps.by_word(maps, words)
+        chance = None
+        if matching.matching_heads(self.module):
+            chance = float(jax.nn.sigmoid(self._odds("match", pictures, text, tags))[0])
+        where = looking.placed(maps, pictures, shown, self.rules)
+        return Explanation(words, method, shown, probability=chance, **where)
 
     def apply(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict.

@@ -1,5 +1,6 @@
 """Single examples of a report as HTML: retrieval queries, heat-map strips and cards."""
 
+from collections.abc import Iterable
 from html import escape
 
 import numpy as np
@@ -58,14 +59,22 @@ def retrieval_html(example: RetrievalExample) -> str:
 
 def heat_map_html(heat_map: HeatMap) -> str:
     """Returns a strip: the image, then one overlay a word."""
+    overlays = (heat_overlay(heat_map.image, heat) for heat in heat_map.maps)
+    return strip_html(heat_map.image, zip(heat_map.words, overlays))
+
+
+def strip_html(
+    image: np.ndarray, overlays: Iterable[tuple[str, np.ndarray]], css: str = "strip"
+) -> str:
+    """Returns a strip: the image, then overlays of it with the text below each."""
     figures = [
-        f'<figure class="whole">{_picture(heat_map.image, "the image")}'
+        f'<figure class="whole">{_picture(image, "the image")}'
         "<figcaption>the image</figcaption></figure>"
     ]
-    for word, heat in zip(heat_map.words, heat_map.maps):
-        overlay = _picture(heat_overlay(heat_map.image, heat), f"heat map of {word}")
-        figures.append(f"<figure>{overlay}<figcaption>{escape(word)}</figcaption></figure>")
-    return f'<div class="strip">{"".join(figures)}</div>'
+    for text, overlay in overlays:
+        shown = _picture(overlay, f"heat map of {text}")
+        figures.append(f"<figure>{shown}<figcaption>{escape(text)}</figcaption></figure>")
+    return f'<div class="{css}">{"".join(figures)}</div>'
 
 
 def _answer_card(example: AnswerExample) -> str:

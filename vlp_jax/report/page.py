@@ -11,17 +11,13 @@ from string import Template
 
 from vlp_jax.report.content import Curve, Report
 from vlp_jax.report.examples import example_html, heat_map_html, retrieval_html
+from vlp_jax.report.files import write_whole
 from vlp_jax.tasks.outcome import TableRow
 
 
 def write_report(path: str | os.PathLike, report: Report) -> Path:
     """Writes the report as one HTML file, whole or not at all, and returns its path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(report_html(report), encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return write_whole(path, report_html(report))
 
 
 def report_html(report: Report) -> str:
@@ -37,9 +33,17 @@ def report_html(report: Report) -> str:
         _table(report.rows),
         _foot(report),
     )
+    return page_html(report.title, sections)
+
+
+def page_html(title: str, sections: Iterable[str]) -> str:
+    """Returns a page that needs nothing else; empty sections are left out.
+
+    Sections are HTML, the title is text.
+    """
     template = files(__package__).joinpath("template.html").read_text(encoding="utf-8")
-    page = Template(template)
-    return page.substitute(title=escape(report.title), body="\n".join(filter(None, sections)))
+    body = "\n".join(filter(None, sections))
+    return Template(template).substitute(title=escape(title), body=body)
 
 
 def _section(title: str, hint: str, parts: Iterable[str], css: str = "") -> str:

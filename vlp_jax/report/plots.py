@@ -15,6 +15,7 @@ from vlp_jax.report.content import Curve
 _VARIABLE_OF = {"#010101": "--accent", "#020202": "--muted", "#030303": "--line"}
 _ACCENT, _MUTED, _LINE = _VARIABLE_OF
 _LARGEST_SIDE = 224
+_BOX_GLOW = 0.65  # of the strongest box, so that what is in it can be seen
 
 
 def png_address(image: np.ndarray, largest_side: int = _LARGEST_SIDE) -> str:
@@ -38,12 +39,55 @@ def heat_overlay(image: np.ndarray, heat: np.ndarray, side: int = 144) -> np.nda
     how strongly; a constant map gives no glow.
     """
     heat = array_of_shape("heat", heat, ("h", "w")).astype(np.float32)
-    height, width = image.shape[:2]
-    size = [max(1, round(side * length / max(height, width))) for length in (width, height)]
+    size = _fitted(image, side)
     span = float(heat.max() - heat.min())
     heat = (heat - heat.min()) / span if span > 0 and np.isfinite(span) else np.zeros_like(heat)
     heat = np.clip(cv2.resize(heat, size, interpolation=cv2.INTER_CUBIC), 0.0, 1.0)
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    return _glowing(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), heat)
+
+
+def box_overlay(
+    image: np.ndarray, boxes: np.ndarray, weights: np.ndarray, side: int, labelled: int = 3
+) -> np.ndarray:
+    """Returns the image, greyed, with its boxes [N, 4] glowing as strongly as their weights [N].
+
+    x1, y1, x2, y2 are pixels of the image. The `labelled` strongest are framed, with their share of
+    the sum. The glow is scaled to the strongest.
+    """
+    size = _fitted(image, side)
+    scale = np.tile(size, 2) / np.tile(image.shape[1::-1], 2)
+    corners = np.round(boxes * scale).astype(int)
+    most, total = (float(x) or 1.0 for x in (weights.max(initial=0.0), weights.sum()))
+    strength = weights / most
+    heat = np.zeros(size[::-1], np.float32)
+    order = np.argsort(strength, kind="stable")
+    for (x1, y1, x2, y2), value in zip(corners[order].tolist(), strength[order]):
+        heat[max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = _BOX_GLOW * value
+    overlay = _glowing(cv2.resize(image, size, interpolation=cv2.INTER_AREA), heat)
+    for row in order[-labelled:]:
+        _frame(overlay, corners[row].tolist(), f"{weights[row] / total:.0%}")
+    return overlay
+
+
+def _frame(image: np.ndarray, corners: list[int], label: str) -> None:
+    """Draws a box with a label inside its first corner."""
+    x1, y1, x2, y2 = corners
+    cv2.rectangle(image, (x1, y1), (x2, y2), (255, 255, 255), 1)
+    (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    cv2.rectangle(image, (x1, y1), (x1 + width + 3, y1 + height + 5), (20, 20, 20), cv2.FILLED)
+    place = x1 + 2, y1 + height + 2
+    cv2.putText(image, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,) * 3, 1, cv2.LINE_AA)
+
+
+def _fitted(image: np.ndarray, side: int) -> list[int]:
+    """Returns width and height of an image whose longer side becomes `side`."""
+    height, width = image.shape[:2]
+    return [max(1, round(side * length / max(height, width))) for length in (width, height)]
+
+
+def _glowing(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Returns the image, greyed, with heat of its size, from 0 to 1, glowing over it."""
+    picture = image.astype(np.float32)
     grey = picture.mean(-1, keepdims=True) * 0.55 + 60.0
     glow = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     weight = 0.85 * heat[..., None]

@@ -5,7 +5,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,10 +52,7 @@ def write_summary(path: str | os.PathLike, figures: Mapping[str, Any]) -> dict[s
 
     See `clean_summary` for what is changed and refused.
     """
-    path, summary = Path(path), clean_summary(figures)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    summary = clean_summary(figures)
     text = json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, text + "\n")
     return summary
