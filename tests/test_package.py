@@ -57,7 +57,7 @@ def test_training_evaluating_and_using_a_model_need_neither_torch_nor_tensorflow
 
 
 def test_what_the_package_offers():
-    assert set(vlp_jax.__all__) == {"__version__", "load"}
+    assert set(vlp_jax.__all__) == {"__version__", "load", "load_detector"}
     assert all(hasattr(vlp_jax, name) for name in vlp_jax.__all__)
 
 

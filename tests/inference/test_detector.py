@@ -53,8 +53,11 @@ def test_regions_are_the_originals(alone):
 
 
 @pytest.mark.slow
-def test_company_changes_nothing(alone):
-    together = made(batch=3)(PICTURES[::-1] + PICTURES)
+@pytest.mark.parametrize("frame", [None, (208, 224)])
+def test_company_and_frame_change_nothing(alone, frame):
+    several = made(batch=3)
+    several.frames = (frame,) if frame else several.frames
+    together = several(PICTURES[::-1] + PICTURES)
     for found, expected in zip(together, [*alone[::-1], *alone], strict=True):
         for name in PER_REGION[:7]:
             np.testing.assert_allclose(

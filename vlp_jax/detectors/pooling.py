@@ -4,7 +4,7 @@ Both leave out what lies beyond `extent`, the rows and columns that are the pict
 padding to the right and below changes nothing.
 """
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def _range_maximum(grid: Array, top: Array, bottom: Array, left: Array, right: A
         for y in starts_y
         for x in starts_x
     ]
-    most = jnp.max(jnp.stack(corners), axis=0)
+    most = reduce(jnp.maximum, corners)
     empty = (bottom <= top)[:, :, None] | (right <= left)[:, None, :]
     return jnp.where(empty[..., None], 0.0, most)
 
