@@ -122,7 +122,10 @@ def write_all(folder: Path) -> None:
     proposals = {str(i): [[i, 1, 20, 28, 0.9], [0, 0, 9, 9, 0.5]] for i in range(COUNT)}
     (folder / "proposals").write_text(json.dumps(proposals))
     (folder / "answers.json").write_text(json.dumps(["yes", "no"]))
-    pairs = [{"image": f"{i}.png", "caption": sentence(i)} for i in range(COUNT)]
+    # Some of a list are held out.
+    pairs = [
+        {"image": f"{i % COUNT}.png", "caption": sentence(i % COUNT)} for i in range(3 * COUNT)
+    ]
     (folder / "pairs.json").write_text(json.dumps(pairs))
 
 

@@ -73,6 +73,10 @@ def test_two_steps_and_what_is_measured(name, files, compiles_fast):
         for key, evaluation in task.evaluate.items():
             handed_in = [file for file in outcome.submissions if file.startswith(f"{key}_")]
             measured = evaluation.figures(key) & outcome.figures.keys()
-            assert all(math.isfinite(outcome.figures[figure]) for figure in measured)
-            assert measured or handed_in, key
-            assert evaluation.split == "test" or measured, key
+            # Consistency and the like are not defined where nothing is answered right.
+            main = [
+                figure for figure in measured if figure.endswith(("_accuracy", "_r1", "_cider"))
+            ]
+            assert all(math.isfinite(outcome.figures[figure]) for figure in main)
+            assert main or handed_in, key
+            assert evaluation.split == "test" or main, key
