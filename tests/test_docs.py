@@ -74,6 +74,8 @@ def test_parts_of_a_plugin_replace_those_of_a_config(plugins):
         "--config.plugins=parts.py",
         "--config.model.vision=patches",
         "--config.model.vision_args.image_size=32",
+        "--config.model.text=words",
+        "--config.model.text_args.width=16",
         "--config.model.fusion=sum",
         "--config.tasks.itc=none",
     )

@@ -9,7 +9,7 @@ import pytest
 from tests.training.tiny import command, environment
 from vlp_jax.cli import main as module
 from vlp_jax.cli.main import VERBS, main
-from vlp_jax.config.plugins import load_plugins
+from vlp_jax.config.plugins import PluginError, load_plugins
 
 
 def exit_status(*arguments: str) -> int:
@@ -57,6 +57,15 @@ def test_user_errors_are_one_line(monkeypatch, capsys, error):
     monkeypatch.setattr("vlp_jax.cli.evaluate.run", fail)
     assert main(["evaluate", "--workdir", "x"]) == 1
     assert capsys.readouterr().err == "vlp-jax evaluate: a reason\n"
+
+
+def test_what_a_plugin_should_have_given_is_one_line(monkeypatch, capsys):
+    def fail(args):
+        raise PluginError("transform Turn gives tuple")
+
+    monkeypatch.setattr("vlp_jax.cli.evaluate.run", fail)
+    assert main(["evaluate", "--workdir", "x"]) == 1
+    assert capsys.readouterr().err == "vlp-jax evaluate: transform Turn gives tuple\n"
 
 
 def test_our_own_mistakes_keep_their_trace(monkeypatch):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from vlp_jax.config.plugins import PluginError
 from vlp_jax.data.batch import FIELDS, Field
 from vlp_jax.data.transforms import Chain, Stage, Transform
 
@@ -135,3 +136,13 @@ def test_errors_of_a_transform_are_those_of_the_chain():
         run(Broken())
     with pytest.raises(NotImplementedError):
         run(Transform())
+
+
+@pytest.mark.parametrize("given", [(1, 2), None, [("text", 1)]])
+def test_what_is_no_entries_by_name_is_no_fault_of_the_record(given):
+    class Wrong(Transform):
+        def __call__(self, example, rng):
+            return given
+
+    with pytest.raises(PluginError, match="^transform Wrong gives .*, expected entries by name"):
+        Chain([Wrong()])({}, np.random.default_rng())

@@ -15,7 +15,7 @@ from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.heads.contrastive import ContrastiveHead
 from vlp_jax.losses.momentum import Queue
-from vlp_jax.model import CAPTION, Views, VisionLanguageModel
+from vlp_jax.model import CAPTION, TextFields, Views, VisionLanguageModel
 from vlp_jax.tasks import TASKS, contrast
 from vlp_jax.tasks.answers import AnswerTask
 from vlp_jax.tasks.hidden_regions import region_output
@@ -364,3 +364,36 @@ def test_a_head_may_be_called_like_a_pass(inputs):
     rng = np.random.default_rng()
     views = Views(model, random_params(model, rng), random_batch(rng, size=2))
     assert jax.eval_shape(lambda: (views.fused(), views.head("fused"))[1]).shape == (2, 5)
+
+
+def test_another_picture_is_a_pass_of_its_own(inputs):
+    model, (params, _, batch, _, _) = inputs
+    more = batch | {"other": batch["region_features"][::-1]}
+    views, instead = Views(model, params, more), {"region_features": "other"}
+    swapped = Views(model, params, more | {"region_features": more["other"]})
+    own, given = views.head("itm"), views.head("itm", instead=instead)
+    np.testing.assert_allclose(given, swapped.head("itm"), atol=1e-6)
+    assert not np.allclose(own, given)
+    assert views.image() is views.image() is not views.image(instead)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda v: v.image({"region_boxs": "x"}),
+            'the vision encoder reads no field "region_boxs". Did',
+        ),
+        (
+            lambda v: v.image({"region_mask": "text_idz"}),
+            'the batch has no field "text_idz". Did you ',
+        ),
+        (lambda v: v.text(TextFields("a", "text_mask")), 'the batch has no field "a". Known: '),
+        (lambda v: v.text(TextFields("text_ids", "text_maks")), 'the batch has no field "text_mak'),
+    ],
+)
+def test_a_field_that_is_not_there_is_named(inputs, ask, message):
+    model, (params, _, batch, _, _) = inputs
+    with pytest.raises(ValueError) as error:
+        ask(Views(model, params, batch))
+    assert str(error.value).startswith(message)

@@ -20,7 +20,7 @@ def test_a_task_asks_for_nothing():
     assert task.words(["yes"]) == () and task.reads == frozenset()
     assert task.state(None, jax.random.key(0)) is None
     assert task.constrain({"a": 1}) == {"a": 1}
-    with pytest.raises(NotImplementedError, match="Task has no loss"):
+    with pytest.raises(ValueError, match=r"Task has no loss\(step\): write one, or say trains"):
         loss_of(task, FakeViews({"image_id": [0]}))
 
 

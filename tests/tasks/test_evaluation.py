@@ -15,7 +15,7 @@ from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.tasks import Evaluation, Run, Task, evaluate, word_maps
 from vlp_jax.tasks.answers import AnswerEvaluation, AnswerTask
-from vlp_jax.tasks.evaluation import _cannot_run
+from vlp_jax.tasks.evaluation import _cannot_run, check_evaluations
 from vlp_jax.tasks.masked_text import MaskedTextEvaluation, MaskedTextTask
 from vlp_jax.tasks.near_miss import NearMissEvaluation, NearMissTask
 from vlp_jax.tasks.retrieval import RetrievalEvaluation, RetrievalTask
@@ -161,3 +161,9 @@ def test_a_split_is_opened_once(right):
     test = run.source(Evaluation())
     assert test is run.source(Evaluation(source="emoji_scenes"))
     assert run.training_source(Evaluation()) is not test
+
+
+def test_a_task_that_measures_nothing_says_so():
+    tasks = {"mine": Task(evaluate={"it": {"limit": 8}})}
+    with pytest.raises(ValueError, match=r"^config\.tasks\.mine\.evaluate\.it: the task measures"):
+        check_evaluations(ExperimentConfig(), tasks)

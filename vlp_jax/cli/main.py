@@ -74,10 +74,10 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 def _message(error: Exception) -> str:
     """Returns what to say of an error: of the user's making, or in a plug-in; nothing of others."""
-    from vlp_jax.config.plugins import place_in_plugin, reason  # slow to import
+    from vlp_jax.config.plugins import PluginError, place_in_plugin, reason  # slow to import
 
     place = place_in_plugin(error)
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, ValueError | OSError | PluginError):
         return f"{error} ({place})" if place and place not in str(error) else str(error)
     return place and f"{place}: {reason(error)}"
 

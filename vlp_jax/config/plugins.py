@@ -13,6 +13,10 @@ from vlp_jax.config.schema import ExperimentConfig
 _PREFIX = "vlp_jax_plugin_"  # of the modules' names
 
 
+class PluginError(Exception):
+    """A plug-in does not give what it has to; no record is to blame, so none is skipped."""
+
+
 def load_plugins(paths: Sequence[str | Path]) -> None:
     """Runs Python files that register tasks, heads, encoders, sources, … of the user's own.
 

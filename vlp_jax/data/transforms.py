@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vlp_jax.config.plugins import PluginError
 from vlp_jax.data.batch import FIELDS, Field
 
 Record = Mapping[str, Any]
@@ -96,7 +97,7 @@ class Chain:
             made = transform(example, rng)
             if not isinstance(made, Mapping):
                 name, what = type(transform).__name__, type(made).__name__
-                raise TypeError(f"transform {name} gives {what}, expected entries by name")
+                raise PluginError(f"transform {name} gives {what}, expected entries by name")
             example.update(made)
         return {name: value for name, value in example.items() if name in self.fields}
 

@@ -27,13 +27,10 @@ class BertEncoder(TextEncoder):
     longer (ViLBERT 12-in-1); `task` is the row for callers that name none.
     """
 
-    vocab_size: Count = 30522
     width: Count = 768
     layers: Natural = 12
     heads: Count = 12
     mlp_width: Count = 3072
-    max_length: Count = 512
-    types: Count = 2
     dropout: Fraction = 0.1
     attention_dropout: Fraction = 0.1
     embedding_norm: bool = True

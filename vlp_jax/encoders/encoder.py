@@ -5,18 +5,29 @@ from typing import ClassVar
 
 import flax.linen as nn
 
+from vlp_jax.config.ranges import Count
+
 
 class TextEncoder(nn.Module):
-    """A text encoder; subclasses compute `(ids, mask, segments) -> Tokens`.
+    """A text encoder; subclasses compute `(ids, mask, segments, *, deterministic) -> Tokens`.
 
-    They have `vocab_size` words, `max_length` positions and `types` of segments.
+    All are [B, L]; `segments` may be None.
+
+    Attributes:
+      vocab_size: how many words it knows; data fill it in.
+      max_length: of a text in tokens.
+      types: how many segments it tells apart.
     """
+
+    vocab_size: Count = 30522
+    max_length: Count = 512
+    types: Count = 2
 
     from_data: ClassVar[Mapping[str, str]] = {"vocab_size": "words"}
 
 
 class VisionEncoder(nn.Module):
-    """A vision encoder; subclasses compute `(batch) -> Tokens`.
+    """A vision encoder; subclasses compute `(batch, *, deterministic) -> Tokens`.
 
     Attributes:
       reads, may_read: the batch fields it needs, and those it reads where they are there.

@@ -6,7 +6,9 @@ import flax.linen as nn
 
 
 class Fusion(nn.Module):
-    """A fusion; subclasses compute `(image, text) -> Fused`, or `(first, second, text) -> Fused`.
+    """A fusion; subclasses compute `(image, text, *, deterministic) -> Fused`.
+
+    One that reads two pictures computes `(first, second, text, *, deterministic)`.
 
     Attributes:
       images: how many pictures of an example it reads.

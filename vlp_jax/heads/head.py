@@ -26,6 +26,8 @@ class Reading:
 class Head(nn.Module):
     """A head; subclasses compute on arrays in `__call__` and take them from a pass in `of`.
 
+    Both have the keyword `deterministic`, which is False where dropout is on.
+
     Attributes:
       pictures: how many pictures of an example the head compares.
       sized_by: which argument is the size of which part of what the head predicts.

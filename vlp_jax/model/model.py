@@ -17,8 +17,11 @@ from vlp_jax.heads import HEADS, POOLERS
 from vlp_jax.heads.head import Reading
 from vlp_jax.layers.projection import INITIAL_STD, initial_std
 from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.model.called import as_fused, as_tokens, calling
 
 logger = logging.getLogger(__name__)
+
+_VISION, _TEXT, _FUSION = "config.model.vision", "config.model.text", "config.model.fusion"
 
 # What all parts have in common, and where it is set.
 _SHARED_SETTINGS = {
@@ -63,9 +66,9 @@ class VisionLanguageModel(nn.Module):
         """Runs pooler and all heads on a batch, whatever they compare; used to draw parameters."""
         one = self.encode(batch)
         self.pool(one.fused[0])
-        for head in self.heads.values():
+        for name, head in self.heads.items():
             fused = one.fused * (head.pictures if len(one.fused) == 1 else 1)
-            head.of(self, one.replace(fused=fused[: head.pictures]))
+            self.read(name, one.replace(fused=fused[: head.pictures]))
 
     def encode(self, batch: dict, *, deterministic: bool = True) -> Reading:
         """Returns the pass of each picture of a batch with its text."""
@@ -84,13 +87,17 @@ class VisionLanguageModel(nn.Module):
     def encode_image(self, batch: dict, *, deterministic: bool = True) -> Tokens:
         """Encodes the fields that the vision encoder reads (`image`, or `region_*`)."""
         options = {"text_encoder": self.text} if self.vision.shares_text_tables else {}
-        return self.vision(batch, **options, deterministic=deterministic)
+        with calling(_VISION, self.vision, "batch"):
+            tokens = self.vision(batch, **options, deterministic=deterministic)
+        return as_tokens(_VISION, self.vision, tokens)
 
     def encode_text(
         self, ids, mask, segments=None, *, deterministic: bool = True, **options: Any
     ) -> Tokens:
         """Encodes ids [B, L] under a boolean mask [B, L]; `options` go to the text encoder."""
-        return self.text(ids, mask, segments, deterministic=deterministic, **options)
+        with calling(_TEXT, self.text, "ids, mask, segments"):
+            tokens = self.text(ids, mask, segments, deterministic=deterministic, **options)
+        return as_tokens(_TEXT, self.text, tokens)
 
     def fuse(
         self,
@@ -113,15 +120,21 @@ class VisionLanguageModel(nn.Module):
                 "[B, pictures, ...]"
             )
         options = {} if joint_mask is None else {"joint_mask": joint_mask}
-        return self.fusion(*images, text, **options, deterministic=deterministic)
+        pictures = "image" if len(images) == 1 else "first, second"
+        with calling(_FUSION, self.fusion, f"{pictures}, text"):
+            fused = self.fusion(*images, text, **options, deterministic=deterministic)
+        return as_fused(_FUSION, self.fusion, fused)
 
     def pool(self, fused: Fused, *, deterministic: bool = True) -> Array:
         """Returns one vector [B, D] for each pair."""
-        return self.pooler(fused, deterministic=deterministic)
+        with calling("config.model.pooler", self.pooler, "fused"):
+            return self.pooler(fused, deterministic=deterministic)
 
     def read(self, name: str, reading: Reading, *, deterministic: bool = True) -> Any:
         """Returns what a head gives for a pass."""
-        return self.head(name).of(self, reading, deterministic=deterministic)
+        head = self.head(name)
+        with calling(f"config.model.heads.{name}", head, "..."):
+            return head.of(self, reading, deterministic=deterministic)
 
     def table_sizes(self) -> dict[str, int]:
         """Returns batch field → rows of the table that it points into (`check_indices`)."""

@@ -1,15 +1,17 @@
 """Views of a batch: each forward pass that a task asks for, made once."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from vlp_jax.config import nearest
 from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model.model import VisionLanguageModel
@@ -26,6 +28,9 @@ class TextFields:
 
 CAPTION = TextFields("text_ids", "text_mask", "text_segments")
 """The text that every model reads; tasks name the fields of others."""
+
+OWN: Mapping[str, str] = MappingProxyType({})
+"""The picture's own fields, none of them replaced."""
 
 
 class Views:
@@ -63,19 +68,26 @@ class Views:
         """Number of examples in the batch."""
         return jax.tree.leaves((self.batch, self._made))[0].shape[0]
 
-    def image(self) -> Tokens:
-        """Image tokens [B, T, D]."""
-        given = {name: self.batch[name] for name in self.model.vision.reads if name in self.batch}
-        return self.once("image", encode_image, given | self._optional_fields())
+    def image(self, instead: Mapping[str, str] = OWN) -> Tokens:
+        """Image tokens [B, T, D].
+
+        `instead` names other batch fields for those that the vision encoder reads:
+        {"image": "turned"}. ValueError for fields that there are not.
+        """
+        return self.once(f"image{_label(instead)}", encode_image, self._vision_fields(instead))
 
     def text(self, fields: TextFields = CAPTION) -> Tokens:
         """Text tokens [B, L, D]."""
+        if fields.ids not in self._made:
+            for name in (fields.ids, fields.mask):
+                _check_name("the batch has no field", name, self.batch)
         given = (self.batch.get(name) for name in (fields.ids, fields.mask, fields.segments))
         return self.once(fields.ids, encode_text, *given)
 
-    def fused(self, fields: TextFields = CAPTION) -> Fused:
+    def fused(self, fields: TextFields = CAPTION, instead: Mapping[str, str] = OWN) -> Fused:
         """Tokens of both streams after fusion of each text with its own image."""
-        return self.once(f"fused {fields.ids}", fuse, self.image(), self.text(fields))
+        pair = self.image(instead), self.text(fields)
+        return self.once(f"fused {fields.ids}{_label(instead)}", fuse, *pair)
 
     def fused_pairs(
         self,
@@ -96,10 +108,13 @@ class Views:
             return self.once(f"pairs {once}", fuse, *pairs)
         return self.run(fuse, *pairs, name="pairs")
 
-    def head(self, name: str, fields: TextFields = CAPTION) -> Any:
+    def head(
+        self, name: str, fields: TextFields = CAPTION, instead: Mapping[str, str] = OWN
+    ) -> Any:
         """What a head gives for each text with its own image."""
-        reading = Reading((self.image(),), (self.text(fields),), (self.fused(fields),))
-        return self.once(f"head {name} {fields.ids}", partial(read, head=name), reading)
+        passes = self.image(instead), self.text(fields), self.fused(fields, instead)
+        label = f"head {name} {fields.ids}{_label(instead)}"
+        return self.once(label, partial(read, head=name), Reading(*((one,) for one in passes)))
 
     def head_of(self, name: str, fused: Fused, label: str) -> Any:
         """What a head gives for fused pairs; `label` names the pass."""
@@ -142,8 +157,24 @@ class Views:
             {"params": params}, *inputs, method=function, rngs=rngs, deterministic=key is None
         )
 
-    def _optional_fields(self) -> dict[str, Array]:
-        return {name: self.batch[name] for name in self.model.vision.may_read if name in self.batch}
+    def _vision_fields(self, instead: Mapping[str, str]) -> dict[str, Array]:
+        vision = self.model.vision
+        known = (*vision.reads, *vision.may_read)
+        for name, other in instead.items():
+            _check_name("the vision encoder reads no field", name, known)
+            _check_name("the batch has no field", other, self.batch)
+        named = {name: instead.get(name, name) for name in known}
+        return {name: self.batch[field] for name, field in named.items() if field in self.batch}
+
+
+def _label(instead: Mapping[str, str]) -> str:
+    return "".join(f" {name}={other}" for name, other in sorted(instead.items()))
+
+
+def _check_name(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        hint = nearest(name, known)
+        raise ValueError(f'{what} "{name}".{hint} Known: {", ".join(sorted(known))}')
 
 
 def encode_image(model: VisionLanguageModel, batch: dict, *, deterministic: bool) -> Tokens:

@@ -143,6 +143,9 @@ class Task:
 
     def checked_loss(self, step: Step, path: str) -> Result:
         """Returns the loss of a step; a ValueError says what of it is not as it has to be."""
+        if type(self).loss is Task.loss:
+            name = type(self).__name__
+            raise ValueError(f"{path}: {name} has no loss(step): write one, or say trains = False")
         result = self.loss(step)
         if not isinstance(result, Result):
             raise ValueError(f"{path}: loss gives {type(result).__name__}, expected a Result")

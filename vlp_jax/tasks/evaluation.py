@@ -172,6 +172,11 @@ def _skipped_records(opened: Iterable[Source], skipped: Mapping[int, SkippedReco
 def check_evaluations(config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
     """Raises ValueError, with the path in the config, for a source or split that cannot be."""
     for path, evaluation in _by_path(tasks).items():
+        if not isinstance(evaluation, Evaluation):
+            raise ValueError(
+                f"{path}: the task measures nothing, for its class has no field "
+                "`evaluate: dict[str, ...]` of an Evaluation"
+            )
         name = evaluation.source or config.data.sources[0]
         known = source_class(config.data, name, f"{path}.source").split_names
         if known and evaluation.split not in known:

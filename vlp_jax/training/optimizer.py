@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from vlp_jax.config import OptimizerConfig, build
+from vlp_jax.config.patterns import regex
 from vlp_jax.config.ranges import NonNegative
 from vlp_jax.layers.layer_names import layer_paths
 from vlp_jax.training.muon import scale_by_muon_or_adam
@@ -145,7 +146,7 @@ def parameter_groups(groups: Sequence[Mapping[str, Any]]) -> list[ParameterGroup
     for i, values in enumerate(groups):
         where = f"config.optimizer.groups[{i}]"
         built.append(build(ParameterGroup, values, where))
-        _check_pattern(built[-1].pattern, where)
+        regex(built[-1].pattern, f"{where}.pattern = ")
     return built
 
 
@@ -181,15 +182,6 @@ def match_groups(groups: tuple[dict, ...], params: Any) -> Any:
 def path_name(path: tuple) -> str:
     """Returns a tree path as text, such as "text/layers/feed_forward/norm/scale"."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _check_pattern(pattern: str, where: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(
-            f'{where}.pattern = "{pattern}" is no regular expression: {error}'
-        ) from None
 
 
 def _decay(config: OptimizerConfig, path: tuple, group: ParameterGroup) -> float:

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vlp_jax.config import ExperimentConfig, build, nearest
+from vlp_jax.config.patterns import regex
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
@@ -171,7 +172,7 @@ def _read(settings: InitialWeights, target: Target, read_run: ReadRun) -> Fillin
 def _chosen(settings: InitialWeights, shapes: Mapping[str, Any]) -> set[str]:
     """Returns the model's paths that `include` and `exclude` leave to be filled."""
     found = {
-        pattern: {path for path in shapes if _regex(pattern).search(path)}
+        pattern: {path for path in shapes if regex(pattern).search(path)}
         for pattern in (*settings.include, *settings.exclude)
     }
     for pattern, paths in found.items():
@@ -188,7 +189,7 @@ def _chosen(settings: InitialWeights, shapes: Mapping[str, Any]) -> set[str]:
 def _renamed(entries: Iterable[Entry], rules: Iterable[tuple[str, str]]) -> list[Entry]:
     entries = list(entries)
     for pattern, replacement in rules:
-        rule = _regex(pattern)
+        rule = regex(pattern)
         if not any(rule.search(path) for path in _paths(entries)):
             raise ValueError(
                 f'rename "{pattern}" matches no parameter that these weights would fill: '
@@ -216,13 +217,6 @@ def _by_answer(entries: list[Entry], file: str, ours: Sequence[str]) -> tuple[li
     return by_answer(entries, rows, len(theirs)), known
 
 
-def _regex(pattern: str) -> re.Pattern:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f'"{pattern}" is no regular expression: {error}') from None
-
-
 def _check_shapes(entries: list[Entry], weights: Weights, target: Target) -> None:
     lines = list(misshapen(entries, weights.state, target.shapes))
     if not lines:
@@ -237,7 +231,7 @@ def _check_shapes(entries: list[Entry], weights: Weights, target: Target) -> Non
 
 def _check_unknown(settings: InitialWeights, weights: Weights) -> None:
     """Whatever else the file's model computes with is not dropped without a word."""
-    ignored = [_regex(pattern) for pattern in settings.ignore]
+    ignored = [regex(pattern) for pattern in settings.ignore]
     for rule in ignored:
         if not any(rule.search(name) for name in weights.state):
             raise ValueError(f'ignore "{rule.pattern}" matches no tensor of the file')

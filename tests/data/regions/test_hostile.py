@@ -304,7 +304,11 @@ def test_the_count_files_of_uniter(tmp_path):
     counts.write_text(json.dumps({first: 12}))
     with pytest.raises(ValueError, match="beside the LMDB has no such picture"):
         open_regions("uniter_lmdb", str(tmp_path))[second]
-    for text, message in (("{", "not valid JSON"), ("[1]", "expected an object of picture")):
+    for text, message in (
+        ("{", "not valid JSON"),
+        ("[1]", "expected a JSON object"),
+        ('{"a": 0}', "expected an object of picture"),
+    ):
         counts.write_text(text)
         with pytest.raises(ValueError, match=message):
             open_regions("uniter_lmdb", str(tmp_path))

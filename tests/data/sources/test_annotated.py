@@ -260,7 +260,7 @@ def test_regions_come_from_a_store(tmp_path, opened):
         ),
         ("vcr", {"splits": {"train": "unlabelled"}}, '"answer_label" of train-0 is None'),
         ("vcr", {"splits": {"train": "objects"}}, "after 2 entries: .* object 3, and there are 3"),
-        ("gqa", {"splits": {"train": "list"}}, "expected an object of questions"),
+        ("gqa", {"splits": {"train": "list"}}, "expected a JSON object"),
         ("nlvr2", {"splits": {"train": "nlvr2"}, "key": "{idd}"}, "key = .*cannot be made"),
     ],
 )

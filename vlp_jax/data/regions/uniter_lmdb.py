@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from vlp_jax.data.json_text import read_json
+from vlp_jax.data.json_text import read_object
 from vlp_jax.data.regions.lmdb_file import LmdbFile
 from vlp_jax.data.regions.msgpack_arrays import read_msgpack
 from vlp_jax.data.regions.npz import read_npz
@@ -77,7 +77,7 @@ def _read_counts(database: Path) -> dict[str, int] | None:
     file = database.with_name(f"{name}.json")
     if not file.is_file() or not name.startswith("nbb_"):
         return None
-    counts = read_json(file)
-    if not isinstance(counts, dict) or not all(type(n) is int and n > 0 for n in counts.values()):
+    counts = read_object(file)
+    if not all(type(n) is int and n > 0 for n in counts.values()):
         raise ValueError(f"{file}: expected an object of picture → number of regions")
     return counts

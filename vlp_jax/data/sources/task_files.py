@@ -12,7 +12,7 @@ from typing import Any
 
 from vlp_jax.config import Registry
 from vlp_jax.data.entry import take as take_entry
-from vlp_jax.data.json_text import read_json
+from vlp_jax.data.json_text import read_json, read_object
 from vlp_jax.data.sources.json_values import read_values
 from vlp_jax.data.vqa_targets import share_targets
 from vlp_jax.pickles import read_pickle
@@ -143,10 +143,7 @@ def _annotated(raw: Mapping[str, Any]) -> Entry:
 def _gqa(files: TaskFiles) -> Iterator[Entry]:
     """GQA (Hudson and Manning): id → question; what its metric reads is kept to evaluate."""
     choices = read_json(files.beside) if files.beside and not files.train else {}
-    content = read_json(files.path)
-    if not isinstance(content, Mapping):
-        raise ValueError(f"expected an object of questions by id, found {type(content).__name__}")
-    for name, raw in content.items():
+    for name, raw in read_object(files.path).items():
         facts = [{"id": take(raw, "imageId")}]
         entry = {"name": name, "pictures": facts, "question": take(raw, "question")}
         if "answer" in raw:
