@@ -1,17 +1,32 @@
 """Tests of `vlp-jax demo`: what its tabs answer, without a page; then the page, over HTTP."""
 
 import dataclasses
+import json
+import re
+import shlex
+import shutil
+import socket
 import struct
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import vlp_jax
 from tests.inference.published import sizes_of, write_weights
+from tests.training.tiny import ROOT, command, environment
+from vlp_jax.cli.main import build_parser, main
 from vlp_jax.demo.album import Album
-from vlp_jax.demo.tabs import answered, tabs_of
+from vlp_jax.demo.tabs import answered, left_out, tabs_of
+from vlp_jax.inference import Caption
 
 BOMB = "10000 x 10000 pixels, more than the 89,478,485 that are decoded"
 
@@ -117,30 +132,233 @@ def test_bad_input_is_one_line(model, folder, picture, text, message):
     assert "\n" not in line and len(line) < 200 and str(folder) not in line
 
 
-def test_a_model_of_sentences_and_of_two_pictures(tmp_path, pictures):
+def test_captions(model, monkeypatch, pictures):
+    monkeypatch.setattr(model, "rules", dataclasses.replace(model.rules, tags=True))
+    monkeypatch.setattr(model, "caption", lambda picture: [Caption("a dog", -0.5, (1, 2))])
+    assert "Caption" in titles(model)
+    assert answered(model, named(model, "Caption"), pictures[0]) == ("a dog", "")
+
+
+def test_what_does_not_fit_is_told(model):
+    entail, compare, caption = left_out(model)
+    assert entail.startswith('Entail: entail needs the head "')
+    assert compare.startswith('Compare: reason needs the head "')
+    assert caption.startswith("Caption: caption: this model was not trained to write")
+
+
+def test_models_that_no_tab_fits(model, monkeypatch):
+    regions = SimpleNamespace(inputs=SimpleNamespace(reads_regions=True))
+    with pytest.raises(ValueError, match="models that read pixels; this one reads region features"):
+        tabs_of(regions)
+
+    def refuse(verb):
+        raise ValueError(verb)
+
+    monkeypatch.setattr(model, "check_verb", refuse)
+    with pytest.raises(ValueError, match="nothing to ask this model; its heads: itc, itm, mlm"):
+        tabs_of(model)
+
+
+@pytest.mark.slow
+def test_a_model_of_sentences_and_one_of_two_pictures(tmp_path, folder, pictures):
     entailing, judging = (published(tmp_path, f"albef_{task}") for task in ("ve", "nlvr2"))
-    assert titles(entailing) == ["Entail"] and titles(judging) == ["Compare"]
-    shown, _ = answered(entailing, *tabs_of(entailing), pictures[0], "a dog is asleep")
+    assert titles(entailing) == ["Entail", "Explain"] and titles(judging) == ["Compare"]
+    with pytest.raises(ValueError, match='encode_image needs the head "itc"'):
+        tabs_of(entailing, Album(folder))
+    entail, compare = tabs_of(entailing)[0], tabs_of(judging)[0]
+    shown, _ = answered(entailing, entail, pictures[0], "a dog is asleep")
     assert shown == entailing.entail(pictures[0], "a dog is asleep").probabilities
-    shown, _ = answered(judging, *tabs_of(judging), *pictures[:2], "both show a dog")
+    shown, _ = answered(judging, compare, *pictures[:2], "both show a dog")
     found = judging.reason(tuple(pictures[:2]), "both show a dog")
-    assert shown[str(found.true)] == found.probability and sum(shown.values()) == 1
-    shown, line = answered(judging, *tabs_of(judging), pictures[0], None, "both show a dog")
+    assert shown[str(found.true)] == pytest.approx(found.probability)
+    assert sum(shown.values()) == pytest.approx(1)
+    shown, line = answered(judging, compare, pictures[0], None, "both show a dog")
     assert shown is None and line == "Right picture: none is given. Choose one first"
 
 
-def test_captions(run, pictures):
-    model = vlp_jax.load(run)
-    model.rules = dataclasses.replace(model.rules, tags=True)
-    assert "Caption" in titles(model)
-    print(answered(model, named(model, "Caption"), pictures[0]))
+def test_the_page_of_the_documentation():
+    text = (ROOT / "docs" / "demo.md").read_text()
+    commands = [line for line in text.splitlines() if line.startswith("vlp-jax demo")]
+    for line in commands:
+        args = build_parser("demo").parse_args(shlex.split(line)[1:])
+        assert args.host == "127.0.0.1"
+    assert len(commands) == 2
+    every = SimpleNamespace(check_verb=lambda verb: 0, inputs=SimpleNamespace(reads_regions=False))
+    listed = re.findall(r"^\| ([A-Z]\w+) \|", text, re.MULTILINE)
+    assert listed == ["Search", *titles(every)]
 
 
-def test_models_that_no_tab_fits(tmp_path, model, folder):
-    regions = published(tmp_path, "uniter_vqa")
-    with pytest.raises(ValueError, match="models that read pixels; this one reads region features"):
-        tabs_of(regions)
-    with pytest.raises(ValueError, match='encode_image needs the head "itc"'):
-        tabs_of(published(tmp_path, "albef_ve"), Album(folder))
-    with pytest.raises(ValueError, match="nothing to ask this model; its heads: "):
-        tabs_of(published(tmp_path, "albef_grounding"))
+def test_without_gradio_the_extra_is_named(folder, monkeypatch, capsys, free_port):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    given = ["--model", "nowhere", "--images", str(folder), "--port", str(free_port)]
+    assert main(["demo", *given]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'vlp-jax demo: the demo needs the package "gradio": pip install "vlp_jax[demo]"' in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--port", "0"], "--port is 0; expected 1 to 65535"),
+        (["--port", "taken"], "Address already in use"),
+        (["--host", "nowhere.invalid"], "nothing can be served at --host nowhere.invalid"),
+        (["--images", "gone"], "the folder of pictures gone does not exist"),
+        (["--images", "none"], "none holds no pictures: expected files that end in .png"),
+    ],
+)
+def test_mistakes_are_one_line(folder, monkeypatch, capsys, free_port, change, message):
+    monkeypatch.chdir(folder)
+    Path("none").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        change = [port if text == "taken" else text for text in change]
+        assert main(["demo", "--model", "nowhere", "--port", str(free_port), *change]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("vlp-jax demo: ") and message in line
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def served(run, folder, free_port, tmp_path) -> Iterator[str]:
+    """The address of a page that is served; afterwards the server ends well and leaves nothing."""
+    pytest.importorskip("gradio")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    given = ["--model", run, "--images", folder, "--port", free_port]
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen(
+            command("demo", *given),
+            env=environment() | {"TMPDIR": str(temporary)},
+            stdout=log,
+            stderr=log,
+        )
+    address = f"http://127.0.0.1:{free_port}"
+    try:
+        wait_for(address, server, tmp_path / "log")
+        yield address
+        assert server.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        server.terminate()
+        assert server.wait(60) == 0
+        assert not list(temporary.glob("vlp_jax_demo_*"))
+    finally:
+        server.kill()
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
+    """Returns once a page answers."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()[-3000:]
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(log.read_text()[-3000:])
+
+
+@pytest.mark.slow
+def test_the_api_of_the_page(served, folder, pictures):
+    from gradio_client import Client, handle_file
+
+    client = Client(served, verbose=False)
+    ask = lambda *given, tab: client.predict(*given, api_name=f"/{tab}")
+    picture = handle_file(pictures[0])
+    result, line = ask(picture, "how many?", tab="ask")
+    assert len(result["confidences"]) == 5 and "answers it knows" in line
+    result, _ = ask(picture, "a dog", tab="match")
+    assert sum(x["confidence"] for x in result["confidences"]) == pytest.approx(1)
+    result, _ = ask(picture, "a dog", tab="explain")
+    assert [x["caption"] for x in result] == ["the picture", "a", "dog"]
+    result, line = ask("a dog", tab="search")
+    assert len(result) == 3 and "The best of 3 pictures" in line
+    (folder / "<b>.png").write_text("not a picture")
+    for given, message in (
+        ((picture, ""), "nothing is written"),
+        ((picture, "word " * 10_000), "50,000 characters"),
+        ((None, "a dog"), "none is given"),
+        ((handle_file(write_bomb(folder / "bomb.png")), "a dog"), BOMB),
+        ((handle_file(folder / "<b>.png"), "a dog"), "not a picture"),
+    ):
+        for tab in ("match", "explain"):
+            result, line = ask(*given, tab=tab)
+            assert not result and '<p class="wrong">' in line and message in line
+            assert "<b>" not in line
+    for file in folder.glob("*.png"):
+        file.unlink()
+    result, line = ask("a dog", tab="search")
+    assert not result and "holds no pictures" in line
+
+
+@pytest.mark.slow
+def test_nobody_reads_other_files_or_sends_large_ones(served, pictures, tmp_path):
+    import httpx
+
+    api = f"{served}/gradio_api"
+    for path in (pictures[0], "/etc/passwd", "http://127.0.0.1:1/x.png"):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        event = httpx.post(f"{api}/call/match", json={"data": [file, "a dog"]}).json()["event_id"]
+        said = httpx.get(f"{api}/call/match/{event}", timeout=120).text
+        assert "only a file that has been uploaded is read" in said
+        assert httpx.get(f"{api}/file={path}").status_code == 403
+    large = httpx.post(f"{api}/upload", files={"files": ("a.png", bytes(21 * 2**20))}, timeout=60)
+    assert large.status_code == 413
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(served, pictures):
+    driver = chromium()
+    try:
+        from selenium.webdriver.common.by import By
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        wait = WebDriverWait(driver, 120)
+        found = lambda css: [
+            x for x in driver.find_elements(By.CSS_SELECTOR, css) if x.is_displayed()
+        ]
+        driver.get(served)
+        tabs = wait.until(lambda _: found("button[role=tab]"))
+        assert [tab.text for tab in tabs] == ["Search", "Ask", "Match", "Explain"]
+        tabs[2].click()
+        wait.until(lambda _: "how probable" in found("div[role=tabpanel]")[0].text)
+        panel = found("div[role=tabpanel]")[0]
+        button = panel.find_element(By.CSS_SELECTOR, "button.primary")
+        button.click()
+        wait.until(lambda _: "Picture: none is given. Choose one first" in panel.text)
+        panel.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(pictures[0])
+        wait.until(lambda _: found("div[role=tabpanel] img"))
+        panel.find_element(By.CSS_SELECTOR, "textarea").send_keys("a <b>dog</b>")
+        button.click()
+        wait.until(lambda _: "describes the picture" in panel.text)
+        assert hosts(driver) == {served.removeprefix("http://")}
+    finally:
+        driver.quit()
+
+
+def chromium():
+    """A headless browser that notes what it loads; skips where there is none."""
+    selenium = pytest.importorskip("selenium.webdriver")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (program and driver):
+        pytest.skip("needs chromium and chromedriver")
+    options = selenium.ChromeOptions()
+    options.binary_location = program
+    for text in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(text)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    return selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+
+
+def hosts(driver) -> set[str]:
+    """Returns from where the page has loaded anything."""
+    noted = (json.loads(entry["message"])["message"] for entry in driver.get_log("performance"))
+    sent = (
+        x["params"]["request"]["url"] for x in noted if x["method"] == "Network.requestWillBeSent"
+    )
+    return {urllib.parse.urlsplit(url).netloc for url in sent if url.startswith("http")}

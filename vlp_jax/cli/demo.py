@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serves the page until it is stopped; what is wrong with the arguments is told before."""
     from vlp_jax.demo.album import Album
-    from vlp_jax.demo.tabs import tabs_of
+    from vlp_jax.demo.tabs import left_out, tabs_of
 
     _check_address(args.host, args.port)
     album = Album(args.images, args.index) if args.images else None
     _need_gradio()
     model = load_model(args)
     tabs = tabs_of(model, album)
+    for line in left_out(model):
+        say(f"no tab {line}")
     if album:
         update_index(album.index(model))
     if args.host not in _LOOPBACK:

@@ -11,7 +11,7 @@ import gradio as gr
 from vlp_jax.demo.tabs import Result, Tab, answered
 from vlp_jax.inference import Model
 
-_KEPT = 3600  # seconds for which files of visitors are kept
+_CLEAN = (600, 3600)  # seconds from one cleaning to the next, and for which a file is kept
 _RESULTS = {
     "chances": lambda: gr.Label(label="Result"),
     "pictures": lambda: gr.Gallery(
@@ -33,7 +33,7 @@ def build_page(model: Model, tabs: list[Tab], title: str, uploads: Path) -> gr.B
 
     uploads: the folder in which Gradio keeps what visitors upload.
     """
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(_KEPT, _KEPT)) as page:
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=_CLEAN) as page:
         gr.HTML(f"<h1>{escape(title)}</h1>")
         for tab in tabs:
             with gr.Tab(tab.title):

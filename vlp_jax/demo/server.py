@@ -1,6 +1,7 @@
 """Serves a page to this machine, or to whom a host lets in; it fetches and sends nothing else."""
 
 import os
+import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,6 +37,7 @@ def serve(model: Model, tabs: list[Tab], title: str, host: str, port: int) -> No
             mcp_server=False,
             css=CSS,
         )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then too
         uvicorn.run(app, host=host, port=port, access_log=False)
 
 

@@ -53,7 +53,7 @@ def tabs_of(model: Model, album: Album | None = None) -> list[Tab]:
         raise ValueError(
             "the demo is for models that read pixels; this one reads region features of a detector"
         )
-    tabs = [tab for verb, tab in _TABS.items() if _fits(model, verb)]
+    tabs = [tab for verb, tab in _TABS.items() if not _misfit(model, verb)]
     if album is not None:
         model.check_verb("encode_image")
         tabs.insert(0, dataclasses.replace(_SEARCH, ask=partial(_search, album)))
@@ -76,12 +76,19 @@ def answered(model: Model, tab: Tab, *given: str | None) -> tuple[Result | None,
         return None, str(error)
 
 
-def _fits(model: Model, verb: str) -> bool:
+def left_out(model: Model) -> list[str]:
+    """Returns a line for each tab that does not fit the model, with the reason."""
+    reasons = ((tab.title, _misfit(model, verb)) for verb, tab in _TABS.items())
+    return [f"{title}: {reason}" for title, reason in reasons if reason]
+
+
+def _misfit(model: Model, verb: str) -> str:
+    """Returns why a verb does not fit a model; "" where it does."""
     try:
         model.check_verb(verb)
-    except ValueError:
-        return False
-    return True
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _picture(path: str | None, called: str) -> np.ndarray:
