@@ -267,7 +267,7 @@ def wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 def test_the_api_of_the_page(served, folder, pictures):
     from gradio_client import Client, handle_file
 
-    client = Client(served, verbose=False)
+    client = Client(served, verbose=False, httpx_kwargs={"timeout": 120})
     ask = lambda *given, tab: client.predict(*given, api_name=f"/{tab}")
     picture = handle_file(pictures[0])
     result, line = ask(picture, "how many?", tab="ask")
