@@ -47,8 +47,13 @@ def test_words_over_pixels(loaded):
     assert (found.maps > 0).all() and (found.maps.sum((1, 2)) < 1).all()  # [CLS] has the rest
     read = model.inputs.pictures("", PIXELS).fields["image"]
     np.testing.assert_array_equal(found.picture, read[0])
-    assert model.explain(PIXELS, TEXT).method == "gradcam"
-    assert loaded("albef_vqa").explain(PIXELS, TEXT).probability is None
+    assert methods(model.module, model.rules) == ("gradcam", "attention")
+
+
+@pytest.mark.slow
+def test_without_a_matching_head_there_is_no_probability(loaded):
+    found = loaded("albef_vqa").explain(PIXELS, TEXT)
+    assert found.method == "attention" and found.probability is None
 
 
 def test_a_word_has_the_mean_of_its_pieces_and_tags_are_no_words(loaded, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.metrics.figures import Value
+from vlp_jax.report.files import write_whole
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
