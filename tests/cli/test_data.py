@@ -10,6 +10,8 @@ from tests.training.tiny import ROOT
 from vlp_jax.cli.main import main
 from vlp_jax.data.regions import open_regions
 
+COCO = ROOT.parent / "shared/data/coco_regions/train2014_obj36.tsv"
+
 
 @pytest.fixture
 def pictures():
@@ -36,6 +38,15 @@ def test_check_compares_with_a_published_file(tsv, capsys):
     assert "of the numbers are 0" in printed and "% surest first" in printed
     assert main([*given, "botom_up_36"]) == 1
     assert "bottom_up_36" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not COCO.is_file(), reason="the published rows are not here")
+def test_a_published_file_is_like_itself(capsys):
+    given = ["data", "check", "--store", "lxmert_tsv", "--features", str(COCO)]
+    assert main([*given, "--like", "bottom_up_36"]) == 0
+    assert "unlike" not in capsys.readouterr().out
+    assert main([*given, "--like", "vinvl"]) == 1
+    assert "100.0% of the pictures are not in descending order" in capsys.readouterr().out
 
 
 def test_check_lists_what_is_wrong(tmp_path, pictures, capsys):

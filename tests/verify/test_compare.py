@@ -36,6 +36,12 @@ def test_gradients_may_err_by_a_ten_thousandth_of_the_largest_entry(name):
     assert tolerance(bundle(), name, np.array([3.0, -20.0])) == pytest.approx(2e-3)
 
 
+def test_detectors_may_err_by_a_ten_thousandth_of_the_largest_entry():
+    boxes, made = np.array([3.0, 200.0]), bundle(detector="a", float64_max_abs_diff={"b": 1e-2})
+    assert tolerance(made, "a", boxes) == pytest.approx(2e-2)
+    assert tolerance(made, "b", boxes) == pytest.approx(1e-1)
+
+
 def test_gradients_of_key_biases_are_noise():
     name = "grad/encoder.layer.0.attention.self.key.bias"
     assert tolerance(bundle(), name, np.array([1e-9, -2e-9])) == 1e-5
