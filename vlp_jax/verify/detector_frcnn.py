@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.detectors.anchors import centred_anchors
@@ -14,6 +13,7 @@ from vlp_jax.detectors.c4 import HEAD_WEIGHTS
 from vlp_jax.detectors.frcnn import Found, Frcnn
 from vlp_jax.detectors.selection import LadderRule, Selected
 from vlp_jax.verify.bundle import DETECTORS, Bundle
+from vlp_jax.verify.detector_calls import channels_first, run_call
 from vlp_jax.verify.detector_units import unit_cases
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.weights.zoo.detectors import DETECTORS as PUBLISHED
@@ -43,7 +43,8 @@ def frcnn(bundle: Bundle) -> dict[str, Any]:
     params = PUBLISHED["frcnn_vg"].load(bundle.state, detector)
     outputs: dict[str, Any] = {}
     for name, call in _calls(bundle, detector.rule):
-        ran = _run(detector.clone(rule=call.rule), params, call)
+        own = detector.clone(rule=call.rule)
+        ran = Ran(*run_call(own, params, call.pixels, call.sizes))
         each = _stages(ran) | _proposals(ran) | _selected(ran, call.rule) | _final(ran, call)
         outputs |= {f"{name}/{key}": value for key, value in each.items()}
     rows = bundle.expected["batch/roi_rows"]
@@ -66,18 +67,8 @@ def _calls(bundle: Bundle, rule: LadderRule) -> Iterator[tuple[str, Call]]:
     yield "adaptive", Call(pixels, sizes, scales, rule._replace(least=int(least), most=int(most)))
 
 
-def _run(detector: Frcnn, params: Any, call: Call) -> Ran:
-    """Runs one call; convolutions see the whole frame, as in the original."""
-    frames = np.broadcast_to(call.pixels.shape[1:3], call.sizes.shape)
-    apply = jax.jit(
-        lambda *given: detector.apply({"params": params}, *given, mutable="intermediates")
-    )
-    found, kept = apply(call.pixels, call.sizes, frames)
-    return Ran(found, kept["intermediates"])
-
-
 def _stages(ran: Ran) -> dict[str, Any]:
-    trunk, first = ran.told["trunk"], lambda values: _channels_first(values[0])
+    trunk, first = ran.told["trunk"], lambda values: channels_first(values[0])
     return {
         "stem": first(trunk["stem_output"]),
         **{f"res{i + 2}": first(trunk[f"stage_{i}_output"]) for i in range(3)},
@@ -106,8 +97,8 @@ def _proposals(ran: Ran) -> dict[str, Any]:
         "attr_probs_all": of("attribute_shares"),
         "box_deltas": deltas,
         "decoded_boxes": boxes.reshape(deltas.shape),
-        "roi_pooled": _channels_first(of("regions")),
-        "res5_out": _channels_first(of("region_maps")),
+        "roi_pooled": channels_first(of("regions")),
+        "res5_out": channels_first(of("region_maps")),
     }
 
 
@@ -152,7 +143,3 @@ def _divisors(call: Call) -> np.ndarray:
 def _padded(values: np.ndarray, mask: Any, slots: int) -> np.ndarray:
     kept = np.where(np.asarray(mask).reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0)
     return np.pad(kept, [(0, 0), (0, slots - values.shape[1])] + [(0, 0)] * (values.ndim - 2))
-
-
-def _channels_first(values: Any) -> jax.Array:
-    return jnp.moveaxis(jnp.asarray(values), -1, 1)

@@ -12,8 +12,8 @@ from vlp_jax.detectors.boxes import INCLUSIVE
 from vlp_jax.detectors.c4 import HEAD_WEIGHTS
 from vlp_jax.detectors.vinvl import Found, Vinvl
 from vlp_jax.verify.bundle import DETECTORS, Bundle
+from vlp_jax.verify.detector_calls import channels_first, run_call
 from vlp_jax.verify.detector_units import unit_cases
-from vlp_jax.verify.forward import quick_jit
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.weights.zoo import DETECTORS as PUBLISHED
 from vlp_jax.weights.zoo.vinvl import detector_of
@@ -54,7 +54,7 @@ def vinvl(bundle: Bundle) -> dict[str, Any]:
     for mode, values in bundle.field("modes").items():
         detector = detector_of(sizes | {_MODE[name]: x for name, x in values.items()})
         for name, call in _calls(bundle, mode):
-            ran = _run(detector, params, call)
+            ran = Ran(call, *run_call(detector, params, call.pixels, call.sizes))
             each = _stages(ran) | _proposals(ran) | _final(ran)
             outputs |= {f"{mode}/{name}/{key}": value for key, value in each.items()}
     outputs |= _some_rows(bundle, outputs)
@@ -79,18 +79,8 @@ def _all_calls(bundle: Bundle) -> Iterator[tuple[str, Call]]:
         yield f"single{i}", Call(pixels[own, :height, :width], sizes[own], raw[own])
 
 
-def _run(detector: Vinvl, params: Any, call: Call) -> Ran:
-    """Runs one call; convolutions see the whole frame, as in the original."""
-    frames = np.broadcast_to(call.pixels.shape[1:3], call.sizes.shape)
-    apply = quick_jit(
-        lambda *given: detector.apply({"params": params}, *given, mutable="intermediates")
-    )
-    found, kept = apply(call.pixels, call.sizes, frames)
-    return Ran(call, found, kept["intermediates"])
-
-
 def _stages(ran: Ran) -> dict[str, Any]:
-    trunk, first = ran.told["trunk"], lambda values: _channels_first(values[0])
+    trunk, first = ran.told["trunk"], lambda values: channels_first(values[0])
     anchors = np.asarray(ran.told["anchors"][0])
     return {
         "stem": first(trunk["stem_output"]),
@@ -121,8 +111,8 @@ def _proposals(ran: Ran) -> dict[str, Any]:
         "feature_pooled": of("features"),
         "class_logits": of("class_logits"),
         "class_probs": jax.nn.softmax(of("class_logits")),
-        "roi_pooled": _channels_first(of("regions")),
-        "head_out": _channels_first(of("region_maps")),
+        "roi_pooled": channels_first(of("regions")),
+        "head_out": channels_first(of("region_maps")),
     }
     if "box_deltas" in ran.told:
         outputs["box_regression"] = of("box_deltas")
@@ -165,7 +155,3 @@ def _some_rows(bundle: Bundle, outputs: Mapping[str, Any]) -> dict[str, Any]:
             f"{call}{key}": outputs[f"{call}{key}"][rows] for key in ("roi_pooled", "head_out")
         }
     return some
-
-
-def _channels_first(values: Any) -> jax.Array:
-    return jnp.moveaxis(jnp.asarray(values), -1, 1)

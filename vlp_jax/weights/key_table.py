@@ -128,6 +128,11 @@ def conv(published: str, ours: str, tied: Iterable[str] = ()) -> Entry:
     )
 
 
+def biased_conv(published: str, ours: str) -> Entries:
+    """A convolution with its bias."""
+    return [conv(published, ours), raw(f"{published}.bias", f"{ours}/bias")]
+
+
 def patch_conv(published: str, ours: str, patch: int) -> Entries:
     """A convolution [out, channels, patch, patch] that we hold as a `Linear` over patch pixels."""
 

@@ -16,7 +16,15 @@ from vlp_jax.detectors.frcnn import Found, Frcnn
 from vlp_jax.detectors.pixels import PixelRule, prepare
 from vlp_jax.detectors.proposals import ProposalRule
 from vlp_jax.detectors.selection import ConfidenceRule, LadderRule
-from vlp_jax.weights.key_table import Entries, KeyTable, conv, embedding, key_table, linear, raw
+from vlp_jax.weights.key_table import (
+    Entries,
+    KeyTable,
+    biased_conv,
+    embedding,
+    key_table,
+    linear,
+    raw,
+)
 from vlp_jax.weights.zoo.detectors import Convention, PublishedDetector, register
 from vlp_jax.weights.zoo.resnet import normalised_conv
 
@@ -195,9 +203,9 @@ def frcnn_table(detector: Frcnn) -> KeyTable:
         entries,
         _stage("roi_heads.res5", "region_stage", detector.depths[3], True),
         raw(f"{generator}.anchor_generator.cell_anchors.0", "proposal_head/cell_anchors"),
-        _biased_conv(f"{generator}.rpn_head.conv", "proposal_head/hidden"),
-        _biased_conv(f"{generator}.rpn_head.objectness_logits", "proposal_head/logits"),
-        _biased_conv(f"{generator}.rpn_head.anchor_deltas", "proposal_head/deltas"),
+        biased_conv(f"{generator}.rpn_head.conv", "proposal_head/hidden"),
+        biased_conv(f"{generator}.rpn_head.objectness_logits", "proposal_head/logits"),
+        biased_conv(f"{generator}.rpn_head.anchor_deltas", "proposal_head/deltas"),
         linear(f"{predictor}.cls_score", "class_head"),
         linear(f"{predictor}.bbox_pred", "box_head"),
         embedding(f"{predictor}.cls_embedding", "class_embedding"),
@@ -232,10 +240,6 @@ def _stage(published: str, ours: str, depth: int, shortcut: bool) -> Entries:
 
 def _layer(published: str, ours: str) -> Entries:
     return normalised_conv(published, f"{published}.norm", ours)
-
-
-def _biased_conv(published: str, ours: str) -> Entries:
-    return [conv(published, ours), raw(f"{published}.bias", f"{ours}/bias")]
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,15 @@ from vlp_jax.detectors.proposals import ProposalRule
 from vlp_jax.detectors.surviving_class import SurvivorRule
 from vlp_jax.detectors.vinvl import Found, Vinvl, VinvlRule
 from vlp_jax.detectors.vinvl_pixels import MEAN, SLACK, prepare_vinvl
-from vlp_jax.weights.key_table import Entries, KeyTable, conv, embedding, key_table, linear, raw
+from vlp_jax.weights.key_table import (
+    Entries,
+    KeyTable,
+    biased_conv,
+    embedding,
+    key_table,
+    linear,
+    raw,
+)
 from vlp_jax.weights.zoo.detectors import Convention, PublishedDetector, register
 from vlp_jax.weights.zoo.resnet import normalised_conv
 
@@ -163,9 +171,9 @@ def vinvl_table(detector: Vinvl) -> KeyTable:
         entries,
         _stage(*reads_regions, copy=f"attribute.{head}"),
         raw("rpn.anchor_generator.cell_anchors.0", "proposal_head/cell_anchors"),
-        _biased_conv("rpn.head.conv", "proposal_head/hidden"),
-        _biased_conv("rpn.head.cls_logits", "proposal_head/logits"),
-        _biased_conv("rpn.head.bbox_pred", "proposal_head/deltas"),
+        biased_conv("rpn.head.conv", "proposal_head/hidden"),
+        biased_conv("rpn.head.cls_logits", "proposal_head/logits"),
+        biased_conv("rpn.head.bbox_pred", "proposal_head/deltas"),
         linear(f"{predictor}.cls_score", "class_head"),
         linear(f"{predictor}.bbox_pred", "box_head"),
         embedding(f"{attribute}.cls_embedding", "class_embedding"),
@@ -186,10 +194,6 @@ def _stage(published: str, ours: str, depth: int, copy: str = "") -> Entries:
             first, *copies = [tuple(f"{p}.{i}.{n}" for n in names) for p in prefixes]
             entries.append(normalised_conv(*first, f"{ours}/block_{i}/{layer}", copies))
     return entries
-
-
-def _biased_conv(published: str, ours: str) -> Entries:
-    return [conv(published, ours), raw(f"{published}.bias", f"{ours}/bias")]
 
 
 register(
