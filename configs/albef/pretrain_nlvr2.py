@@ -41,7 +41,7 @@ def get_config(argument: str = "") -> dict:
         optimizer=dict(
             end_learning_rate=1e-5,  # schedular.min_lr
             # The contrastive head gets no gradient, and the original leaves it as it is.
-            groups=(dict(pattern="^heads_itc/", learning_rate=0.0),),
+            groups=(dict(pattern="^heads_itc/", frozen=True),),
         ),
         training=dict(momentum=None, checkpoint_every=5000, evaluate_every=0),
     )

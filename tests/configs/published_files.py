@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tests.data.regions.pictures import lxmert_line, random_pictures, write_lines
+from tests.data.regions.pictures import random_pictures
 
 COUNT = 8
 WORDS = "dog cat red blue left right sofa tree".split()
@@ -108,8 +108,10 @@ def write_all(folder: Path) -> None:
     for name in PICTURES:
         pixels = rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / f"{name}.png"), pixels)
-    regions = zip(PICTURES, random_pictures(len(PICTURES)).values())
-    write_lines(folder / "regions.tsv", [lxmert_line(*picture) for picture in regions])
+    for name, regions in zip(PICTURES, random_pictures(len(PICTURES)).values()):
+        fields = {"features": regions.features, "boxes": regions.boxes, "names": WORDS[:5]}
+        size = {"image_w": regions.width, "image_h": regions.height}
+        np.savez(folder / f"{name}.npz", **fields, **size)
     for split in SPLITS.values():
         for form, row in LINES.items():
             lines = (json.dumps(row(i)) for i in range(COUNT))
@@ -141,5 +143,5 @@ def moved(args: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         files |= {name: str(folder / file)} if name in args else {}
     if "images" in args:
         return args | files | {"images": str(folder), "key": "{id}.png"}
-    stored = {"store": "lxmert_tsv", "features": str(folder / "regions.tsv"), "key": "{id}"}
+    stored = {"store": "npz", "features": str(folder), "key": "{id}.npz"}
     return args | files | stored
