@@ -56,8 +56,8 @@ def test_company_changes_nothing(mode, convention):
     for picture, found in zip((1, 0), together, strict=True):
         check(found, mode, picture)
         (expected,) = alone(PICTURES[picture])
-        # Compiled without optimisation, as tests are, another batch rounds otherwise; with it the
-        # difference is 0.
+        # Convolutions of another batch round otherwise if they are compiled without optimisation,
+        # as in tests; with it the difference is 0.
         np.testing.assert_allclose(found.features, expected.features, atol=1e-4)
 
 
