@@ -199,7 +199,8 @@ def _match_logit(tensors, states, image, shift):
         states, _ = _attention(own, "attention", states, states, None)
         moved = shift if layer == 2 else None
         states, read = _attention(own, "crossattention", states, image, moved)
-        kept = read if layer == 2 else None if layer == 1 else kept
+        if layer == 2:
+            kept = read
         hidden = own("intermediate.dense", states)
         hidden = hidden * (1 + np.vectorize(math.erf)(hidden / math.sqrt(2))) / 2
         states = own("output.LayerNorm", states + own("output.dense", hidden))
