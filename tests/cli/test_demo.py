@@ -225,24 +225,24 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def served(run, folder, free_port, tmp_path) -> Iterator[str]:
+def served(run, folder, free_port, tmp_path_factory) -> Iterator[str]:
     """The address of a page that is served; afterwards the server ends well and leaves nothing."""
     pytest.importorskip("gradio")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    temporary = tmp_path_factory.mktemp("temporary")
+    log = temporary / "log"
     given = ["--model", run, "--images", folder, "--port", free_port]
-    with open(tmp_path / "log", "w") as log:
+    with open(log, "w") as out:
         server = subprocess.Popen(
             command("demo", *given),
             env=environment() | {"TMPDIR": str(temporary)},
-            stdout=log,
-            stderr=log,
+            stdout=out,
+            stderr=out,
         )
     address = f"http://127.0.0.1:{free_port}"
     try:
-        wait_for(address, server, tmp_path / "log")
+        wait_for(address, server, log)
         yield address
-        assert server.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        assert server.poll() is None, log.read_text()[-3000:]
         server.terminate()
         assert server.wait(60) == 0
         assert not list(temporary.glob("vlp_jax_demo_*"))
@@ -297,7 +297,7 @@ def test_the_api_of_the_page(served, folder, pictures):
 
 
 @pytest.mark.slow
-def test_nobody_reads_other_files_or_sends_large_ones(served, pictures, tmp_path):
+def test_nobody_reads_other_files_or_sends_large_ones(served, pictures):
     import httpx
 
     api = f"{served}/gradio_api"
