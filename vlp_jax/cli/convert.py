@@ -5,6 +5,7 @@ vlp-jax convert --model lxmert --weights model_LXRT.pth --to lxmert-directory --
 """
 
 import argparse
+from pathlib import Path
 
 from vlp_jax.cli.arguments import read_sizes
 
