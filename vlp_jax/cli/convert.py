@@ -5,7 +5,6 @@ vlp-jax convert --model lxmert --weights model_LXRT.pth --to lxmert-directory --
 """
 
 import argparse
-from pathlib import Path
 
 from vlp_jax.cli.arguments import read_sizes
 
@@ -46,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _convert_detector(args: argparse.Namespace) -> int:
-    from vlp_jax.data.json_text import read_object
     from vlp_jax.weights.safetensors_file import write_safetensors
     from vlp_jax.weights.state_dict import read_state_dict
     from vlp_jax.weights.zoo import DETECTORS
@@ -54,7 +52,7 @@ def _convert_detector(args: argparse.Namespace) -> int:
     if args.format != "safetensors":
         raise ValueError(f"{args.model} has no Hugging Face class; write safetensors")
     published = DETECTORS[args.model]
-    sizes = read_object(Path(args.sizes), f'--sizes "{args.sizes}"') if args.sizes else {}
+    sizes = read_sizes(args.sizes)
     detector = next(iter(published.conventions(sizes).values())).detector
     state = read_state_dict(args.weights)
     tensors = published.save(published.load(state, detector), detector, like=state)
