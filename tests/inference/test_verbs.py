@@ -306,17 +306,14 @@ def test_boxes_with_sizes_of_their_own():
     np.testing.assert_allclose(boxes[1, : len(RIGHT), 4:6], spans, atol=1e-6)
 
 
-def test_predict_prints_json(tmp_path, monkeypatch, capsys):
-    import vlp_jax.inference as inference
-
+def test_predict_prints_json(tmp_path, capsys):
     weights = write_weights(tmp_path, "uniter_vqa")
     (tmp_path / "answers.txt").write_text("\n".join(ANSWERS))
     np.savez(tmp_path / "a.npz", features=LEFT.features, boxes=LEFT.boxes, image_w=200,
              image_h=100)  # fmt: skip
-    real = inference.load
-    tiny = lambda *given, **options: real(*given, sizes=sizes_of("uniter_vqa"), **options)
-    monkeypatch.setattr(inference, "load", tiny)
+    (tmp_path / "sizes.json").write_text(json.dumps(sizes_of("uniter_vqa")))
     start = ["predict", "--model", "uniter_vqa", "--weights", str(weights)]
+    start += ["--sizes", str(tmp_path / "sizes.json")]
     start += ["--answers", str(tmp_path / "answers.txt"), "--regions", str(tmp_path / "a.npz")]
     assert main([*start, "--question", "What is it?", "--top", "2"]) == 0
     line = json.loads(capsys.readouterr().out)
