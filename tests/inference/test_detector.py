@@ -1,7 +1,9 @@
 """A detector gives the same regions for a picture in whatever company, and refuses what it must."""
 
 import io
+import json
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +12,10 @@ import pytest
 from PIL import Image
 
 import vlp_jax
+import vlp_jax.inference as inference
 from tests.detectors.oracle import GOLDENS
 from tests.inference.published import ANSWERS, sizes_of, write_weights
+from vlp_jax.cli.main import main
 from vlp_jax.data.json_text import read_object
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.data.regions.regions import PER_REGION
@@ -147,7 +151,7 @@ def test_unknown_names_are_answered_with_the_nearest():
 
 
 @pytest.mark.slow
-def test_verbs_of_region_models_take_pictures(tmp_path, detector, alone, monkeypatch):
+def test_verbs_of_region_models_take_pictures(tmp_path, detector, alone, monkeypatch, capsys):
     file, width = tmp_path / "w", detector.feature_width
     file.mkdir()
     wide = {"visual_feat_dim": width}
@@ -166,6 +170,22 @@ def test_verbs_of_region_models_take_pictures(tmp_path, detector, alone, monkeyp
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     shown = SimpleNamespace(load_detector=lambda *_, **__: detector, load=lambda *_, **__: model)
     exec(code, {"vlp_jax": shown})
+    (command,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    Path("answers.json").write_text(json.dumps(ANSWERS))
+    loaded = {}
+    real = lambda *_, **options: (
+        loaded.update(options)
+        or vlp_jax.load("lxmert_vqa", path, detector=options["detector"], **given)
+    )
+    monkeypatch.setattr(inference, "load", real)
+    found = lambda *names, **options: loaded.update(options, names=names) or detector
+    monkeypatch.setattr(inference, "load_detector", found)
+    assert main(shlex.split(command)[1:]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["answers"][0]["answer"] == expected[0].text
+    assert loaded["names"] == ("frcnn_vg", "frcnn-vg-finetuned")
+    assert loaded["convention"] == "caffe"
+    monkeypatch.undo()
     without = vlp_jax.load("lxmert_vqa", path, **given)
     with pytest.raises(ValueError, match="or a `detector` to `load`"):
         without.answer(str(picture), "what is it?")

@@ -322,6 +322,28 @@ def test_predict_prints_json(tmp_path, capsys):
     assert "use answer" in capsys.readouterr().err
 
 
+def test_predict_takes_a_picture_with_boxes_to_ground_in(tmp_path, loaded, monkeypatch, capsys):
+    import vlp_jax.inference as inference
+
+    monkeypatch.setattr(inference, "load", lambda *_, **__: loaded("albef_retrieval"))
+    picture, (height, width) = tmp_path / "a.png", PIXELS[0].shape[:2]
+    Image.fromarray(PIXELS[0]).save(picture)
+    boxes = np.array([[0, 0, width / 2, height], [width / 2, 0, width, height]], np.float32)
+    np.savez(tmp_path / "a.npz", features=LEFT.features[:2], boxes=boxes, image_w=width,
+             image_h=height)  # fmt: skip
+    start = ["predict", "--model", "albef_retrieval", "--image", str(picture)]
+    both = [*start, "--regions", str(tmp_path / "a.npz")]
+    assert main([*both, "--ground", "the dog"]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["image"] == str(picture) and line["box"] == boxes[line["region"]].tolist()
+    assert main([*both, "--text", "a dog"]) == 1
+    assert "together are for --ground" in capsys.readouterr().err
+    assert main([*start, str(picture), *both[5:], "--ground", "the dog"]) == 1
+    assert "2 pictures and regions of 1" in capsys.readouterr().err
+    assert main([*start[:3], "--text", "a dog"]) == 1
+    assert "give pictures: --image" in capsys.readouterr().err
+
+
 def test_pictures_from_files(tmp_path, loaded):
     Image.fromarray(PIXELS[0]).save(tmp_path / "a.png")
     model = loaded("albef_vqa")

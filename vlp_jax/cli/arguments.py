@@ -26,6 +26,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--sizes", help="JSON with entries of the published config that differ from the preset's")
     add("--tokenizer", help="vocab.txt or tokenizer directory that the weights were trained with")
     add("--answers", help="file with the answers of the head, in order")
+    add(
+        "--detector",
+        nargs=2,
+        metavar=("NAME[:CONVENTION]", "WEIGHTS"),
+        help="finds the regions of pictures, for models that read those: frcnn_vg or vinvl_x152c4",
+    )
 
 
 def add_regions(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +43,12 @@ def add_regions(parser: argparse.ArgumentParser) -> None:
 
 def load_model(args: argparse.Namespace) -> Any:
     """Returns the model that the arguments name, ready for use."""
-    from vlp_jax.inference import load
+    from vlp_jax.inference import load, load_detector
 
     options = {"tokenizer": args.tokenizer, "answers": args.answers or ()}
+    if args.detector:
+        (name, _, convention), file = args.detector[0].partition(":"), args.detector[1]
+        options["detector"] = load_detector(name, file, convention=convention)
     return load(args.model, args.weights, sizes=read_sizes(args.sizes), **options)
 
 

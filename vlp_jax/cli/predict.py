@@ -24,9 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add = parser.add_argument
     add_regions(parser)
-    pictures = parser.add_mutually_exclusive_group(required=True)
-    pictures.add_argument("--image", nargs="+", help="image files")
-    pictures.add_argument("--regions", nargs="+", metavar="FILE[:KEY]", help="region features")
+    add("--image", nargs="+", help="image files")
+    add(
+        "--regions",
+        nargs="+",
+        metavar="FILE[:KEY]",
+        help="region features; with --image and --ground, those of each picture to choose from",
+    )
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--text", help="how well does this text describe each picture?")
     task.add_argument("--question", help="a question about each picture")
@@ -43,30 +47,44 @@ def run(args: argparse.Namespace) -> int:
     """Prints one JSON line for each picture (or for each picture found)."""
     if args.choices and args.question is None:
         raise ValueError("--choices are answers to a --question: give that as well")
+    _check_pictures(args)
     model = load_model(args)
     for line in _predictions(model, args):
         print(json.dumps(line))
     return 0
 
 
+def _check_pictures(args: argparse.Namespace) -> None:
+    """Raises ValueError unless there are pictures, or regions; both to ground a text."""
+    if not (args.image or args.regions):
+        raise ValueError("give pictures: --image, or --regions for a model that reads those")
+    if args.image and args.regions:
+        if args.ground is None:
+            raise ValueError("--image and --regions together are for --ground: give one of them")
+        if len(args.image) != len(args.regions):
+            counts = f"{len(args.image)} pictures and regions of {len(args.regions)}"
+            raise ValueError(f"{counts} are given, expected those of each picture")
+
+
 def _predictions(model: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields what there is to print; each line names its picture as it was given."""
     kind = "image" if args.image else "regions"
     names = args.image or args.regions
-    pictures = names if args.image else read_regions(names, args.store)
-    show = lambda shown: {"images" if args.image else "regions": shown}
+    given = {"images": args.image, "regions": read_regions(args.regions or (), args.store)}
+    given = {name: pictures for name, pictures in given.items() if pictures}
     if args.query is not None:
         tags = {} if args.tags is None else {"tags": args.tags}
+        (pictures,) = given.values()
         for found in model.retrieve(args.query, pictures, top=args.top, **tags):
             yield {kind: names[found.index], "score": _rounded(found.score)}
     elif args.reason is not None:
-        found = model.reason(texts=args.reason, **show(pictures))
+        found = model.reason(texts=args.reason, **given)
         shown = {"true": found.true, "probability": _rounded(found.probability)}
         yield {kind: names, "text": args.reason, **shown}
     else:
         predict = _for_each(model, args)
-        for name, picture in zip(names, pictures):
-            yield {kind: name, **predict(**show(picture))}
+        for name, *shown in zip(names, *given.values()):
+            yield {kind: name, **predict(**dict(zip(given, shown)))}
 
 
 def _for_each(model: Any, args: argparse.Namespace) -> Callable[..., dict[str, Any]]:
