@@ -48,7 +48,7 @@ def test_commands_of_the_page_run(line, run, tmp_path, monkeypatch, capsys):
     cv2.imwrite("photo.png", np.full((100, 200, 3), 99, np.uint8))
     load = vlp_jax.inference.load
 
-    def tiny(name, weights, tokenizer):
+    def tiny(name, weights, **_):
         if weights is None:
             return load(run)
         return load(name, write_weights(tmp_path, name), sizes=sizes_of(name))

@@ -92,7 +92,7 @@ def test_mistakes_in_the_config_are_named(tmp_path, capsys, override, message):
 def test_a_missing_config_names_the_nearest(tmp_path, capsys):
     path = CONFIG.with_name("tiny_confg.py")
     assert main(["train", "--config", str(path), "--workdir", str(tmp_path)]) == 1
-    assert f'Did you mean "{CONFIG}"' in capsys.readouterr().err
+    assert f'Did you mean "{CONFIG.name}"' in capsys.readouterr().err
 
 
 def test_a_workdir_that_is_a_file(tmp_path, capsys):

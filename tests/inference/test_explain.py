@@ -61,7 +61,7 @@ def test_a_word_has_the_mean_of_its_pieces_and_tags_are_no_words(loaded, monkeyp
     model = loaded("oscar")
     numbered = lambda function, batch, task: [np.tile(np.arange(99.0)[:, None], (1, 12))]
     monkeypatch.setitem(model.__dict__, "_odds", lambda *_: np.zeros(1))
-    monkeypatch.setitem(model.__dict__, "_compute", numbered)
+    monkeypatch.setitem(model.__dict__, "compute", numbered)
     found = model.explain(text=TEXT, regions=REGIONS, tags="sofa;lamp")
     assert Tokenizer.bert_uncased().word_pieces(TEXT) == [
         "a", "dog", "'", "s", "sofa",

@@ -102,7 +102,7 @@ def test_others_read_the_folder(model, folder):
 def test_the_readme_names_every_file_and_verb(model, folder):
     text = (folder / "README.md").read_text()
     assert all(f"`{p.name}`" in text for p in folder.iterdir() if p.name != "README.md")
-    assert "Verbs: answer, encode_image, encode_text, match, retrieve." in text
+    assert "Verbs: answer, encode_image, encode_text, ground, match, retrieve." in text
     assert "32 × 32" in text and "27,876 parameters" in text
     assert all(name.split("/")[0].split("_")[0] in text for name in model.params)
 
@@ -110,7 +110,8 @@ def test_the_readme_names_every_file_and_verb(model, folder):
 @pytest.mark.parametrize("name", ["albef_retrieval", "oscar_caption", "uniter_re", "vilbert_12in1"])
 def test_verbs_that_a_model_names_are_those_that_it_has(name):
     expected = {
-        "albef_retrieval": "encode_image encode_text match retrieve", "oscar_caption": "caption",
+        "albef_retrieval": "encode_image encode_text ground match retrieve",
+        "oscar_caption": "caption",
         "uniter_re": "ground",
         "vilbert_12in1": "answer choose entail ground match reason retrieve",
     }  # fmt: skip

@@ -55,8 +55,17 @@ FORMS = {
     "region class ce": ("region_class", {"form": "ce"}, False),
     "region labels": ("region_labels", {}, False),
 }
-# They read one head of a pass that others read too, and have tests of their own.
-DECIDING = {"nlvr2", "entailment", "referring", "multiple_choice", "ranking", "gqa", "captioning"}
+# They read one head of a pass that others read too, or two pictures, and have tests of their own.
+DECIDING = {
+    "nlvr2",
+    "entailment",
+    "referring",
+    "multiple_choice",
+    "ranking",
+    "gqa",
+    "captioning",
+    "text_assignment",
+}
 DECODER = {"vocab_size": tiny.VOCABULARY, "layers": 1, "max_length": 8, **tiny.BLOCK}
 HEADS = tiny.HEADS | {
     "itc": {"width": 8, "bias": -1.0},

@@ -39,7 +39,12 @@ def test_learning_curves_leave_gaps_and_half_lines_out(tmp_path):
 def test_what_guessing_reaches_is_said_by_the_tasks():
     config = tiny("", model__heads__vqa={"classes": 5}, model__text_args__vocab_size=200)
     chances = metric_chances(build_tasks(config), config)
-    assert chances == {"itc_accuracy": 1 / 8, "vqa_accuracy": 1 / 5, "mlm_accuracy": 1 / 200}
+    assert chances == {
+        "itc_accuracy": 1 / 8,
+        "itm_accuracy": 2 / 3,
+        "vqa_accuracy": 1 / 5,
+        "mlm_accuracy": 1 / 200,
+    }
 
 
 def test_a_curve_has_a_value_for_each_step():
