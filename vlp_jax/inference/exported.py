@@ -17,6 +17,7 @@ from vlp_jax.data.json_text import read_object
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.export_page import page
 from vlp_jax.inference.model import Model
 from vlp_jax.layers.layer_names import split_layers
@@ -71,9 +72,10 @@ def is_export(path: Path) -> bool:
     return read_object(path / CONFIG).get("model_type") == MODEL_TYPE
 
 
-def read_export(path: Path) -> Model:
+def read_export(path: Path, detector: Detector | None = None) -> Model:
     """Returns the model in a folder, whose outputs are those of the model written, bit by bit.
 
+    With a `detector` a model of regions is given those that it finds in pictures.
     Raises ValueError that says what is missing, unknown or misshapen in which file.
     """
     values = read_object(path / CONFIG)
@@ -86,7 +88,7 @@ def read_export(path: Path) -> Model:
     answers = read_answers(path / ANSWERS) if (path / ANSWERS).is_file() else ()
     vocabulary = Vocabulary(Tokenizer.from_directory(path), answers, **names)
     rules = build(InputRules, values["input_rules"], "input_rules")
-    return Model(config, _params(path / WEIGHTS, config), vocabulary, rules)
+    return Model(config, _params(path / WEIGHTS, config), vocabulary, rules, detector)
 
 
 def _config(model: Model) -> dict[str, Any]:

@@ -38,48 +38,40 @@ def load(
       takes the momentum copy.
     * `load("albef", "ALBEF.pth")`: a published model by its name in the zoo, with weights in any
       published layout. `sizes` are published config entries where they differ from the preset's.
-    * `load("path/of/an/export")`, which `vlp-jax export` has written with all that belongs to it.
-    * `load("path/of/a/huggingface/directory")`.
+    * `load("a/directory")`: what `vlp-jax export` has written, or one of Hugging Face.
 
     `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
     word pieces than BERT's uncased ones; whether texts are made lower case says its
     configuration, or else whether it has capitals, or `lowercase`. `answers` are the classes of an
     answer head in order, or a file with them (see `read_answers`).
-    `detector`, made by `load_detector`, finds the regions in pictures that are given to a model of
-    regions.
+    `detector`, made by `load_detector`, finds the regions in pictures for a model of regions.
     `plugins` are Python files with parts of your own that a run needs; none runs by itself.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
     load_plugins(plugins)
     answers = read_answers(answers) if answers else ()
     make_tokenizer = partial(_tokenizer, lowercase=lowercase)
+    given = dict(answers=answers, detector=detector)
     if weights is not None:
         published = ZOO.get_known(str(name_or_path))
-        state = read_state_dict(weights)
-        return _published_model(
-            published,
-            state,
+        config, read = (
             published.config_of(sizes or {}),
             partial(make_tokenizer, tokenizer or weights),
-            answers,
-            detector,
         )
+        return _published_model(published, read_state_dict(weights), config, read, **given)
     path = local_path(name_or_path, "run")
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
     if is_export(path):
-        teacher = None if which == "params" else which
         own = dict(answers=answers, tokenizer=tokenizer, lowercase=lowercase, sizes=sizes)
-        _check_none_given(path, **own, step=step, which=teacher)
-        return read_export(path)
+        _check_none_given(path, **own, step=step, which=None if which == "params" else which)
+        return read_export(path, detector)
     if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
         state = read_state_dict(path)
         published = find_architecture(state.meta.config)
-        sizes = dict(state.meta.config) | dict(sizes or {})
-        config = published.config_of(sizes)
-        return _published_model(
-            published, state, config, partial(make_tokenizer, tokenizer or path), answers, detector
-        )
+        config = published.config_of(dict(state.meta.config) | dict(sizes or {}))
+        read = partial(make_tokenizer, tokenizer or path)
+        return _published_model(published, state, config, read, **given)
     if not path.exists():
         raise _nothing_there(name_or_path, path)
     from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
