@@ -1,7 +1,7 @@
 """What detectors have in common that cut regions out of the map of a trunk's third stage."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,10 +16,26 @@ from vlp_jax.detectors.trunk import inside_of
 HEAD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
-class C4Detector(nn.Module):
-    """Proposals of a map and features of regions.
+class Seen(NamedTuple):
+    """What a detector makes of pictures before it chooses regions.
 
-    Subclasses make the parts that these need, `proposal_head` and `region_stage`.
+    Attributes:
+      grid, extents: the trunk's map, and how much of it is of each picture.
+      features, logits: of each proposal, the latter of its class.
+    """
+
+    grid: Float[Array, "b i j c"]
+    extents: Int[Array, "b 2"]
+    proposals: Proposals
+    features: Float[Array, "b n f"]
+    logits: Float[Array, "b n c"]
+
+
+class C4Detector(nn.Module):
+    """Proposals of a map, and features and classes of these.
+
+    Subclasses make the parts that are needed: `trunk`, `proposal_head`, `region_stage` and
+    `class_head`.
 
     Attributes:
       bins: to how many cells a side regions are cut.
@@ -30,6 +46,22 @@ class C4Detector(nn.Module):
     proposals: ProposalRule = ProposalRule()
 
     cut: ClassVar[Callable[..., Array]]
+
+    def seen_in(
+        self, pixels: Float[Array, "b h w 3"], sizes: Array, frames: Array, scales: Array | None
+    ) -> Seen:
+        """Returns what is seen in pictures of `sizes` = (height, width), enlarged by `scales`.
+
+        Convolutions look no further than `frames`. With the pictures' own sizes what is found does
+        not depend on the frame; the original takes the whole frame.
+        """
+        grid = self.trunk(pixels, frames)
+        extents = self.trunk.extents(frames)
+        scales = jnp.ones(len(pixels)) if scales is None else scales
+        proposals = self.proposals_of(grid, extents, sizes, scales)
+        features = self.features_of(grid, proposals.boxes, extents)
+        logits = self.told("class_logits", self.class_head(features))
+        return Seen(grid, extents, proposals, features, logits)
 
     def proposals_of(
         self, grid: Float[Array, "b i j c"], extents: Int[Array, "b 2"], sizes: Array, scales: Array
@@ -60,3 +92,8 @@ class C4Detector(nn.Module):
         """Returns the value, kept under the name for those who look at intermediates."""
         self.sow("intermediates", name, value)
         return value
+
+
+def rows_of(values: Float[Array, "b n *f"], rows: Int[Array, "b k"]) -> Float[Array, "b k *f"]:
+    """Returns the given rows of each picture."""
+    return jax.vmap(lambda values, rows: values[rows])(values, rows)

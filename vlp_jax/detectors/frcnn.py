@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.detectors.anchors import centred_anchors
 from vlp_jax.detectors.boxes import clip, decode
-from vlp_jax.detectors.c4 import HEAD_WEIGHTS, C4Detector
+from vlp_jax.detectors.c4 import HEAD_WEIGHTS, C4Detector, rows_of
 from vlp_jax.detectors.pooling import pool_regions
 from vlp_jax.detectors.proposal_head import ProposalHead
 from vlp_jax.detectors.proposals import Proposals
@@ -93,23 +93,14 @@ class Frcnn(C4Detector):
         frames: Int[Array, "b 2"],
         scales: Float[Array, "b"] | None = None,
     ) -> Found:
-        """Returns what is in pictures of `sizes` = (height, width), enlarged by `scales`.
-
-        Convolutions look no further than `frames`. With the pictures' own sizes what is found does
-        not depend on the frame; the original takes the whole frame.
-        """
-        grid = self.trunk(pixels, frames)
-        extents = self.trunk.extents(frames)
-        scales = jnp.ones(len(pixels)) if scales is None else scales
-        proposals = self.proposals_of(grid, extents, sizes, scales)
-        features = self.features_of(grid, proposals.boxes, extents)
-        logits = self.told("class_logits", self.class_head(features))
+        """Returns what is in pictures; the arguments are those of `seen_in`."""
+        _, _, proposals, features, logits = self.seen_in(pixels, sizes, frames, scales)
         labels = logits[..., :-1].argmax(axis=-1)
         shares = jax.nn.softmax(logits)
         boxes = self.boxes_of(proposals, features, labels, sizes)
         chosen = self.told("selected", self._selected(proposals, boxes, shares[..., :-1]))
         attributes = self.attributes_of(features, logits.argmax(axis=-1))
-        rows = lambda values: jax.vmap(lambda values, rows: values[rows])(values, chosen.rows)
+        rows = lambda values: rows_of(values, chosen.rows)
         return Found(
             rows(boxes),
             rows(labels),

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.detectors.attribute_choice import AttributeRule, choose_attributes
 from vlp_jax.detectors.boxes import INCLUSIVE, clip, decode
-from vlp_jax.detectors.c4 import HEAD_WEIGHTS, C4Detector
+from vlp_jax.detectors.c4 import HEAD_WEIGHTS, C4Detector, rows_of
 from vlp_jax.detectors.pooling import align_regions
 from vlp_jax.detectors.proposal_head import ProposalHead
 from vlp_jax.detectors.proposals import ProposalRule, Proposals
@@ -101,22 +101,13 @@ class Vinvl(C4Detector):
         frames: Int[Array, "b 2"],
         scales: Float[Array, "b"] | None = None,
     ) -> Found:
-        """Returns what is in pictures of `sizes` = (height, width), enlarged by `scales`.
-
-        Convolutions look no further than `frames`. With the pictures' own sizes what is found does
-        not depend on the frame; the original takes the whole frame.
-        """
-        grid = self.trunk(pixels, frames)
-        extents = self.trunk.extents(frames)
-        scales = jnp.ones(len(pixels)) if scales is None else scales
-        proposals = self.proposals_of(grid, extents, sizes, scales)
-        features = self.features_of(grid, proposals.boxes, extents)
-        logits = self.told("class_logits", self.class_head(features))
+        """Returns what is in pictures; the arguments are those of `seen_in`."""
+        grid, extents, proposals, features, logits = self.seen_in(pixels, sizes, frames, scales)
         shares = jax.nn.softmax(logits)
         boxes = self.told("boxes", self.boxes_of(proposals, features, sizes))
         select = jax.vmap(lambda *given: best_survivors(*given, self.rule.survivors))
         chosen = self.told("chosen", select(boxes, shares, proposals.mask))
-        boxes, features = _rows(boxes, chosen.rows), _rows(features, chosen.rows)
+        boxes, features = rows_of(boxes, chosen.rows), rows_of(features, chosen.rows)
         own = jnp.minimum(chosen.labels, boxes.shape[2] - 1)[..., None, None]
         boxes = jnp.take_along_axis(boxes, own, axis=2)[:, :, 0]
         seen = self.features_of(grid, boxes, extents) if self.rule.moves_boxes else features
@@ -144,7 +135,3 @@ class Vinvl(C4Detector):
         logits = self.told("attribute_logits", self.attribute_head(hidden))
         choose = jax.vmap(lambda *given: choose_attributes(*given, self.rule.attributes))
         return choose(logits, mask)
-
-
-def _rows(values: Float[Array, "b n *f"], rows: Int[Array, "b k"]) -> Float[Array, "b k *f"]:
-    return jax.vmap(lambda values, rows: values[rows])(values, rows)

@@ -1,5 +1,6 @@
 """Runs a detector as a reference bundle has run the original."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -7,7 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vlp_jax.verify.bundle import Bundle
 from vlp_jax.verify.forward import quick_jit
+
+
+def frames_of(bundle: Bundle) -> Iterator[tuple[str, slice, np.ndarray, np.ndarray]]:
+    """Yields name, rows, pixels and sizes: all pictures in one frame, then each alone without."""
+    pixels, sizes = bundle.input("pixel_values").transpose(0, 2, 3, 1), bundle.input("sizes")
+    yield "batch", slice(None), pixels, sizes
+    for i, (height, width) in enumerate(sizes):
+        own = slice(i, i + 1)
+        yield f"single{i}", own, pixels[own, :height, :width], sizes[own]
 
 
 def run_call(

@@ -13,7 +13,7 @@ from vlp_jax.detectors.c4 import HEAD_WEIGHTS
 from vlp_jax.detectors.frcnn import Found, Frcnn
 from vlp_jax.detectors.selection import LadderRule, Selected
 from vlp_jax.verify.bundle import DETECTORS, Bundle
-from vlp_jax.verify.detector_calls import channels_first, run_call
+from vlp_jax.verify.detector_calls import channels_first, frames_of, run_call
 from vlp_jax.verify.detector_units import unit_cases
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.weights.zoo.detectors import DETECTORS as PUBLISHED
@@ -57,14 +57,15 @@ def frcnn(bundle: Bundle) -> dict[str, Any]:
 
 
 def _calls(bundle: Bundle, rule: LadderRule) -> Iterator[tuple[str, Call]]:
-    pixels = bundle.input("pixel_values").transpose(0, 2, 3, 1)
-    sizes, scales = bundle.input("sizes"), bundle.input("scales_yx")
-    yield "batch", Call(pixels, sizes, scales, rule)
-    for i, (height, width) in enumerate(sizes):
-        own = slice(i, i + 1)
-        yield f"single{i}", Call(pixels[own, :height, :width], sizes[own], scales[own], rule)
+    scales = bundle.input("scales_yx")
+    calls = {
+        name: Call(pixels, sizes, scales[rows], rule)
+        for name, rows, pixels, sizes in frames_of(bundle)
+    }
+    yield from calls.items()
     least, most = re.findall(r"(?:MIN|MAX)_DETECTIONS=(\d+)", bundle.field("runs")["adaptive"])
-    yield "adaptive", Call(pixels, sizes, scales, rule._replace(least=int(least), most=int(most)))
+    adaptive = rule._replace(least=int(least), most=int(most))
+    yield "adaptive", calls["batch"]._replace(rule=adaptive)
 
 
 def _stages(ran: Ran) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from vlp_jax.detectors.boxes import INCLUSIVE
 from vlp_jax.detectors.c4 import HEAD_WEIGHTS
 from vlp_jax.detectors.vinvl import Found, Vinvl
 from vlp_jax.verify.bundle import DETECTORS, Bundle
-from vlp_jax.verify.detector_calls import channels_first, run_call
+from vlp_jax.verify.detector_calls import channels_first, frames_of, run_call
 from vlp_jax.verify.detector_units import unit_cases
 from vlp_jax.verify.runner import RUNNERS
 from vlp_jax.weights.zoo import DETECTORS as PUBLISHED
@@ -66,17 +66,11 @@ def vinvl(bundle: Bundle) -> dict[str, Any]:
 def _calls(bundle: Bundle, mode: str) -> Iterator[tuple[str, Call]]:
     """Yields those that the bundle has outputs of."""
     expected = {tuple(name.split("/")[:2]) for name in bundle.expected}
-    yield from ((name, call) for name, call in _all_calls(bundle) if (mode, name) in expected)
-
-
-def _all_calls(bundle: Bundle) -> Iterator[tuple[str, Call]]:
-    pixels = bundle.input("pixel_values").transpose(0, 2, 3, 1)
-    sizes = bundle.input("sizes")
-    raw = np.array([bundle.input(f"image{i}").shape[:2] for i in range(len(sizes))])
-    yield "batch", Call(pixels, sizes, raw)
-    for i, (height, width) in enumerate(sizes):
-        own = slice(i, i + 1)
-        yield f"single{i}", Call(pixels[own, :height, :width], sizes[own], raw[own])
+    count = len(bundle.input("sizes"))
+    raw = np.array([bundle.input(f"image{i}").shape[:2] for i in range(count)])
+    for name, rows, pixels, sizes in frames_of(bundle):
+        if (mode, name) in expected:
+            yield name, Call(pixels, sizes, raw[rows])
 
 
 def _stages(ran: Ran) -> dict[str, Any]:
