@@ -74,12 +74,20 @@ def tpu_slices(name: str, slices: int = 1) -> Slices:
         ) from None
     from jax.experimental import topologies  # noqa: PLC0415
 
-    made = topologies.get_topology_desc(
-        platform="tpu",
-        topology_name=f"{chip.library}:{size}",
-        chip_config_name=chip.config,
-        num_slices=slices,
-    )
+    try:
+        made = topologies.get_topology_desc(
+            platform="tpu",
+            topology_name=f"{chip.library}:{size}",
+            chip_config_name=chip.config,
+            num_slices=slices,
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if "lockfile" not in str(error):
+            raise
+        raise ValueError(
+            "another process is using libtpu, which takes one at a time: wait for it or, where it "
+            "has gone, remove /tmp/libtpu_lockfile"
+        ) from None
     return Slices(f"{name} × {slices}" if slices > 1 else name, tuple(made.devices), slices, chip)
 
 
