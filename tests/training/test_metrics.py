@@ -14,7 +14,7 @@ def write(folder, start, *rows):
     for step, values in rows:
         writer.write(step, values)
     writer.close()
-    return [(row["step"], row.get("loss")) for row in read_metrics(folder / "metrics.jsonl")]
+    return [(row["step"], row.get("loss")) for row in read_rows(folder / "metrics.jsonl")]
 
 
 def test_rows_are_json_lines(tmp_path):
@@ -65,12 +65,12 @@ def test_a_kill_while_rows_are_cut_loses_none(tmp_path, monkeypatch):
 def test_rows_are_on_disk_at_once(tmp_path):
     writer = MetricsWriter(tmp_path)
     writer.write(1, {"loss": 1.0})
-    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 1
+    assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
     writer.close()
 
 
 def test_no_file_means_no_rows(tmp_path):
-    assert read_metrics(tmp_path / "metrics.jsonl") == []
+    assert read_rows(tmp_path / "metrics.jsonl") == []
 
 
 def test_tensorboard_holds_the_same_scalars(tmp_path):

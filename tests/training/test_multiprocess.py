@@ -12,7 +12,7 @@ import pytest
 import vlp_jax
 from tests.training.tiny import CONFIG, ROOT, environment, plain, tiny
 from vlp_jax.training.loop import train
-from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.row_file import read_rows
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -44,7 +44,7 @@ def ended(process: subprocess.Popen) -> tuple[int, str]:
 
 
 def rows_of(workdir: Path) -> list[dict]:
-    return read_metrics(workdir / "metrics.jsonl")
+    return read_rows(workdir / "metrics.jsonl")
 
 
 def test_two_processes_equal_one_through_an_interruption(tmp_path, devices8):

@@ -12,7 +12,7 @@ import pytest
 from tests.training.tiny import CONFIG, command, differing, environment, plain, tiny
 from vlp_jax.training.checkpoint import open_store
 from vlp_jax.training.experiment import assemble
-from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.row_file import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def signal_at_step(workdir: Path, step: int, number: int) -> tuple[int, str]:
 
 
 def last_step(workdir: Path) -> int:
-    rows = read_metrics(workdir / "metrics.jsonl")
+    rows = read_rows(workdir / "metrics.jsonl")
     return rows[-1]["step"] if rows else 0
 
 
