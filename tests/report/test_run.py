@@ -14,6 +14,7 @@ from vlp_jax.report.run import learning_curves, make_report
 from vlp_jax.tasks import TASKS, build_tasks
 from vlp_jax.tasks.naming import metric_chances, metric_titles
 from vlp_jax.tasks.outcome import AnswerExample, Outcome, TableRow
+from vlp_jax.training.accounts import PARTS
 
 
 def test_learning_curves_leave_gaps_and_half_lines_out(tmp_path):
@@ -62,6 +63,8 @@ def test_the_report_of_a_run(tmp_path):
         attribution=["Twemoji", "Twemoji"],
     )
     timing = {"seconds": 90.0, "data_wait_share": 0.034, "warnings": ["mlm was nan"]}
+    timing |= {f"{part}_seconds": 0.0 for part in PARTS}
+    timing |= {"run_seconds": 80.0, "step_seconds": 60.0, "compile_seconds": 20.0}
     params = {"a": np.zeros((1000, 500)), "b": np.zeros(1000)}
     report = make_report(tmp_path, tiny(), outcome, params, timing)
     made = report.facts.pop("Made")
@@ -73,6 +76,7 @@ def test_the_report_of_a_run(tmp_path):
         "Steps": "6 × 8 examples",
         "Time": "1.5 min, installation not counted",
         "Waiting for data": "3.4% of stepping time",
+        "Where the time went": "1:20 since the first start: steps 75.0%, compiling 25.0%",
         "Records skipped": "7",
     }
     assert report.attribution == ["Twemoji"]

@@ -20,8 +20,8 @@ from vlp_jax.training import loop, run_log
 from vlp_jax.training.checkpoint import open_store
 from vlp_jax.training.experiment import Experiment
 from vlp_jax.training.loop import NonFiniteError, train
-from vlp_jax.training.row_file import read_rows
 from vlp_jax.training.progress import Progress
+from vlp_jax.training.row_file import read_rows
 from vlp_jax.training.workdir_lock import only_trainer
 
 LONGER = dict(training__steps=9, optimizer__schedule="constant", optimizer__warmup_steps=0)

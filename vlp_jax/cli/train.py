@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     from vlp_jax.training.clock import Clock
 
-    clock = Clock()
+    started, clock = time.perf_counter(), Clock()
     import jax
 
     from vlp_jax.config import load_config
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         from vlp_jax.cli.evaluate import report
 
-        report(workdir, since=time.perf_counter() - clock.total())
+        report(workdir, since=started)
     return 0
 
 
