@@ -76,13 +76,15 @@ def test_the_report_of_a_run(tmp_path):
         "Steps": "6 × 8 examples",
         "Time": "1.5 min, installation not counted",
         "Waiting for data": "3.4% of stepping time",
-        "Where the time went": "1:20 since the first start: steps 75.0%, compiling 25.0%",
         "Records skipped": "7",
     }
     assert report.attribution == ["Twemoji"]
+    assert report.spent == {"steps": 60.0, "compiling": 20.0}
     write_report(tmp_path / "report.html", report)
     page = (tmp_path / "report.html").read_text()
     for text in ("Image → text R@1, re-ranked (test)", "mlm was nan", "Twemoji", "0.5 M param"):
         assert text in page
+    assert "Of the 1:20 since the training" in page
+    assert '<td>compiling</td><td class="n">0:20</td><td class="n">25.0%</td>' in page
     assert "what is it?" in page
     assert "http://" not in page.replace("http://www.w3.org", "")  # nothing is fetched

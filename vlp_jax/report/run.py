@@ -15,7 +15,7 @@ from vlp_jax.report.content import Curve, Report
 from vlp_jax.tasks import build_tasks
 from vlp_jax.tasks.naming import metric_chances, metric_titles
 from vlp_jax.tasks.outcome import Outcome
-from vlp_jax.training.accounts import in_words
+from vlp_jax.training.accounts import spent
 from vlp_jax.training.row_file import read_rows
 
 
@@ -35,8 +35,6 @@ def make_report(
         facts["Time"] = f"{figures['seconds'] / 60:.1f} min, installation not counted"
     if "data_wait_share" in figures:
         facts["Waiting for data"] = f"{figures['data_wait_share']:.1%} of stepping time"
-    if "run_seconds" in figures:
-        facts["Where the time went"] = in_words(figures)
     if outcome.figures.get("skipped_records"):
         facts["Records skipped"] = str(outcome.figures["skipped_records"])
     facts["Made"] = f"{datetime.date.today()} by vlp_jax {__version__}{_commit()}"
@@ -51,6 +49,7 @@ def make_report(
         heat_maps=outcome.heat_maps,
         answers=outcome.answers,
         failures=outcome.failures,
+        spent=spent(figures) if "run_seconds" in figures else {},
         warnings=figures.get("warnings", ()),
         attribution=sorted(set(outcome.attribution)),
         config_text=(workdir / "config.json").read_text(),

@@ -12,7 +12,7 @@ from vlp_jax.training.row_file import RowFile, read_rows
 
 ACCOUNTS = "accounts.jsonl"
 
-# The parts of a run's time, and how a line calls them.
+# The parts of a run's time, and what a reader calls them.
 PARTS = {
     "step": "steps",
     "data": "waiting for data",
@@ -90,13 +90,19 @@ def carried_over(rows: Sequence[Mapping], step: int, now: float) -> Seconds:
 def wait_share(seconds: Mapping[str, float]) -> float:
     """Returns the part of stepping time, waits included, in which devices waited for data."""
     waited = seconds.get("data", 0.0)
-    spent = waited + seconds.get("step", 0.0)
-    return waited / spent if spent else 0.0
+    stepping = waited + seconds.get("step", 0.0)
+    return waited / stepping if stepping else 0.0
+
+
+def spent(figures: Mapping[str, float]) -> Seconds:
+    """Returns the seconds of the parts that took any, by what a reader calls them."""
+    named = {name: figures[f"{part}_seconds"] for part, name in PARTS.items()}
+    least = 0.0005 * figures["run_seconds"]
+    return {name: seconds for name, seconds in named.items() if seconds >= least}
 
 
 def in_words(figures: Mapping[str, float]) -> str:
     """Returns where the time of a run went, as one line."""
     total = figures["run_seconds"]
-    shares = {name: figures[f"{part}_seconds"] / total for part, name in PARTS.items()}
-    parts = [f"{name} {share:.1%}" for name, share in shares.items() if share >= 0.0005]
+    parts = (f"{name} {seconds / total:.1%}" for name, seconds in spent(figures).items())
     return f"{time_text(total)} since the first start: {', '.join(parts)}"
