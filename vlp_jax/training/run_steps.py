@@ -1,6 +1,7 @@
 """The compiled steps of a run, and which of them a step number calls for."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -19,16 +20,14 @@ class RunSteps:
     """All steps of an experiment, compiled before the first one: none is compiled later.
 
     Attributes:
-      given: how many steps the devices were given. flops: the operations of these on each device,
-        as the compiler counts them.
+      given: how many steps of each source and group the devices were given.
     """
 
     def __init__(self, experiment: Experiment, state: TrainState):
         self._experiment = experiment
         self._steps = experiment.compiled_steps(state)
-        self._flops = {pair: _flops_of(step) for pair, step in self._steps.items()}
         self._copy = _copies.lower((state.meters, state.bad_steps)).compile()
-        self.given, self.flops = 0, 0.0
+        self.given = Counter()
 
     def give(
         self, step: int, state: TrainState, batch: Batch
@@ -48,14 +47,13 @@ class RunSteps:
                 f"the batch of step {step + 1} from source {source} is none that its step was "
                 f"compiled for: {'; '.join(changes) or error}"
             ) from error
-        self.given += 1
-        self.flops += self._flops[pair]
+        self.given[pair] += 1
         return state, metrics, when
 
     def speed(self, clock: Clock) -> dict[str, float]:
         """Returns what a device has done in a second of steps, waits for data included."""
         seconds = clock.seconds("step") + clock.seconds("data")
-        examples = self.given * self._experiment.config.data.batch_size
+        examples = self.given.total() * self._experiment.config.data.batch_size
         return {"examples_per_second_per_chip": examples / seconds / jax.device_count()}
 
     def averages(self, state: TrainState) -> Any:
@@ -64,11 +62,6 @@ class RunSteps:
 
 
 _copies = jax.jit(partial(jax.tree.map, jnp.copy))
-
-
-def _flops_of(compiled: jax.stages.Compiled) -> float:
-    """Returns what the compiler counts; a loop's body counts once. 0 where it says nothing."""
-    return float((compiled.cost_analysis() or {}).get("flops", 0.0))
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
