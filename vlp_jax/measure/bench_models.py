@@ -1,0 +1,152 @@
+"""What is timed: the zoo's pre-training models in several sizes, or any experiment."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vlp_jax.config import ExperimentConfig, Registry, load_config, replace
+from vlp_jax.measure import bench_data
+from vlp_jax.tasks import TASKS
+
+SIZES = {"base": 1, "small": 2, "tiny": 8}
+"""By what widths, heads, layers and the sides of pictures are divided."""
+
+_DIVIDED = {"width", "heads", "mlp_width", "layers", "hidden"}
+_DIVIDED |= {"connection_heads", "image_heads", "image_mlp_width"}
+_ENTRY_EACH_LAYER = ("image_layers", "text_layers")  # of ViLBERT's connections
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published pre-training: a shipped config, and which of its tasks a step trains.
+
+    Of the kinds of step that UNITER draws from it is the commonest; of LXMERT's two that without
+    questions.
+    """
+
+    spec: str
+    tasks: tuple[str, ...]
+
+
+MODELS = Registry("model to time")
+MODELS.update(
+    albef=Model("albef/pretrain", ("itc", "itm", "mlm")),
+    uniter=Model("uniter/pretrain", ("mlm",)),
+    uniter_large=Model("uniter/pretrain:large", ("mlm",)),
+    vilbert=Model("vilbert/pretrain", ("mlm", "region_class", "pair")),
+    lxmert=Model("lxmert/pretrain", ("mlm", "pair", "region_labels")),
+    visualbert=Model("visualbert/pretrain", ("mlm", "sentence_image")),
+    oscar=Model("oscar/pretrain", ("mlm", "contrastive_tags")),
+    oscarplus=Model("oscar/pretrain:plus", ("mlm", "contrastive_tags")),
+)
+
+
+def zoo_experiment(name: str, size: str, batch: int, dtype: str) -> ExperimentConfig:
+    """Returns a model of the zoo with a batch of drawn data, at a size of `SIZES`."""
+    model = MODELS.get_known(name)
+    config = only(load_config(model.spec), model.tasks)
+    return on_drawn_data(replace(divided(config, SIZES[size]), "training.dtype", dtype), batch)
+
+
+def two_towers(size: str, batch: int, dtype: str) -> ExperimentConfig:
+    """Returns ViT-B/16 and BERT-base at 224 pixels, which learn by contrast alone (CLIP)."""
+    config = only(load_config(MODELS["albef"].spec), ("itc",))
+    for path, value in (
+        ("name", "two_towers"),
+        ("model.vision_args", config.model.vision_args | {"image_size": 224}),
+        ("model.text_args", config.model.text_args | {"layers": 12}),
+        ("model.fusion_args", config.model.fusion_args | {"layers": 0}),
+        ("model.heads", {"itc": {"width": 512}}),
+        ("tasks", {"itc": {}}),
+        ("data.image_size", 224),
+        ("data.text_length", 64),
+        ("training.momentum", None),
+        ("training.dtype", dtype),
+    ):
+        config = replace(config, path, value)
+    return on_drawn_data(divided(config, SIZES[size]), batch)
+
+
+def only(config: ExperimentConfig, names: Collection[str]) -> ExperimentConfig:
+    """Returns an experiment with some of its tasks, without the heads that others read."""
+    tasks = {name: config.tasks[name] for name in names}
+    unread = {_head(name, args) for name, args in config.tasks.items() if name not in tasks}
+    unread -= {_head(name, args) for name, args in tasks.items()} | {"itm"}
+    heads = {name: args for name, args in config.model.heads.items() if name not in unread}
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, heads=heads),
+        tasks=tasks,
+        training=dataclasses.replace(config.training, schedule="all", mix={}),
+    )
+
+
+def _head(name: str, args: Mapping[str, Any]) -> str:
+    return args.get("head") or getattr(TASKS[args.get("kind", name)], "head", "") or name
+
+
+def divided(config: ExperimentConfig, by: int) -> ExperimentConfig:
+    """Returns an experiment whose model has the `by`-th part of widths, layers and sides."""
+    model, data = config.model, config.data
+    parts = ("vision_args", "text_args", "fusion_args", "pooler_args")
+    side = max(data.image_size // by // 32, 1) * 32  # a whole number of patches
+    args = {part: _divided(getattr(model, part), by) for part in parts}
+    if "image_size" in args["vision_args"]:
+        args["vision_args"]["image_size"] = side
+    heads = {name: _divided(given, by) for name, given in model.heads.items()}
+    model = dataclasses.replace(model, **args, heads=heads)
+    return replace(replace(config, "model", model), "data.image_size", side)
+
+
+def _divided(args: Mapping[str, Any], by: int) -> dict[str, Any]:
+    smaller = {name: max(n // by, 1) for name, n in args.items() if name in _DIVIDED and n}
+    if args.get("layers"):
+        smaller["layers"] = -(-args["layers"] // by)
+        each = {name: args[name] for name in _ENTRY_EACH_LAYER if args.get(name)}
+        smaller |= {name: tuple(n[: smaller["layers"]]) for name, n in each.items()}
+    return {**args, **smaller}
+
+
+def on_drawn_data(config: ExperimentConfig, batch: int) -> ExperimentConfig:
+    """Returns an experiment that trains on `batch` records drawn at random, and measures nothing.
+
+    Steps are not accumulated, and nothing starts from given weights. Where the vocabulary is a file
+    it is BERT's.
+    """
+    model, data = config.model, config.data
+    if data.vocabulary not in ("fit", "bert-base-uncased"):
+        text = {name: size for name, size in model.text_args.items() if name != "vocab_size"}
+        model = dataclasses.replace(model, text_args=text)
+        data = dataclasses.replace(data, vocabulary="bert-base-uncased")
+    source = {bench_data.NAME: bench_data.options_for(config)}
+    data = dataclasses.replace(
+        data,
+        source=bench_data.NAME,
+        source_args=source,
+        path=None,
+        weights={},
+        region_pixels=0,
+        batch_size=batch,
+    )
+    return dataclasses.replace(
+        config,
+        model=model,
+        data=data,
+        tasks={n: _unmeasured(args, batch) for n, args in config.tasks.items() if _trains(n, args)},
+        training=dataclasses.replace(config.training, accumulate=1, evaluate_every=0),
+        evaluation=dataclasses.replace(config.evaluation, best=None),
+        init_from=(),
+    )
+
+
+def _trains(name: str, args: Mapping[str, Any] | None) -> bool:
+    return args is not None and TASKS.get_known(args.get("kind", name)).trains
+
+
+def _unmeasured(args: Mapping[str, Any], batch: int) -> dict[str, Any]:
+    """Returns a task's settings without evaluations, for a batch that parts may be larger than."""
+    args = {name: value for name, value in args.items() if name != "evaluate"}
+    return args | (
+        {"local_batch": min(args["local_batch"], batch)} if "local_batch" in args else {}
+    )
