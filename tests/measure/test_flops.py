@@ -8,7 +8,7 @@ import pytest
 
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.stack import TransformerStack
-from vlp_jax.measure.bench_models import zoo_experiment
+from vlp_jax.measure.bench_models import model_to_time
 from vlp_jax.measure.flops import gradient_flops, loss_of_step, matmul_flops, step_flops
 from vlp_jax.training.experiment import Experiment, assemble
 
@@ -64,7 +64,7 @@ def test_layers_and_what_is_computed_again(scanned, remat):
 
 def experiment_of(name: str) -> Experiment:
     """Returns a model as wide as published, with one layer of each kind, not scanned."""
-    config = zoo_experiment(name, "base", 8, "float32")
+    config = model_to_time(name, "base", 8, "float32")
     single = {"layers": 1, "image_layers": (1,), "text_layers": (1,)}
     one = lambda args: args | {key: value for key, value in single.items() if args.get(key)}
     parts = ("vision_args", "text_args", "fusion_args")

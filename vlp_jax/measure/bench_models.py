@@ -1,8 +1,7 @@
 """What is timed: the zoo's pre-training models in several sizes, or any experiment."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from vlp_jax.config import ExperimentConfig, Registry, load_config, replace
@@ -17,55 +16,54 @@ _DIVIDED |= {"connection_heads", "image_heads", "image_mlp_width"}
 _ENTRY_EACH_LAYER = ("image_layers", "text_layers")  # of ViLBERT's connections
 
 
-@dataclass(frozen=True)
-class Model:
-    """A published pre-training: a shipped config, and which of its tasks a step trains.
-
-    Of the kinds of step that UNITER draws from it is the commonest; of LXMERT's two that without
-    questions.
-    """
-
-    spec: str
-    tasks: tuple[str, ...]
-
+Experiments = Callable[[], ExperimentConfig]
 
 MODELS = Registry("model to time")
+"""Name → what makes its experiment, at the published size."""
+
+
+def _published(spec: str, *tasks: str) -> Experiments:
+    return lambda: only(load_config(spec), tasks)
+
+
 MODELS.update(
-    albef=Model("albef/pretrain", ("itc", "itm", "mlm")),
-    uniter=Model("uniter/pretrain", ("mlm",)),
-    uniter_large=Model("uniter/pretrain:large", ("mlm",)),
-    vilbert=Model("vilbert/pretrain", ("mlm", "region_class", "pair")),
-    lxmert=Model("lxmert/pretrain", ("mlm", "pair", "region_labels")),
-    visualbert=Model("visualbert/pretrain", ("mlm", "sentence_image")),
-    oscar=Model("oscar/pretrain", ("mlm", "contrastive_tags")),
-    oscarplus=Model("oscar/pretrain:plus", ("mlm", "contrastive_tags")),
+    albef=_published("albef/pretrain", "itc", "itm", "mlm"),
+    # Of the kinds of step that UNITER draws from, the commonest.
+    uniter=_published("uniter/pretrain", "mlm"),
+    uniter_large=_published("uniter/pretrain:large", "mlm"),
+    vilbert=_published("vilbert/pretrain", "mlm", "region_class", "pair"),
+    # LXMERT's batches of captions; those of questions answer them besides.
+    lxmert=_published("lxmert/pretrain", "mlm", "pair", "region_labels"),
+    visualbert=_published("visualbert/pretrain", "mlm", "sentence_image"),
+    oscar=_published("oscar/pretrain", "mlm", "contrastive_tags"),
+    oscarplus=_published("oscar/pretrain:plus", "mlm", "contrastive_tags"),
 )
 
 
-def zoo_experiment(name: str, size: str, batch: int, dtype: str) -> ExperimentConfig:
-    """Returns a model of the zoo with a batch of drawn data, at a size of `SIZES`."""
-    model = MODELS.get_known(name)
-    config = only(load_config(model.spec), model.tasks)
-    return on_drawn_data(replace(divided(config, SIZES[size]), "training.dtype", dtype), batch)
+@MODELS.register("two_towers")
+def _two_towers() -> ExperimentConfig:
+    """ViT-B/16 at 224 pixels and BERT-base, which learn by contrast alone (CLIP)."""
+    config = MODELS["albef"]()
+    model = dataclasses.replace(
+        config.model,
+        vision_args=config.model.vision_args | {"image_size": 224},
+        text_args=config.model.text_args | {"layers": 12},
+        fusion_args=config.model.fusion_args | {"layers": 0},
+        heads={"itc": {"width": 512}},
+    )
+    return dataclasses.replace(
+        config,
+        model=model,
+        tasks={"itc": {}},
+        data=dataclasses.replace(config.data, image_size=224, text_length=64),
+        training=dataclasses.replace(config.training, momentum=None, distillation_warmup=0),
+    )
 
 
-def two_towers(size: str, batch: int, dtype: str) -> ExperimentConfig:
-    """Returns ViT-B/16 and BERT-base at 224 pixels, which learn by contrast alone (CLIP)."""
-    config = only(load_config(MODELS["albef"].spec), ("itc",))
-    for path, value in (
-        ("name", "two_towers"),
-        ("model.vision_args", config.model.vision_args | {"image_size": 224}),
-        ("model.text_args", config.model.text_args | {"layers": 12}),
-        ("model.fusion_args", config.model.fusion_args | {"layers": 0}),
-        ("model.heads", {"itc": {"width": 512}}),
-        ("tasks", {"itc": {}}),
-        ("data.image_size", 224),
-        ("data.text_length", 64),
-        ("training.momentum", None),
-        ("training.dtype", dtype),
-    ):
-        config = replace(config, path, value)
-    return on_drawn_data(divided(config, SIZES[size]), batch)
+def model_to_time(name: str, size: str, batch: int, dtype: str) -> ExperimentConfig:
+    """Returns one of `MODELS` with a batch of drawn data, at a size of `SIZES`."""
+    config = divided(MODELS.get_known(name)(), SIZES[size])
+    return on_drawn_data(replace(config, "training.dtype", dtype), batch)
 
 
 def only(config: ExperimentConfig, names: Collection[str]) -> ExperimentConfig:
