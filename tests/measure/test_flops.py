@@ -62,6 +62,23 @@ def test_layers_and_what_is_computed_again(scanned, remat):
     assert flops.recomputed == (0 if remat == "none" else layers * layer)
 
 
+def test_a_gradient_that_the_forward_pass_computes_is_not_computed_again():
+    """As of losses whose logits are too large to be kept: there all is done at once, in a loop."""
+
+    @jax.custom_vjp
+    def loss(w, x):
+        return (x @ w).sum()
+
+    def both(w, x):
+        turn = lambda i, _: jax.value_and_grad(lambda w: (x @ w).sum())(w)
+        return jax.lax.fori_loop(0, x.astype(int).sum(), turn, (0.0, w))
+
+    loss.defvjp(both, lambda slope, given: (slope * given, None))
+    product = 2 * 4 * 3 * 5
+    flops = gradient_flops(lambda w, x: loss(w, x), ones(3, 5), ones(4, 3))
+    assert (flops.forward, flops.backward, flops.recomputed) == (product, product, 0)
+
+
 def experiment_of(name: str) -> Experiment:
     """Returns a model as wide as published, with one layer of each kind, not scanned."""
     config = model_to_time(name, "base", 8, "float32")

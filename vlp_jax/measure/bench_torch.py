@@ -27,7 +27,7 @@ TWINS: Mapping[str, Callable[[ExperimentConfig, int], nn.Module]] = {
     "lxmert": Lxmert,
     "visualbert": VisualBert,
 }
-"""Model to time → the class of its torch model: (experiment, masked words read of a text)."""
+"""Model to time → the class of its torch model: (experiment, rows that the word head reads)."""
 
 
 class Twin:
@@ -41,7 +41,7 @@ class Twin:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch = {key: _tensor(x, self.device) for key, x in batch.items()}
-        self.model = TWINS[name](config, slots(batch["mlm_labels"])).to(self.device)
+        self.model = TWINS[name](config, int((batch["mlm_labels"] >= 0).sum())).to(self.device)
         self._autocast = partial(
             torch.autocast, self.device, torch.bfloat16, config.training.dtype == "bfloat16"
         )
@@ -110,11 +110,6 @@ class Twin:
             warnings.simplefilter("ignore")
             run(function)
         return float(counter.get_total_flops())
-
-
-def slots(labels: np.ndarray) -> int:
-    """Returns the most masked words that a text of the batch has."""
-    return int((labels >= 0).sum(axis=1).max())
 
 
 def torch_matmul(side: int, dtype: str) -> Program:

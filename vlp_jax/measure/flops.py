@@ -2,7 +2,7 @@
 
 Two operations a multiplication with its addition. All that is cheap beside them (norms, softmax,
 updates) is left out, as it is from what makers of chips promise. The count is of the program as it
-is written: loops as often as they run, attention in full whatever kernel computes it, and nothing
+is written: loops as often as they turn, attention in full whatever kernel computes it, and nothing
 that only the compiler adds or takes away.
 """
 
@@ -60,18 +60,19 @@ def loss_of_step(experiment: Experiment, group: Group) -> Callable[..., Any]:
 def gradient_flops(loss: Callable[..., Any], params: Any, *inputs: Any) -> Flops:
     """Returns the operations of loss(params, *inputs) and of its gradient in `params`.
 
-    Arguments may be shapes. In the backward pass, what does not depend on the loss's cotangent is
-    computed again.
+    Arguments may be shapes. What `jax.checkpoint` repeats, that is what of it does not depend on
+    the loss's cotangent, is computed again; a loss with a backward pass of its own counts as it is.
     """
 
     def gradient(slope: Any, params: Any, *inputs: Any) -> Any:
-        return jax.vjp(lambda params: loss(params, *inputs), params)[1](slope)
+        value, pull = jax.vjp(lambda params: loss(params, *inputs), params)
+        return value, pull(slope)
 
     forward = matmul_flops(loss, params, *inputs)
     slope = jax.ShapeDtypeStruct((), jnp.float32)
     jaxpr = _traced(gradient, slope, params, *inputs).jaxpr
-    again, backward, _ = _count(jaxpr, [i == 0 for i in range(len(jaxpr.invars))])
-    return Flops(forward, backward, again - forward)
+    total, again, _ = _count(jaxpr, [i == 0 for i in range(len(jaxpr.invars))])
+    return Flops(forward, total - again - forward, again)
 
 
 def matmul_flops(function: Callable[..., Any], *inputs: Any) -> float:
@@ -80,55 +81,65 @@ def matmul_flops(function: Callable[..., Any], *inputs: Any) -> float:
     return _count(jaxpr, [False] * len(jaxpr.invars))[0]
 
 
+Count = tuple[float, float, list[bool]]
+
+
 def _traced(function: Callable[..., Any], *inputs: Any) -> ClosedJaxpr:
     with for_any_platform():
         return jax.make_jaxpr(function)(*inputs)
 
 
-def _count(jaxpr: Jaxpr, marked: list[bool]) -> tuple[float, float, list[bool]]:
-    """Returns the operations without and with marked inputs, and which outputs depend on these."""
+def _count(jaxpr: Jaxpr, marked: list[bool], again: bool = False) -> Count:
+    """Returns all operations, those computed again, and which outputs depend on marked inputs.
+
+    In a program that is computed `again`, these are the ones that depend on no marked input.
+    """
     seen = {var for var, mark in zip(jaxpr.invars, marked) if mark}
     depends = lambda atom: not isinstance(atom, Literal) and atom in seen
-    plain = dependent = 0.0
+    total = repeated = 0.0
     for eqn in jaxpr.eqns:
-        given = [depends(atom) for atom in eqn.invars]
-        own = _PRODUCTS[eqn.primitive.name](eqn) if eqn.primitive.name in _PRODUCTS else 0.0
-        parts = own * (not any(given)), own * any(given), [any(given)] * len(eqn.outvars)
+        given, name = [depends(atom) for atom in eqn.invars], eqn.primitive.name
+        own = _PRODUCTS[name](eqn) if name in _PRODUCTS else 0.0
+        parts = own, own * (again and not any(given)), [any(given)] * len(eqn.outvars)
         if inner := list(_inner(eqn)):
-            parts = _count_inner(eqn, inner, given)
-        plain, dependent = plain + parts[0], dependent + parts[1]
+            within = again or bool(eqn.params.get("differentiated"))  # of `jax.checkpoint`
+            parts = _count_inner(eqn, inner, given, within)
+        total, repeated = total + parts[0], repeated + parts[1]
         seen.update(var for var, mark in zip(eqn.outvars, parts[2]) if mark)
-    return plain, dependent, [depends(atom) for atom in jaxpr.outvars]
+    return total, repeated, [depends(atom) for atom in jaxpr.outvars]
 
 
-def _count_inner(eqn: Any, inner: list[Jaxpr], given: list[bool]) -> tuple[float, float, list]:
-    """Counts an equation that runs programs: a loop, a branch, a call."""
+def _count_inner(eqn: Any, inner: list[Jaxpr], given: list[bool], again: bool) -> Count:
+    """Counts an equation that runs programs: a loop, a branch, a call.
+
+    A loop that runs as long as a condition holds counts as one turn of it.
+    """
     name = eqn.primitive.name
     if name == "scan":
-        return _count_scan(eqn, inner[0], given)
+        return _count_scan(eqn, inner[0], given, again)
     if name == "cond":
-        branches = [_count(branch, given[1:]) for branch in inner]
-        plain, dependent, _ = max(branches, key=lambda branch: branch[0] + branch[1])
+        branches = [_count(branch, given[1:], again) for branch in inner]
+        total, repeated, _ = max(branches, key=lambda branch: branch[0])
         marks = [given[0] or any(mark) for mark in zip(*(branch[2] for branch in branches))]
-        return plain, dependent, marks
+        return total, repeated, marks
     times = eqn.params["mesh"].size if name == "shard_map" else 1
     if len(inner) == 1 and len(inner[0].invars) == len(given):
-        plain, dependent, marks = _count(inner[0], given)
-        return times * plain, times * dependent, marks
-    counts = [_count(jaxpr, [any(given)] * len(jaxpr.invars)) for jaxpr in inner]
+        total, repeated, marks = _count(inner[0], given, again)
+        return times * total, times * repeated, marks
+    counts = [_count(jaxpr, [any(given)] * len(jaxpr.invars), again) for jaxpr in inner]
     totals = (times * sum(count[i] for count in counts) for i in (0, 1))
     return *totals, [any(given)] * len(eqn.outvars)
 
 
-def _count_scan(eqn: Any, body: Jaxpr, given: list[bool]) -> tuple[float, float, list[bool]]:
+def _count_scan(eqn: Any, body: Jaxpr, given: list[bool], again: bool) -> Count:
     """Counts a loop; what one turn carries to the next is marked from the turn that marks it."""
     first, carried = eqn.params["num_consts"], eqn.params["num_carry"]
     given = list(given)
     while True:
-        plain, dependent, marks = _count(body, given)
+        total, repeated, marks = _count(body, given, again)
         new = [a or b for a, b in zip(given[first:], marks[:carried])]
         if new == given[first : first + carried]:
-            return eqn.params["length"] * plain, eqn.params["length"] * dependent, marks
+            return eqn.params["length"] * total, eqn.params["length"] * repeated, marks
         given[first : first + carried] = new
 
 

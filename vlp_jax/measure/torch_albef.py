@@ -15,8 +15,7 @@ from vlp_jax.measure.torch_parts import (
     Embeddings,
     Vit,
     WordHead,
-    at,
-    masked_slots,
+    masked_rows,
 )
 
 Batch = dict[str, Tensor]
@@ -62,9 +61,9 @@ class Towers(nn.Module):
 class Albef(nn.Module):
     """The towers, their teacher and the queue."""
 
-    def __init__(self, config: ExperimentConfig, slots: int):
+    def __init__(self, config: ExperimentConfig, rows: int):
         super().__init__()
-        self.model, self.slots = Towers(config), slots
+        self.model, self.rows = Towers(config), rows
         self.teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.momentum, task = config.training.momentum, config.tasks["itc"]
         self.alpha = task["alpha"]
@@ -140,17 +139,17 @@ class Albef(nn.Module):
 
     def _words(self, batch: Batch, image: Tensor, seen: Tensor) -> Tensor:
         ids, mask, labels = batch["mlm_ids"], batch["text_mask"], batch["mlm_labels"]
-        places = masked_slots(labels, self.slots)
 
-        def logits(model: Towers, image: Tensor) -> Tensor:
+        def logits(model: Towers, image: Tensor) -> tuple[Tensor, Tensor]:
             states = model.fuse(image, model.text(ids, mask), mask)
-            return model.words(at(states, places)).float().flatten(0, 1)
+            states, read = masked_rows(states, labels, self.rows)
+            return model.words(states).float(), read
 
         with torch.no_grad():
-            soft = F.softmax(logits(self.teacher, seen), -1)
-        guessed, labels = logits(self.model, image), labels.gather(1, places).flatten()
-        distilled = -(F.log_softmax(guessed, -1) * soft).sum(-1)[labels >= 0].mean()
-        return (1 - self.alpha) * F.cross_entropy(guessed, labels) + self.alpha * distilled
+            soft = F.softmax(logits(self.teacher, seen)[0], -1)
+        guessed, read = logits(self.model, image)
+        distilled = -(F.log_softmax(guessed, -1) * soft).sum(-1)[read >= 0].mean()
+        return (1 - self.alpha) * F.cross_entropy(guessed, read) + self.alpha * distilled
 
     @torch.no_grad()
     def _push(self, taught: tuple) -> None:

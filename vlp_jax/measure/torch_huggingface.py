@@ -27,9 +27,9 @@ def _model(name: str, config: ExperimentConfig) -> nn.Module:
 class Lxmert(nn.Module):
     """Masked words, pairs, and labels and features of regions."""
 
-    def __init__(self, config: ExperimentConfig, slots: int):
+    def __init__(self, config: ExperimentConfig, rows: int):
         super().__init__()
-        self.model, self.slots = _model("lxmert", config), slots
+        self.model, self.rows = _model("lxmert", config), rows
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the matching logits of each pair."""
@@ -38,7 +38,7 @@ class Lxmert(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Returns the sum of the losses."""
         words, regions, pooled = self._encoded(batch, "mlm_ids")
-        loss = word_loss(self.model.cls.predictions, words, batch["mlm_labels"], self.slots)
+        loss = word_loss(self.model.cls.predictions, words, batch["mlm_labels"], self.rows)
         match = self.model.cls.seq_relationship(pooled).float()
         loss = loss + F.cross_entropy(match, batch["pair_labels"])
         for name, predicted in self.model.obj_predict_head(regions).items():
@@ -68,9 +68,9 @@ class Lxmert(nn.Module):
 class VisualBert(nn.Module):
     """Masked words, and whether the second caption is of the picture."""
 
-    def __init__(self, config: ExperimentConfig, slots: int):
+    def __init__(self, config: ExperimentConfig, rows: int):
         super().__init__()
-        self.model, self.slots = _model("visualbert", config), slots
+        self.model, self.rows = _model("visualbert", config), rows
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the matching logits of each pair."""
@@ -80,7 +80,7 @@ class VisualBert(nn.Module):
         """Returns the sum of the losses."""
         (states, pooled), labels = self._encoded(batch, "mlm_ids"), batch["mlm_labels"]
         words = states[:, : labels.shape[1]]
-        loss = word_loss(self.model.cls.predictions, words, labels, self.slots)
+        loss = word_loss(self.model.cls.predictions, words, labels, self.rows)
         match = self.model.cls.seq_relationship(pooled).float()
         return loss + F.cross_entropy(match, batch["pair_labels"])
 

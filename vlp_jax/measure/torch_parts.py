@@ -123,18 +123,14 @@ class WordHead(nn.Module):
         return self.decoder(self.norm(F.gelu(self.transform(states))))
 
 
-def masked_slots(labels: Tensor, slots: int) -> Tensor:
-    """Returns the positions [B, slots] of masked words, and of others where there are fewer."""
-    return torch.topk((labels >= 0).float(), slots, dim=1).indices
+def masked_rows(states: Tensor, labels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Returns states [rows, D] and labels of masked words, and of others where there are fewer."""
+    labels = labels.flatten()
+    chosen = torch.topk((labels >= 0).float(), rows).indices
+    return states.flatten(0, 1)[chosen], labels[chosen]
 
 
-def at(states: Tensor, positions: Tensor) -> Tensor:
-    """Returns the states [B, slots, D] at positions."""
-    return states.gather(1, positions[..., None].expand(-1, -1, states.shape[-1]))
-
-
-def word_loss(head: nn.Module, states: Tensor, labels: Tensor, slots: int) -> Tensor:
-    """Returns the mean cross-entropy of masked words; the head reads only these."""
-    positions = masked_slots(labels, slots)
-    logits = head(at(states, positions)).float()
-    return F.cross_entropy(logits.flatten(0, 1), labels.gather(1, positions).flatten())
+def word_loss(head: nn.Module, states: Tensor, labels: Tensor, rows: int) -> Tensor:
+    """Returns the mean cross-entropy of masked words; the head reads `rows` that hold these."""
+    states, labels = masked_rows(states, labels, rows)
+    return F.cross_entropy(head(states).float(), labels)

@@ -43,9 +43,9 @@ class Regions(nn.Module):
 class SingleStream(nn.Module):
     """Masked words and, where the experiment has pairs, whether text and image belong together."""
 
-    def __init__(self, config: ExperimentConfig, slots: int):
+    def __init__(self, config: ExperimentConfig, rows: int):
         super().__init__()
-        model, self.slots, self.pairs = config.model, slots, len(config.tasks) > 1
+        model, self.rows, self.pairs = config.model, rows, len(config.tasks) > 1
         width, fusion = model.text_args["width"], model.fusion_args
         self.embeddings, self.regions = Embeddings(model.text_args), Regions(model.vision_args)
         self.region_type = model.vision_args.get("text_type", -1)
@@ -61,13 +61,16 @@ class SingleStream(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """Returns the sum of the losses."""
         states, labels = self._fused(batch, "mlm_ids"), batch["mlm_labels"]
-        loss = word_loss(self.words, states[:, : labels.shape[1]], labels, self.slots)
+        loss = word_loss(self.words, states[:, : labels.shape[1]], labels, self.rows)
         if self.pairs:
             loss = loss + F.cross_entropy(self._match(states).float(), batch["pair_labels"])
         return loss
 
     def _fused(self, batch: Batch, ids: str) -> Tensor:
-        types = self.embeddings.segment.weight[self.region_type] if self.region_type >= 0 else 0.0
+        types = 0.0
+        if self.region_type >= 0:
+            same = torch.full_like(batch["region_mask"], self.region_type, dtype=torch.long)
+            types = self.embeddings.segment(same)
         words = self.embeddings(batch[ids], batch.get("text_segments"))
         states = torch.cat([words, self.regions(batch, types)], 1)
         mask = torch.cat([batch["text_mask"], batch["region_mask"]], 1)
