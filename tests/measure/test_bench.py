@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.tiny import tiny
+from tests.training.tiny import CONFIG
 from vlp_jax.cli.main import main
 from vlp_jax.measure.bench_contrastive import contrastive_row, symmetric_loss
-from vlp_jax.measure.bench_models import MODELS, SIZES, model_to_time, on_drawn_data
+from vlp_jax.measure.bench_data import on_drawn_data
+from vlp_jax.measure.bench_models import MODELS, SIZES, experiment_to_time, model_to_time
 from vlp_jax.measure.bench_peaks import peak_flops
 from vlp_jax.measure.bench_turns import Program, Spread, by_turns
 from vlp_jax.model import build_model
-from vlp_jax.training.experiment import assemble
 
 MISTAKES = {
     "model": (["albeff"], 'unknown model to time "albeff". Did you mean "albef"?'),
@@ -66,21 +66,23 @@ def test_every_model_can_be_made_in_every_size(name, size):
     assert config.training.dtype == "bfloat16" and config.data.batch_size == 4
 
 
-def test_an_experiment_is_fed_with_drawn_data():
-    """Its own sizes and tasks, questions included; no evaluation is left."""
-    experiment = assemble(on_drawn_data(tiny(), 8))
+def test_an_experiment_without_its_data_reads_drawn_records(tmp_path, caplog):
+    """Of its own sizes and for its own tasks; no evaluation is left."""
+    gone = tmp_path / "gone.json"
+    overrides = ["--config.data.source=json", f"--config.data.path={gone}"]
+    experiment = experiment_to_time(str(CONFIG), overrides)
+    assert "drawn records take the place of the data" in caplog.text
     assert set(experiment.tasks) == {"itc", "itm", "mlm", "vqa"}
-    batch = experiment.mixture["drawn"].first
-    assert batch["image"].shape == (8, 32, 32, 3) and batch["text_mask"].all()
-    assert batch["answer_scores"].shape == (8, 100)
-    assert not any(args.get("evaluate") for args in experiment.config.tasks.values())
+    batch = experiment.mixture["json"].first
+    assert batch["image"].shape == (8, 32, 32, 3) and batch["image"].std() > 10
+    assert batch["text_mask"].all() and (batch["answer_scores"].sum(1) > 0).all()
+    assert not any(args["evaluate"] for args in experiment.config.tasks.values())
 
 
-def test_regions_fill_every_slot_and_class():
-    config = model_to_time("lxmert", "tiny", 8, "float32")
-    batch = assemble(config).mixture["drawn"].first
+def test_regions_fill_every_slot():
+    batch = on_drawn_data(model_to_time("lxmert", "tiny", 8, "float32")).mixture["captions"].first
     assert batch["region_mask"].all() and batch["region_features"].shape == (8, 36, 2048)
-    assert batch["region_labels"].max() > 400 and batch["region_attributes"].max() < 400
+    assert batch["region_features"].std() > 0.1 and batch["text_mask"].all()
 
 
 class Device:
@@ -139,7 +141,6 @@ def test_a_benchmark_prints_a_table_and_writes_figures(tmp_path, capsys):
 @pytest.mark.slow
 def test_any_experiment_can_be_timed(tmp_path, capsys):
     path = tmp_path / "figures.json"
-    config = "tests/training/tiny_config.py:light"
-    assert main(["bench", "--config", config, "--steps", "1", "--json", str(path)]) == 0
+    assert main(["bench", "--config", f"{CONFIG}:light", "--steps", "1", "--json", str(path)]) == 0
     train, _ = json.loads(path.read_text())["rows"]
     assert (train["model"], train["batch"], train["tasks"]) == ("tiny", 8, ["vqa"])

@@ -6,10 +6,10 @@ import jax
 import pytest
 
 from vlp_jax.cli.main import main
+from vlp_jax.measure.bench_data import on_drawn_data
 from vlp_jax.measure.bench_models import model_to_time
 from vlp_jax.measure.flops import matmul_flops, step_flops
 from vlp_jax.model import Views
-from vlp_jax.training.experiment import assemble
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -23,8 +23,11 @@ from vlp_jax.measure.bench_torch import TWINS, Twin
     "name", [name for name in TWINS if name not in ("uniter_large", "oscarplus")]
 )
 def test_a_twin_has_the_parameters_and_operations_of_our_model(name):
-    experiment = assemble(model_to_time(name, "tiny", 8, "float32"))
-    batch, params = experiment.mixture["drawn"].first, experiment.states.shapes.params
+    experiment = on_drawn_data(model_to_time(name, "tiny", 8, "float32"))
+    batch, params = (
+        experiment.mixture[experiment.config.data.source].first,
+        experiment.states.shapes.params,
+    )
     twin = Twin(name, experiment.config, batch)
     assert twin.parameters == sum(x.size for x in jax.tree.leaves(params))
     infer = lambda params, batch: Views(experiment.model, params, batch).head("itm")

@@ -8,9 +8,10 @@ import pytest
 
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.stack import TransformerStack
+from vlp_jax.measure.bench_data import on_drawn_data
 from vlp_jax.measure.bench_models import model_to_time
 from vlp_jax.measure.flops import gradient_flops, loss_of_step, matmul_flops, step_flops
-from vlp_jax.training.experiment import Experiment, assemble
+from vlp_jax.training.experiment import Experiment
 
 FAMILIES = ("albef", "uniter", "vilbert", "lxmert", "visualbert", "oscar")
 
@@ -87,7 +88,7 @@ def experiment_of(name: str) -> Experiment:
     parts = ("vision_args", "text_args", "fusion_args")
     args = {part: one(getattr(config.model, part)) for part in parts}
     model = dataclasses.replace(config.model, **args, scan_layers="off")
-    return assemble(dataclasses.replace(config, model=model))
+    return on_drawn_data(dataclasses.replace(config, model=model))
 
 
 @pytest.mark.slow

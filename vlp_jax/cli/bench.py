@@ -3,7 +3,7 @@
 vlp-jax bench                                   every model of the zoo's pre-training, half as wide
 vlp-jax bench albef lxmert --against torch      the same architecture in torch, turn by turn
 vlp-jax bench albef --size base --dtype bfloat16 --batch 128 --json albef.json
-vlp-jax bench --config configs/quickstart.py    any experiment, on drawn data
+vlp-jax bench --config configs/quickstart.py    any experiment
 vlp-jax bench --contrastive 65536               the contrastive loss alone
 """
 
@@ -12,7 +12,9 @@ import dataclasses
 import importlib.util
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vlp_jax.cli.output import written
 
@@ -80,14 +82,12 @@ def _models(args: argparse.Namespace) -> dict:
     from vlp_jax.measure.bench_table import print_rows
 
     rivals = Rivals(torch=bool(args.against), compiled=args.compile)
-    configs = _configs(args)
-    dtype = next(iter(configs.values())).training.dtype
-    ceiling = ceilings(dtype, rivals, args.steps)
-    rows = [
-        row
-        for name, config in configs.items()
-        for row in rows_of(name, config, rivals, args.steps, ceiling)
-    ]
+    experiments = _experiments(args)
+    rows, ceiling = [], None
+    for name, experiment in experiments:
+        dtype = experiment.config.training.dtype
+        ceiling = ceiling or ceilings(dtype, rivals, args.steps)
+        rows += rows_of(name, experiment, rivals, args.steps, ceiling)
     print_rows(rows)
     return {
         "size": None if args.config else args.size,
@@ -96,16 +96,14 @@ def _models(args: argparse.Namespace) -> dict:
     }
 
 
-def _configs(args: argparse.Namespace) -> dict:
-    from vlp_jax.config import load_config
-    from vlp_jax.config.files import with_overrides
-    from vlp_jax.measure.bench_models import MODELS, model_to_time, on_drawn_data
+def _experiments(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """Returns names and experiments, these made one by one; all names are checked at once."""
+    from vlp_jax.measure.bench_data import on_drawn_data
+    from vlp_jax.measure.bench_models import MODELS, experiment_to_time, model_to_time
 
     if args.config:
-        config = load_config(args.config, args.overrides)
-        return {config.name: on_drawn_data(config, config.data.batch_size)}
-    made = {
-        name: model_to_time(name, args.size, args.batch, args.dtype)
-        for name in args.models or MODELS
-    }
-    return {name: with_overrides(config, args.overrides) for name, config in made.items()}
+        experiment = experiment_to_time(args.config, args.overrides)
+        return iter([(experiment.config.name, experiment)])
+    given = args.size, args.batch, args.dtype, args.overrides
+    configs = {name: model_to_time(name, *given) for name in args.models or MODELS}
+    return ((name, on_drawn_data(config)) for name, config in configs.items())

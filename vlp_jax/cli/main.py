@@ -22,6 +22,7 @@ VERBS = (
     "data",
     "models",
     "bench",
+    "preflight",
 )
 
 

@@ -17,7 +17,7 @@ from vlp_jax.config import ExperimentConfig
 from vlp_jax.measure.bench_ours import Measured, Ours, measured
 from vlp_jax.measure.bench_peaks import peak_flops
 from vlp_jax.measure.bench_turns import Program, Spread, by_turns
-from vlp_jax.training.experiment import assemble
+from vlp_jax.training.experiment import Experiment
 
 OURS, TORCH, COMPILED = "jax", "torch", "torch.compile"
 
@@ -100,15 +100,14 @@ def ceilings(dtype: str, rivals: Rivals, turns: int) -> dict[str, float]:
 
 
 def rows_of(
-    name: str, config: ExperimentConfig, rivals: Rivals, turns: int, ceiling: Mapping[str, float]
+    name: str, experiment: Experiment, rivals: Rivals, turns: int, ceiling: Mapping[str, float]
 ) -> Iterator[Row]:
     """Yields the row of the train step and that of inference; torch's side where it has a twin."""
-    experiment = assemble(config)
-    ours, twin = Ours(experiment), None
+    config, ours, twin = experiment.config, Ours(experiment), None
     if rivals.names:
         from vlp_jax.measure.bench_torch import TWINS, Twin
 
-        twin = Twin(name, experiment.config, ours.batch) if name in TWINS else None
+        twin = Twin(name, config, ours.batch) if name in TWINS else None
     theirs = twin.flops() if twin else (0.0, 0.0)
     for what, own, flops in (("train", ours.train, theirs[0]), ("infer", ours.infer, theirs[1])):
         mine = own()

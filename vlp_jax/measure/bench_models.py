@@ -1,12 +1,17 @@
 """What is timed: the zoo's pre-training models in several sizes, or any experiment."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from vlp_jax.config import ExperimentConfig, Registry, load_config, replace
-from vlp_jax.measure import bench_data
+from vlp_jax.config.files import with_overrides
+from vlp_jax.measure.bench_data import on_drawn_data
 from vlp_jax.tasks import TASKS
+from vlp_jax.training.experiment import Experiment, assemble
+
+logger = logging.getLogger(__name__)
 
 SIZES = {"base": 1, "small": 2, "tiny": 8}
 """By what widths, heads, layers and the sides of pictures are divided."""
@@ -60,10 +65,25 @@ def _two_towers() -> ExperimentConfig:
     )
 
 
-def model_to_time(name: str, size: str, batch: int, dtype: str) -> ExperimentConfig:
-    """Returns one of `MODELS` with a batch of drawn data, at a size of `SIZES`."""
+def model_to_time(
+    name: str, size: str, batch: int, dtype: str, overrides: Sequence[str] = ()
+) -> ExperimentConfig:
+    """Returns one of `MODELS` at a size of `SIZES`; `overrides` as for `load_config`."""
     config = divided(MODELS.get_known(name)(), SIZES[size])
-    return on_drawn_data(replace(config, "training.dtype", dtype), batch)
+    training = dataclasses.replace(config.training, accumulate=1, dtype=dtype)
+    config = dataclasses.replace(config, training=training)
+    config = with_overrides(replace(config, "data.batch_size", batch), overrides)
+    return unmeasured(config)
+
+
+def experiment_to_time(spec: str, overrides: Sequence[str] = ()) -> Experiment:
+    """Returns an experiment as it is; with drawn records where files of its data are not there."""
+    config = unmeasured(load_config(spec, overrides))
+    try:
+        return assemble(config)
+    except FileNotFoundError as error:
+        logger.warning("%s: drawn records take the place of the data", error)
+        return on_drawn_data(config)
 
 
 def only(config: ExperimentConfig, names: Collection[str]) -> ExperimentConfig:
@@ -106,45 +126,19 @@ def _divided(args: Mapping[str, Any], by: int) -> dict[str, Any]:
     return {**args, **smaller}
 
 
-def on_drawn_data(config: ExperimentConfig, batch: int) -> ExperimentConfig:
-    """Returns an experiment that trains on `batch` records drawn at random, and measures nothing.
-
-    Steps are not accumulated, and nothing starts from given weights. Where the vocabulary is a file
-    it is BERT's.
-    """
-    model, data = config.model, config.data
-    if data.vocabulary not in ("fit", "bert-base-uncased"):
-        text = {name: size for name, size in model.text_args.items() if name != "vocab_size"}
-        model = dataclasses.replace(model, text_args=text)
-        data = dataclasses.replace(data, vocabulary="bert-base-uncased")
-    source = {bench_data.NAME: bench_data.options_for(config)}
-    data = dataclasses.replace(
-        data,
-        source=bench_data.NAME,
-        source_args=source,
-        path=None,
-        weights={},
-        region_pixels=0,
-        batch_size=batch,
-    )
+def unmeasured(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns an experiment without evaluations, whose steps are not accumulated."""
+    batch = config.data.batch_size
     return dataclasses.replace(
         config,
-        model=model,
-        data=data,
-        tasks={n: _unmeasured(args, batch) for n, args in config.tasks.items() if _trains(n, args)},
+        tasks={name: args and _unmeasured(args, batch) for name, args in config.tasks.items()},
         training=dataclasses.replace(config.training, accumulate=1, evaluate_every=0),
         evaluation=dataclasses.replace(config.evaluation, best=None),
         init_from=(),
     )
 
 
-def _trains(name: str, args: Mapping[str, Any] | None) -> bool:
-    return args is not None and TASKS.get_known(args.get("kind", name)).trains
-
-
 def _unmeasured(args: Mapping[str, Any], batch: int) -> dict[str, Any]:
-    """Returns a task's settings without evaluations, for a batch that parts may be larger than."""
-    args = {name: value for name, value in args.items() if name != "evaluate"}
-    return args | (
-        {"local_batch": min(args["local_batch"], batch)} if "local_batch" in args else {}
-    )
+    """Returns a task's settings for a batch that its parts may be larger than."""
+    local = {"local_batch": min(args["local_batch"], batch)} if args.get("local_batch") else {}
+    return {**args, **local, "evaluate": {}}

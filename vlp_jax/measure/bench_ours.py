@@ -41,7 +41,7 @@ class Ours:
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
-        (source,) = experiment.config.data.sources
+        source = experiment.config.data.sources[0]
         weights = experiment.schedule.groups[source]
         self.group: Group = max(weights, key=weights.get)
         self.batch = experiment.mixture[source].first

@@ -2,22 +2,15 @@
 
 import jax
 
-# Dense products in bfloat16, FLOP/s; by how the kind of a device begins in JAX. Sources: the data
-# sheets of Nvidia's H100 SXM, H200 SXM and A100; docs.cloud.google.com/tpu/docs of each TPU.
-_PEAKS = {
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA A100": 312e12,
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
-}
+from vlp_jax.measure.topology import CHIPS
+
+# Dense products in bfloat16, FLOP/s; by how the kind of a device begins in JAX. Source: the data
+# sheets of Nvidia's H100 SXM, H200 SXM and A100.
+_GPUS = {"NVIDIA H100": 989e12, "NVIDIA H200": 989e12, "NVIDIA A100": 312e12}
+_TPUS = {"TPU v4": "v4", "TPU v5 lite": "v5e", "TPU v5": "v5p", "TPU v6 lite": "v6e"}
 
 
 def peak_flops(device: jax.Device) -> float | None:
     """Returns the peak of a device in bfloat16 products, FLOP/s; None where it is not known."""
-    kind = device.device_kind
-    return next((peak for name, peak in _PEAKS.items() if kind.startswith(name)), None)
+    peaks = _GPUS | {kind: CHIPS[name].flops for kind, name in _TPUS.items()}
+    return next((x for kind, x in peaks.items() if device.device_kind.startswith(kind)), None)

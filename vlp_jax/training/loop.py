@@ -89,7 +89,7 @@ def train(
     LostPeerError when another process of it has gone: end this one then.
     """
     workdir = local_path(workdir, "workdir")
-    _check_place(workdir)
+    check_place(workdir)
     check_settings(config)
     best = config.evaluation.best
     # Where nothing is yet, a misfit leaves nothing: all is put together before a file is written.
@@ -116,7 +116,7 @@ def train(
             raise
 
 
-def _check_place(workdir: Path) -> None:
+def check_place(workdir: Path) -> None:
     """Raises ValueError where no workdir can be made, before anything is computed for it."""
     there = next(path for path in (workdir, *workdir.resolve().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
