@@ -76,7 +76,7 @@ def test_an_experiment_without_its_data_reads_drawn_records(tmp_path, caplog):
     batch = experiment.mixture["json"].first
     assert batch["image"].shape == (8, 32, 32, 3) and batch["image"].std() > 10
     assert batch["text_mask"].all() and (batch["answer_scores"].sum(1) > 0).all()
-    assert not any(args["evaluate"] for args in experiment.config.tasks.values())
+    assert not any(args.get("evaluate") for args in experiment.config.tasks.values())
 
 
 def test_regions_fill_every_slot():

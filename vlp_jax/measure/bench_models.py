@@ -131,14 +131,16 @@ def unmeasured(config: ExperimentConfig) -> ExperimentConfig:
     batch = config.data.batch_size
     return dataclasses.replace(
         config,
-        tasks={name: args and _unmeasured(args, batch) for name, args in config.tasks.items()},
+        tasks={name: _unmeasured(args, batch) for name, args in config.tasks.items()},
         training=dataclasses.replace(config.training, accumulate=1, evaluate_every=0),
         evaluation=dataclasses.replace(config.evaluation, best=None),
         init_from=(),
     )
 
 
-def _unmeasured(args: Mapping[str, Any], batch: int) -> dict[str, Any]:
-    """Returns a task's settings for a batch that its parts may be larger than."""
+def _unmeasured(args: Mapping[str, Any] | None, batch: int) -> dict[str, Any] | None:
+    """Returns a task's settings for a batch that its parts may be larger than; None is off."""
+    if args is None:
+        return None
     local = {"local_batch": min(args["local_batch"], batch)} if args.get("local_batch") else {}
     return {**args, **local, "evaluate": {}}
