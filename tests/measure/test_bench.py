@@ -1,13 +1,16 @@
 """Tests of `vlp-jax bench` without torch."""
 
 import json
+import re
+import shlex
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.tiny import CONFIG
-from vlp_jax.cli.main import main
+from tests.training.tiny import CONFIG, ROOT
+from vlp_jax.cli.main import build_parser, main
+from vlp_jax.config.shipped import shipped_configs
 from vlp_jax.measure.bench_contrastive import contrastive_row, symmetric_loss
 from vlp_jax.measure.bench_data import on_drawn_data
 from vlp_jax.measure.bench_models import MODELS, SIZES, experiment_to_time, model_to_time
@@ -144,3 +147,14 @@ def test_any_experiment_can_be_timed(tmp_path, capsys):
     assert main(["bench", "--config", f"{CONFIG}:light", "--steps", "1", "--json", str(path)]) == 0
     train, _ = json.loads(path.read_text())["rows"]
     assert (train["model"], train["batch"], train["tasks"]) == ("tiny", 8, ["vqa"])
+
+
+def test_the_commands_of_the_page_are_taken():
+    page = (ROOT / "docs/performance.md").read_text().partition("## bench")[2]
+    (block,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    commands = [shlex.split(line, comments=True) for line in block.splitlines()]
+    ours = [words[2:] for words in commands if words[:2] == ["vlp-jax", "bench"]]
+    assert len(ours) == len(commands) - 1
+    for arguments in ours:
+        given = build_parser("bench").parse_args(["bench", *arguments])
+        assert set(given.models) <= set(MODELS) and given.config in (None, *shipped_configs())

@@ -18,6 +18,9 @@ pytest.importorskip("transformers")
 
 from vlp_jax.measure.bench_torch import TWINS, Twin
 
+# ALBEF's torch model projects keys and values of an image anew for each of its three texts.
+MORE_WORK = {"albef": 1.15}
+
 
 @pytest.mark.parametrize(
     "name", [name for name in TWINS if name not in ("uniter_large", "oscarplus")]
@@ -34,7 +37,8 @@ def test_a_twin_has_the_parameters_and_operations_of_our_model(name):
     train, forward = twin.flops()
     assert forward == pytest.approx(matmul_flops(infer, params, batch), rel=0.02)
     (group,) = experiment.schedule.every_group
-    assert train <= 1.02 * step_flops(experiment, group, batch).model
+    most = MORE_WORK.get(name, 1.02)
+    assert train <= most * step_flops(experiment, group, batch).model
 
 
 def test_both_sides_of_a_row(tmp_path):
