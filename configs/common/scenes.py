@@ -30,13 +30,35 @@ def experiment(
     says that the matching head tells a caption from another image's, so that it can be asked to
     rank.
     """
+    return made(
+        argument,
+        name=name,
+        model=dict(init_std=0.05) | model,
+        tasks=_tasks(tasks, matches),
+        data=data,
+        training=training,
+        optimizer=optimizer,
+    )
+
+
+def made(
+    argument: str,
+    *,
+    name: str,
+    model: dict[str, Any],
+    tasks: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns an experiment on the same scenes, by the same optimizer, with these tasks alone."""
     if argument not in ("", "smoke"):
         raise ValueError(f'unknown argument "{argument}" of this config; known: smoke')
     values = dict(
         name=name,
-        model=dict(init_std=0.05) | model,
+        model=model,
         data=_data() | (data or {}),
-        tasks=_tasks(tasks, matches),
+        tasks=tasks,
         optimizer=_optimizer() | (optimizer or {}),
         training=dict(steps=160, log_every=40, checkpoint_every=160) | (training or {}),
         evaluation=dict(batch_size=64),
