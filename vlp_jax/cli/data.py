@@ -1,6 +1,6 @@
 """Check the data of a config, and region features of any published format, or convert these.
 
-Find the regions of pictures with a published detector.
+Find the regions of pictures with a published detector or that of a run.
 
 vlp-jax data check --store lxmert_tsv --features "train2014_obj36.tsv,val2014_obj36.tsv"
 vlp-jax data convert --store uniter_lmdb --features coco_train2014 --to coco.regions --half
@@ -8,6 +8,7 @@ vlp-jax data check --store lxmert_tsv --features mine.tsv --like bottom_up_36
 vlp-jax data check --store oscar_tsv --features features.tsv --option labels=predictions.tsv
 vlp-jax data records --config configs/uniter/finetune_nlvr2.py --split validation
 vlp-jax data regions --images photos --detector frcnn_vg --weights pytorch_model.bin --out a.tsv
+vlp-jax data regions --config configs/lxmert/scenes.py --detector runs/detector --out found.tsv
 """
 
 import argparse
@@ -44,9 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
-    regions.add_argument("--images", required=True, help="folder of pictures, and folders in it")
-    regions.add_argument("--detector", required=True, help="frcnn_vg or vinvl_x152c4")
-    regions.add_argument("--weights", required=True, help="its published file, or a folder with it")
+    pictures = regions.add_mutually_exclusive_group(required=True)
+    pictures.add_argument("--images", help="folder of pictures, and folders in it")
+    pictures.add_argument("--config", help="whose source's pictures, for source found_regions")
+    regions.add_argument(
+        "--splits", default="train,validation,test", help="of the source, comma separated"
+    )
+    regions.add_argument(
+        "--detector", required=True, help="frcnn_vg, vinvl_x152c4 or the workdir of a run"
+    )
+    regions.add_argument("--weights", help="its published file, or a folder with it")
     regions.add_argument("--out", required=True, type=Path, help="file to make or complete, .tsv")
     regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
     regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
@@ -56,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints what was found; the status of a check is 1 if a picture can't be read."""
     if args.job == "records":
         return _print_records(args)
-    if args.overrides:
+    if args.overrides and not (args.job == "regions" and args.config):
         raise ValueError(f"{args.job} takes no config: {' '.join(args.overrides)}")
     if args.job == "regions":
         return _find_regions(args)
@@ -98,12 +106,12 @@ def _find_regions(args: argparse.Namespace) -> int:
     from vlp_jax.inference.detector import load_detector
     from vlp_jax.inference.region_files import pictures_in, write_regions
 
-    pictures = pictures_in(args.images)
+    pictures = pictures_in(args.images) if args.images else _pictures_of(args)
     detector = load_detector(
         args.detector, args.weights, convention=args.convention, batch=args.batch
     )
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
-        task = bar.add_task(f"regions of {args.images}", total=len(pictures))
+        task = bar.add_task(f"regions of {args.images or args.config}", total=len(pictures))
         found = write_regions(
             detector, pictures, args.out, lambda done: bar.update(task, completed=done)
         )
@@ -116,6 +124,20 @@ def _find_regions(args: argparse.Namespace) -> int:
     if found.problems:
         print(f"{len(found.problems):,} pictures have no regions")
     return 0
+
+
+def _pictures_of(args: argparse.Namespace):
+    """Returns the pictures of the splits of a config's first source."""
+    from vlp_jax.config import load_config
+    from vlp_jax.config.plugins import load_plugins
+    from vlp_jax.data.assemble import open_source
+    from vlp_jax.inference.region_files import PicturesOf
+
+    config = load_config(args.config, args.overrides)
+    load_plugins(config.plugins)
+    splits = [split.strip() for split in args.splits.split(",")]
+    name = config.data.sources[0]
+    return PicturesOf({split: open_source(config.data, name, split) for split in splits})
 
 
 def _print_records(args: argparse.Namespace) -> int:
