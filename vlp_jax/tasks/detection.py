@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -151,9 +151,9 @@ class DetectionEvaluation(Evaluation):
         return Outcome({f"{name}_{key}": value for key, value in values.items()}, rows)
 
 
-def _kept(objects: Any, batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+def _kept(objects: Objects, batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
     """Returns what is found and what is true in pictures."""
-    found = (np.asarray(x) for x in (objects.boxes, objects.labels, objects.scores, objects.mask))
+    found = objects.boxes, objects.labels, objects.scores, objects.mask
     return *found, *(batch[name] for name in ("region_boxes", "object_labels", "region_mask"))
 
 
