@@ -43,7 +43,7 @@ def test_objects_lie_in_the_picture_surest_first(made):
 
 def test_anchors_stand_around_the_middles_of_cells(made):
     head, params = made
-    proposed = head.apply(params, tokens(16), method=head.propose)
+    proposed = jax.jit(lambda p: head.apply(p, tokens(16), method=head.propose))(params)
     middles = (proposed.anchors[0, :, :2] + proposed.anchors[0, :, 2:]) / 2
     wanted = np.stack(np.meshgrid(*[np.arange(4) + 0.5] * 2), -1).reshape(-1, 1, 2)
     np.testing.assert_allclose(middles.reshape(16, -1, 2), np.tile(wanted, (1, 6, 1)), atol=1e-5)
@@ -58,7 +58,7 @@ def test_no_gradient_comes_through_the_proposals_boxes(made):
     def total(params):
         return head.apply(params, tokens(16), method=head.propose).proposals.boxes.sum()
 
-    assert not any(x.any() for x in jax.tree.leaves(jax.grad(total)(params)))
+    assert not any(x.any() for x in jax.tree.leaves(jax.jit(jax.grad(total))(params)))
 
 
 def test_tokens_that_form_no_square():

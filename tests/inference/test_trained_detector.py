@@ -1,5 +1,8 @@
 """The detector of a run finds regions of any picture, in a store and from there in a source."""
 
+import re
+import shlex
+
 import numpy as np
 import pytest
 
@@ -72,3 +75,26 @@ def test_pictures_of_a_source_become_a_store_that_a_source_reads(run, tmp_path, 
     (found,) = vlp_jax.load_detector(run)(EmojiScenes("test", **options)[4]["image"])
     np.testing.assert_allclose(source[4]["boxes"], found.boxes, atol=1e-4)
     assert source[4]["labels"] == list(found.names)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_lead_from_pixels_to_a_model_of_regions(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "runs/scenes").mkdir(parents=True)
+    (tmp_path / "runs/scenes/detector").symlink_to(run)
+    page = (ROOT / "docs/detectors.md").read_text()
+    (block,) = re.findall(r"```shell\n(.*?)```", page, re.DOTALL)
+    train, find, use = (shlex.split(line)[1:] for line in block.splitlines())
+    assert load_config(train[2]).tasks.keys() == {"detection"}
+    size = "--config.data.source_args.emoji_scenes.size=40"
+    assert main([*find, size]) == 0
+    few = [
+        "training.steps=2",
+        "data.source_args.found_regions.records.size=40",
+        "data.batch_size=8",
+    ]
+    assert main([*use, *(f"--config.{setting}" for setting in few)]) == 0
+    assert (tmp_path / "runs/scenes/lxmert_found/checkpoints").is_dir()

@@ -40,7 +40,8 @@ def some(rng):
 
 def test_regions_are_proposals_and_objects_with_what_they_stand_for():
     proposals, truth = some(np.random.default_rng())
-    drawn = jax.tree.map(np.asarray, draw_regions(jax.random.key(0), proposals, truth, 12, 0.5))
+    draw = jax.jit(draw_regions, static_argnums=(3, 4))
+    drawn = jax.tree.map(np.asarray, draw(jax.random.key(0), proposals, truth, 12, 0.5))
     known = np.concatenate([proposals.boxes[:8], truth.boxes[:2]])
     assert drawn.boxes.shape == (12, 4) and 3 <= drawn.positive.sum() <= 6
     for box, label, target, positive, counts in zip(*drawn):
@@ -70,19 +71,22 @@ class Written(FakeViews):
         return self.proposed if name == "proposals" else self.look(inputs[1])
 
 
+@jax.jit
 def losses(logits, region_logits):
     """Of one picture of 4 × 4 cells with an object that one of two anchors is exactly."""
     boxes = jnp.array([[[0.0, 0, 2, 2], [2, 2, 4, 4]]])
     batch = dict(
-        region_boxes=boxes[:, :1] / 4, region_mask=np.ones((1, 1), bool), object_labels=[[1]]
+        region_boxes=boxes[:, :1] / 4,
+        region_mask=np.ones((1, 1), bool),
+        object_labels=np.array([[1]]),
     )
     nothing = jnp.zeros((1, 2, 4))
     proposals = Proposals(boxes, jnp.ones((1, 2)), jnp.ones((1, 2), bool))
-    proposed = Proposed(jnp.array([logits]), nothing, boxes, proposals)
+    proposed = Proposed(logits[None], nothing, boxes, proposals)
 
     def look(boxes):
         first = (boxes[..., 0] == 0)[..., None]
-        shown = jnp.where(first, *(jnp.array(x) for x in region_logits))
+        shown = jnp.where(first, *region_logits)
         return Looked(shown, shown, jnp.zeros(boxes.shape))
 
     task = DetectionTask(anchors=4, regions=4, share=0.5)
@@ -90,9 +94,9 @@ def losses(logits, region_logits):
 
 
 def test_what_is_right_costs_nothing_and_what_is_wrong_does():
-    right = losses([40.0, -40.0], ([0.0, 0, 40], [40.0, 0, 0]))
+    right = losses(np.float32([40, -40]), np.float32([[0, 0, 40], [40, 0, 0]]))
     assert all(value < 1e-6 for value in right.values()) and len(right) == 4
-    wrong = losses([-40.0, -40.0], ([0.0, 40, 0], [40.0, 0, 0]))
+    wrong = losses(np.float32([-40, -40]), np.float32([[0, 40, 0], [40, 0, 0]]))
     assert wrong["objectness_loss"] == pytest.approx(20)
     # Two of the three regions, an anchor and the object itself, are the object.
     assert wrong["class_loss"] == pytest.approx(80 / 3)
