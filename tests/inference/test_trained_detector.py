@@ -66,7 +66,11 @@ def test_a_run_without_the_task_is_refused(tmp_path):
 def test_pictures_of_a_source_become_a_store_that_a_source_reads(run, tmp_path, capsys):
     file, size = tmp_path / "found.tsv", "--config.data.source_args.emoji_scenes.size=5"
     command = ["data", "regions", "--config", CONFIG, "--splits", "train,test", size]
-    assert main([*command, "--detector", str(run), "--out", str(file)]) == 0
+    drawn = ["--draw", str(tmp_path / "drawn")]
+    assert main([*command, "--detector", str(run), "--out", str(file), *drawn]) == 0
+    assert sorted(x.name for x in (tmp_path / "drawn").iterdir()) == sorted(
+        f"{split}-{i}.png" for split in ("train", "test") for i in range(5)
+    )
     assert "10 pictures written" in capsys.readouterr().out
     options = dict(size=5, concepts=12)
     records = dict(kind="emoji_scenes") | options

@@ -58,6 +58,7 @@ def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
     regions.add_argument("--out", required=True, type=Path, help="file to make or complete, .tsv")
     regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
     regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
+    regions.add_argument("--draw", type=Path, help="folder for the pictures with what was found")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,9 +113,9 @@ def _find_regions(args: argparse.Namespace) -> int:
     )
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
         task = bar.add_task(f"regions of {args.images or args.config}", total=len(pictures))
-        found = write_regions(
-            detector, pictures, args.out, lambda done: bar.update(task, completed=done)
-        )
+        progress = lambda done: bar.update(task, completed=done)
+        show = (_drawing(pictures, args.draw),) if args.draw else ()
+        found = write_regions(detector, pictures, args.out, progress, *show)
         rate = found.written / max(bar.tasks[0].elapsed, 1e-9)
     print(
         f"{found.written:,} pictures written to {args.out} ({rate:.2f} pictures/s), "
@@ -124,6 +125,22 @@ def _find_regions(args: argparse.Namespace) -> int:
     if found.problems:
         print(f"{len(found.problems):,} pictures have no regions")
     return 0
+
+
+def _drawing(pictures, folder: Path):
+    """Returns what writes a picture with its regions, named and with their shares, as PNG."""
+    from vlp_jax.data.images import decode
+    from vlp_jax.report.plots import named_boxes, png_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(key: str, found) -> None:
+        names = found.names or map(str, found.labels)
+        named = [f"{name} {share:.0%}" for name, share in zip(names, found.confidence)]
+        drawn = named_boxes(decode(pictures[key], key), found.boxes, named)
+        (folder / f"{key}.png").write_bytes(png_bytes(drawn))
+
+    return draw
 
 
 def _pictures_of(args: argparse.Namespace):

@@ -37,12 +37,13 @@ def write_regions(
     pictures: Mapping[str, Any],
     file: Path,
     progress: Callable[[int], None] = lambda done: None,
+    show: Callable[[str, Regions], None] = lambda key, found: None,
 ) -> Written:
     """Appends the regions of pictures that a file lacks, in LXMERT's TSV format.
 
     pictures: key -> picture, as a detector takes it. `FILE.json` keeps what made the regions; a
     file that something else made is a ValueError. A call that was cut short is completed by the
-    same call.
+    same call. `show` gets what is written of each picture.
     """
     _check_made_with(file, detector.made_with)
     before = set(whole_keys(file)) if file.exists() else set()
@@ -53,6 +54,7 @@ def write_regions(
             if isinstance(found, Regions):
                 lines.write(lxmert_line(key, found))
                 lines.flush()
+                show(key, found)
                 count += 1
             else:
                 problems.append(str(found))
