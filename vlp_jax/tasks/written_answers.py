@@ -14,7 +14,7 @@ from vlp_jax.data.assemble import Feed
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.transforms import Transform
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.heads.answer_decoder import answer_log_likelihood, ranking_scores, shifted
+from vlp_jax.heads.answer_scores import answer_log_likelihood, ranking_scores, shifted
 from vlp_jax.layers.tokens import Fused
 from vlp_jax.losses.answer_text import answer_text_losses, weighted_answer_loss
 from vlp_jax.model import Views, VisionLanguageModel
