@@ -7,17 +7,14 @@ after = import_beside(__file__, "../common/after_quickstart.py")
 
 def get_config(argument: str = "") -> dict:
     """Returns the experiment."""
-    limit = 16 if argument == "smoke" else 2048  # of the curve; `evaluate` measures all
     return after.experiment(
         argument,
         task="vqa",
-        settings=dict(
-            form="ce",
-            question_length=14,
-            questions=6,
-            evaluate=dict(easy_vqa=dict(split="test", limit=limit)),
-        ),
-        source="easy_vqa",
-        steps=800,
-        flip=True,  # no question asks where
+        head="vqa",
+        settings=dict(form="ce", question_length=14, questions=6),
+        # Of the curve; `vlp-jax evaluate` measures all of the split.
+        evaluate=dict(easy_vqa=dict(split="test", limit=2048)),
+        data=dict(source="easy_vqa"),
+        steps=480,
+        every=80,
     )
