@@ -298,8 +298,9 @@ class Model:
 
         `search` are its fields: `max_length` and `min_length` in tokens with both ends (20, or as
         many as the model has positions, and 2), `beams` (1 takes the likeliest word each time),
-        `length_penalty`, `top_p` and `seed` for words that are drawn. Only models with the head "caption", which writes from left to right, and OSCAR's
-        captioners, which write one word after the other at a [MASK], are trained to do this.
+        `length_penalty`, `top_p` and `seed` for words that are drawn. Trained to do this are models
+        with the head "caption", which write from left to right, and OSCAR's captioners, which write
+        one word after the other at a [MASK].
         """
         self.check_verb("caption")
         pictures = self.inputs.pictures("caption", images, regions)
