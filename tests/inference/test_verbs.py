@@ -38,6 +38,7 @@ def pictures(name, two=False):
     return {kind: tuple(given) if two else given[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["uniter_vqa", "lxmert_vqa", "visualbert_vqa", "oscar_vqa", "vilbert_beta_vqa",
@@ -50,6 +51,7 @@ def test_answer(loaded, name):
     assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["uniter_nlvr2", "lxmert_nlvr2", "visualbert_nlvr2", "oscar_nlvr2", "vilbert_12in1",
              "albef_nlvr2"],
@@ -73,6 +75,7 @@ def test_entail(loaded, name):
     assert found.probability == max(found.probabilities.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uniter_re", "uniter_re_mlp", "vilbert_beta_grounding"])
 def test_ground(loaded, name):
     found = loaded(name).ground(texts="the left dog", regions=LEFT)
@@ -83,6 +86,7 @@ def test_ground(loaded, name):
         np.testing.assert_allclose(found.box, LEFT.boxes[found.region], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ground_by_where_the_model_looks(loaded):
     """Boxes in pixels of the picture as it was given, whatever the model makes of it."""
     model, boxes = loaded("albef_grounding"), [[0, 0, 9, 12], [4, 4, 20, 20], [0, 0, 2, 2]]
@@ -113,6 +117,7 @@ def test_boxes_that_are_none_of_the_picture(loaded, given, message):
         loaded("albef_grounding").ground(PIXELS[0], "a dog", regions=given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["uniter_vcr", "visualbert_vcr", "vilbert_beta_vcr"])
 def test_choose(loaded, name):
     choices = ["a dog", "a red cat", "nothing at all"]
@@ -158,6 +163,7 @@ def test_tags_are_read(loaded):
         loaded("uniter_vqa").answer(questions="what?", regions=LEFT, tags="dog")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
@@ -357,6 +363,7 @@ def snippets() -> list[str]:
     return [code for text in texts for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", snippets(), ids=lambda code: code.split('"')[1])
 def test_what_the_pages_show_runs(code, loaded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
