@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import vlp_jax
 from tests.cli.bad_files import write_bomb, write_regions
 from tests.inference.published import ANSWERS, random_regions, sizes_of, write_weights
 from vlp_jax.cli.main import main
 from vlp_jax.demo.album import Album
 from vlp_jax.demo.tabs import answered, tabs_of
+from vlp_jax.inference import ImageIndex, load
 from vlp_jax.inference.pipelines import pipeline
 
 LONGEST = 400  # characters of a line
@@ -24,7 +24,7 @@ BOXES = np.array([[0, 0, 8, 8]])
 @pytest.fixture(scope="module")
 def model(run):
     """The run's model, ready for use."""
-    return vlp_jax.load(run)
+    return load(run)
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def here(pictures, model, monkeypatch, tmp_path) -> Path:
     write_bomb(Path("bomb.png"))
     for name in ("folder", "folder.png"):
         Path(name).mkdir()
+    write_regions(Path("fits.npz"), 32, 32)
     write_regions(Path("other.npz"), 200, 100)
     return tmp_path
 
@@ -83,10 +84,7 @@ ASKING: dict[str, Callable] = {
     "predict --text": predict("--text"),
     "predict --question": predict("--question"),
     "predict --query": predict("--query"),
-    "predict --ground": lambda model, picture, text: command(
-        *("predict", "--model", "m", "--image", picture, "--regions", "other.npz"),
-        *("--ground", text),
-    ),
+    "predict --ground": predict("--regions", "fits.npz", "--ground"),
     "explain --image": lambda model, picture, text: command(
         *("explain", "--model", "m", "--image", picture, "--text", text, "--out", "a.html")
     ),
@@ -150,7 +148,7 @@ def test_the_page_refuses_ten_thousand_words(here, model):
                                       "--query", "a dog"),
         lambda model, folder: command("demo", "--model", "m", "--images", folder),
         lambda model, folder: Album(folder),
-        lambda model, folder: vlp_jax.inference.ImageIndex(model, folder),
+        lambda model, folder: ImageIndex(model, folder),
     ],
     ids=["retrieve", "demo", "album", "index"],
 )  # fmt: skip
@@ -175,7 +173,7 @@ def test_a_folder_of_unreadable_pictures(here, model):
 def of_regions(tmp_path_factory):
     """The weights of a model that reads regions, and how they are loaded."""
     file = write_weights(tmp_path_factory.mktemp("weights"), "uniter_vqa")
-    return lambda **given: vlp_jax.load("uniter_vqa", file, sizes=sizes_of("uniter_vqa"), **given)
+    return lambda **given: load("uniter_vqa", file, sizes=sizes_of("uniter_vqa"), **given)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +201,7 @@ def test_lists_of_answers(here, of_regions, answers, message):
         ("gone.npz", "region features gone.npz does not exist"),
         ("text.npz", "text.npz"),
         ("text.png", "its ending is none of"),
-        ("other.npz:gone", "gone"),
+        ("other.npz:gone", "other.npz holds the regions of one picture: give it without a key"),
         ("wide.npz", "are 13 wide and the model reads 12"),
     ],
 )
@@ -221,7 +219,7 @@ def test_files_of_regions(here, of_regions, monkeypatch, regions, message):
 
 def test_regions_of_another_picture(here, model, of_regions, monkeypatch):
     """To ground in, and to draw boxes on; features alone do not say of what picture they are."""
-    ground = ASKING["predict --ground"]
+    ground = predict("--regions", "other.npz", "--ground")
     assert "regions[0] are of a picture of 200 x 100 pixels, and the picture has 32 x 32" in said(
         ground, model, "0.png", "a dog"
     )

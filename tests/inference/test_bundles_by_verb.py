@@ -20,6 +20,7 @@ from vlp_jax.inference import (
     reference_verbs,  # noqa: F401  (registers its kinds)
 )
 from vlp_jax.inference.inputs import Inputs, Pictures
+from vlp_jax.model import CAPTION
 from vlp_jax.verify import RUNNERS, read_bundle
 from vlp_jax.verify.bundle import VERBS, Bundle
 from vlp_jax.weights.zoo import find
@@ -37,6 +38,11 @@ class GivenPictures(Inputs):
 
     def pair(self, verb: str, images, regions=None) -> Pictures:
         return images if regions is None else regions
+
+    def pair_batch(self, verb, pictures, texts, rules, tags=None) -> dict[str, np.ndarray]:
+        """The bundle's two rows of a pair have texts of their own."""
+        made = self.encoder.fields(list(texts), rules, CAPTION, list(tags), self.rules.cut)
+        return pictures.fields | {name: x[None] for name, x in made.items()}
 
 
 def loaded(bundle: Bundle, folder: Path, task: str) -> Model:
@@ -66,7 +72,8 @@ def with_given_pictures(model: Model) -> Model:
 def parts(ids: np.ndarray) -> list[str]:
     """The texts between [CLS] and the [SEP]s of a row."""
     said = " ".join("[SEP]" if i == SEP else f"w{i}" for i in np.trim_zeros(ids, "b")[1:])
-    return [part.strip() for part in said.split("[SEP]") if part.strip()]
+    *ended, rest = said.split("[SEP]")
+    return [part.strip() for part in ended or [rest]]
 
 
 def entailed(model: Model, bundle: Bundle) -> dict[str, np.ndarray]:
@@ -81,13 +88,14 @@ def reasoned_with_tags(model: Model, bundle: Bundle) -> dict[str, np.ndarray]:
     model, scores = with_given_pictures(model), []
     masks = bundle.mask("attention_mask")
     for row, ids in enumerate(bundle.input("input_ids")):
-        given, (text, left), (_, right) = bundle.input("img_feats")[row, None], *map(parts, ids)
+        given = bundle.input("img_feats")[row, None]
+        texts, tags = zip(*map(parts, ids))
         fields = {
             "region_features": given[..., :-6],
             "region_boxes": given[..., -6:],
             "region_mask": np.asarray(masks[row, None, :, ids.shape[1] :]),
         }
-        found = model.reason(regions=Pictures(fields), texts=text, tags=(left, right))
+        (found,) = model.reason(regions=Pictures(fields), texts=texts, tags=tags)
         scores.append(found.scores)
     return {"logits": np.array(scores)}
 
@@ -110,17 +118,19 @@ def _boxless(features: np.ndarray) -> Regions:
 
 
 def chosen(model: Model, bundle: Bundle) -> dict[str, np.ndarray]:
-    """What a choice names, its regions are aligned with: so each is scored beside its own."""
+    """Each choice has a question and aligned regions of its own, so each is asked for alone."""
     model, scores = with_given_pictures(model), []
     for row, ids in enumerate(bundle.input("input_ids")):
-        question, choices = parts(ids[0])[0], [parts(x)[1] for x in ids]
+        questions, choices = zip(*map(parts, ids))
         for k in range(len(choices)):
             fields = {
                 "region_features": bundle.input("visual_embeddings")[row, k, None],
                 "region_mask": np.asarray(bundle.mask("image_mask"))[row, k, None],
                 "region_alignment": bundle.input("image_text_alignment")[row, k, None],
             }
-            found = model.choose(question=question, choices=choices, regions=Pictures(fields))
+            found = model.choose(
+                question=questions[k], choices=list(choices), regions=Pictures(fields)
+            )
             scores.append(found.scores[k])
     return {"logits": np.reshape(scores, (-1, len(choices)))}
 
