@@ -32,7 +32,7 @@ def here(pictures, model, monkeypatch, tmp_path) -> Path:
     """The folder of all files, in which commands are given; they load nothing but the model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vlp_jax.inference.load", lambda *_, **__: model)
-    for name in ("text.png", "text.npz"):
+    for name in ("text.png", "text.npz", "text.txt"):
         Path(name).write_text("not a picture")
     Path("empty.png").touch()
     whole = Path("0.png").read_bytes()
@@ -130,6 +130,7 @@ def test_texts(here, model, way):
         assert any(x in line for x in messages), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [*list(ASKING)[:6], "predict --text"])
 def test_ten_thousand_words_are_cut_where_training_cut_them(here, model, way):
     ASKING[way](model, "0.png", "dog " * 10_000)
@@ -184,7 +185,7 @@ def of_regions(tmp_path_factory):
         ("bad.json", "list of answers bad.json: "),
         ("numbers.json", "numbers.json is no list of answers, as texts in the order of the head"),
         ("empty.json", "empty.json is empty; expected the answers in the order of the head"),
-        ("folder", "list of answers folder"),
+        ("folder", "list of answers folder is a folder; expected a file"),
         (["yes"], 'has 1 answers, and the head "vqa" knows 4'),
     ],
 )
@@ -200,7 +201,7 @@ def test_lists_of_answers(here, of_regions, answers, message):
     [
         ("gone.npz", "region features gone.npz does not exist"),
         ("text.npz", "text.npz"),
-        ("text.png", "its ending is none of"),
+        ("text.txt", "its ending is none of"),
         ("other.npz:gone", "other.npz holds the regions of one picture: give it without a key"),
         ("wide.npz", "are 13 wide and the model reads 12"),
     ],

@@ -79,6 +79,7 @@ def test_the_command_of_the_page(run, folder, capsys):
     assert asked == ["a red apple"] * 3 + ["a rocket"] * 3
 
 
+@pytest.mark.slow
 def test_another_model_is_told(retrieve, monkeypatch):
     retrieve("--query", "a dog")
     import vlp_jax.inference as inference

@@ -101,6 +101,7 @@ def test_a_workdir_that_is_a_file(tmp_path, capsys):
     assert (tmp_path / "run").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_metrics_file_that_cannot_be_opened(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").mkdir()
     assert "metrics.jsonl" in refused(capsys, tmp_path)

@@ -29,6 +29,7 @@ def test_the_teacher_is_another_choice(run, model):
         np.testing.assert_array_equal(teacher[name], 2 * value)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_teacher(tmp_path):
     save_untrained(tmp_path / "light", tiny("light"))
     with pytest.raises(ValueError, match='step 0 in .* holds no "teacher"; it has .*params'):

@@ -143,6 +143,7 @@ def test_retrieve_among_one(model, tmp_path):
         assert [f.index for f in model.retrieve("a dog", candidates)] == [0]
 
 
+@pytest.mark.slow
 def test_apply_gives_every_output(model):
     ids, mask = model.tokenizer.encode("a dog", 12)
     image = np.zeros((1, 32, 32, 3), np.uint8)

@@ -109,6 +109,7 @@ def test_zero_shot_by_contrast(model):
     assert [x["score"] for x in twice] == pytest.approx([0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_zero_shot_by_matching(loaded):
     model = loaded("uniter_retrieval")
     labels = ["dog", "red cat on a bed"]
@@ -133,6 +134,7 @@ def test_regions_in_place_of_pictures(loaded):
     assert {x["text"] for x in find(regions=LEFT, text=["a dog", "a cat"])} == {"a dog", "a cat"}
 
 
+@pytest.mark.slow
 def test_entailment(loaded):
     model = loaded("albef_ve")
     decide = pipeline("visual-entailment", model)
@@ -142,6 +144,7 @@ def test_entailment(loaded):
     assert [len(x) for x in decide(PICTURES[:2], ["A dog sleeps."])] == [3, 3]
 
 
+@pytest.mark.slow
 def test_reasoning(loaded):
     model = loaded("albef_nlvr2")
     decide = pipeline("nlvr2", model)
@@ -159,6 +162,7 @@ def test_reasoning(loaded):
     assert len(regions(regions=(LEFT, RIGHT), text=text)) == 2
 
 
+@pytest.mark.slow
 def test_captions(loaded):
     model = loaded("oscar_caption")
     write = pipeline("image-to-text", model)

@@ -39,6 +39,7 @@ def pictures(name, two=False):
     return {kind: tuple(given) if two else given[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -53,6 +54,7 @@ def test_answer(loaded, name, options):
     assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("nlvr2"))
 def test_reason_tells_left_from_right(loaded, name):
     model, shown = loaded(name), pictures(name, two=True)
@@ -73,6 +75,7 @@ def test_entail(loaded, name):
     assert found.probability == max(found.probabilities.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [*presets_of("referring"), "uniter_re_mlp", "vilbert_beta_grounding"]
 )
@@ -85,6 +88,7 @@ def test_ground(loaded, name):
         np.testing.assert_allclose(found.box, LEFT.boxes[found.region], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("grounding"))
 def test_ground_by_where_the_model_looks(loaded, name):
     """Boxes in pixels of the picture as it was given, whatever the model makes of it."""
@@ -116,6 +120,7 @@ def test_boxes_that_are_none_of_the_picture(loaded, given, message):
         loaded("albef_grounding").ground(PIXELS[0], "a dog", regions=given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("multiple_choice"))
 def test_choose(loaded, name):
     choices = ["a dog", "a red cat", "nothing at all"]
@@ -161,6 +166,7 @@ def test_tags_are_read(loaded):
         loaded("uniter_vqa").answer(questions="what?", regions=LEFT, tags="dog")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
@@ -360,6 +366,7 @@ def snippets() -> list[str]:
     return [code for text in texts for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", snippets(), ids=lambda code: code.split('"')[1])
 def test_what_the_pages_show_runs(code, loaded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -43,6 +43,7 @@ def batch(length=5):
     }
 
 
+@pytest.mark.slow
 def test_the_heat_of_an_expression_is_that_of_its_words(forward):
     """Of its real words alone, by the raw logit of "match", without the class token."""
     heat = np.asarray(forward(expression_heat, batch()))

@@ -66,6 +66,7 @@ def test_the_evaluation_ranks_the_answers(experiment, trained):
     assert {shown.prediction for shown in outcome.answers} <= set(experiment.vocabulary.answers)
 
 
+@pytest.mark.slow
 def test_a_model_that_writes_answers(experiment, trained):
     model = Model(experiment.config, trained[0].params, experiment.vocabulary)
     image = np.zeros((32, 32, 3), np.uint8)

@@ -132,6 +132,7 @@ class Start:
         monkeypatch.setattr(loop, "time", clock)
 
 
+@pytest.mark.slow
 def test_a_run_opens_reads_and_traces_no_more_than_it_needs(monkeypatch, tmp_path):
     start = Start(monkeypatch)
     train(tiny("light", training__steps=2), tmp_path)
@@ -214,6 +215,7 @@ def test_a_run_does_not_resume_with_another_model(copied, overrides, line):
     assert after == before and checkpoints(copied) == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_diverged_run_stops_and_keeps_its_checkpoint(at_step, tmp_path):
     at_step({step: poison for step in range(3, 9)})
     with pytest.raises(NonFiniteError) as error:
@@ -235,6 +237,7 @@ def test_divergence_in_the_last_steps_is_no_success(at_step, tmp_path):
         train(tiny("light", **LONGER | settings), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_few_bad_steps_are_survived(at_step, tmp_path):
     at_step({1: poison, 4: poison})
     result = train(tiny("light", **SHORTER), tmp_path)
@@ -267,6 +270,7 @@ def test_the_best_evaluated_step_is_kept(tmp_path, capsys):
     assert "step 4  evaluation: vqa_accuracy 0.800  other 1.000" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("best", [None, "vqa_accuracy"])
 def test_an_evaluation_that_fails_costs_no_checkpoint(tmp_path, best):
     overrides = SHORTER | dict(training__evaluate_every=3, evaluation__best=best)
@@ -275,6 +279,7 @@ def test_an_evaluation_that_fails_costs_no_checkpoint(tmp_path, best):
     assert checkpoints(tmp_path) == [3]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_started_before_the_evaluation(tmp_path):
     def evaluate(experiment, params):
         started.append([p.name.split(".")[0] for p in (tmp_path / "checkpoints").iterdir()])

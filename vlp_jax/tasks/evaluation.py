@@ -44,6 +44,12 @@ class Evaluation:
     needs: ClassVar[tuple[str, ...]] = ()
     heads: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls) -> None:
+        """Raises ValueError where a name stands alone, whose letters would be taken for names."""
+        for name, given in (("needs", cls.needs), ("heads", cls.heads)):
+            if isinstance(given, str):
+                raise ValueError(f"{cls.__name__}.{name} is {given!r}, expected a tuple of names")
+
     def figures(self, name: str) -> frozenset[str] | None:
         """Returns the names of all figures it may give, None if that cannot be said."""
         return None
