@@ -11,7 +11,6 @@ vlp-jax data regions --images photos --detector frcnn_vg --weights pytorch_model
 """
 
 import argparse
-from pathlib import Path
 
 from vlp_jax.cli.arguments import add_config
 
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--option", action="append", default=[], metavar="NAME=VALUE", help="of the store"
         )
     check.add_argument("--like", help="a published file to compare with, see docs/detectors.md")
-    convert.add_argument("--to", required=True, type=Path, help="folder to make")
+    convert.add_argument("--to", required=True, help="folder to make")
     convert.add_argument("--half", action="store_true", help="keep float16, half the size")
     convert.add_argument("--skip-bad", action="store_true", help="leave out what can't be read")
     convert.add_argument("--pictures-per-file", type=int, default=10_000)
@@ -47,7 +46,7 @@ def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
     regions.add_argument("--images", required=True, help="folder of pictures, and folders in it")
     regions.add_argument("--detector", required=True, help="frcnn_vg or vinvl_x152c4")
     regions.add_argument("--weights", required=True, help="its published file, or a folder with it")
-    regions.add_argument("--out", required=True, type=Path, help="file to make or complete, .tsv")
+    regions.add_argument("--out", required=True, help="file to make or complete, .tsv")
     regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
     regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
 
@@ -96,8 +95,9 @@ def _find_regions(args: argparse.Namespace) -> int:
     from rich.progress import MofNCompleteColumn, Progress
 
     from vlp_jax.inference.detector import load_detector
-    from vlp_jax.inference.region_files import pictures_in, write_regions
+    from vlp_jax.inference.region_files import pictures_in, region_file, write_regions
 
+    out = region_file(args.out)
     pictures = pictures_in(args.images)
     detector = load_detector(
         args.detector, args.weights, convention=args.convention, batch=args.batch
@@ -105,11 +105,11 @@ def _find_regions(args: argparse.Namespace) -> int:
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
         task = bar.add_task(f"regions of {args.images}", total=len(pictures))
         found = write_regions(
-            detector, pictures, args.out, lambda done: bar.update(task, completed=done)
+            detector, pictures, out, lambda done: bar.update(task, completed=done)
         )
         rate = found.written / max(bar.tasks[0].elapsed, 1e-9)
     print(
-        f"{found.written:,} pictures written to {args.out} ({rate:.2f} pictures/s), "
+        f"{found.written:,} pictures written to {out} ({rate:.2f} pictures/s), "
         f"{found.before:,} were there"
     )
     _print_problems(found.problems)

@@ -6,7 +6,7 @@ from typing import Any
 
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.json_text import parse_json
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import read_file
 from vlp_jax.pickles import read_pickle
 
 
@@ -19,9 +19,8 @@ def read_answers(given: str | Path | Sequence[str] | Mapping[str, int]) -> tuple
     """
     if not isinstance(given, str | Path):
         return _in_order(given, "answers")
-    path = existing_path(given, "list of answers")
+    data, path = read_file(given, "list of answers"), Path(given)
     with foreign_bytes(f"list of answers {path}"):
-        data = path.read_bytes()
         if path.suffix == ".json":
             return _in_order(parse_json(data, "it"), str(path))
         if path.suffix in (".pkl", ".pickle"):

@@ -120,6 +120,11 @@ def open_source(config: DataConfig, name: str, split: str) -> Source:
         source_class(config, other, "config.data.source_args")
     options = {"path": config.path, **config.source_args.get(name, {})}
     options.pop("kind", None)
+    if "split" in options:
+        raise ValueError(
+            f"config.data.source_args.{name}.split: training reads the split train, and an "
+            "evaluation what its own `split` says (config.tasks.<task>.evaluate.<name>.split)"
+        )
     try:
         opened = source(split=split, **options)
     except ValueError as error:

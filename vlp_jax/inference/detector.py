@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from vlp_jax.config import Registry
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.images import decode
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_file
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.detectors.pixels import Prepared
@@ -43,8 +45,6 @@ class Detector:
         classes: Sequence[str] = (),
         batch: int = 1,
     ):
-        if batch < 1:
-            raise ValueError(f"batch is {batch}, expected at least 1")
         self.params = jax.tree.map(jax.numpy.asarray, params)
         self.feature_width = params["class_head"]["kernel"].shape[0]
         self.classes = tuple(classes)
@@ -180,6 +180,7 @@ def load_detector(
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
     published: PublishedDetector = DETECTORS.get_known(name)
+    batch = coerce(batch, Count, "batch")
     state = read_state_dict(weights)
     known = Registry("convention")
     known.update(published.conventions(dict(state.meta.config) | dict(sizes or {})))
@@ -196,7 +197,7 @@ def load_detector(
 
 def _class_names(path: str | Path) -> tuple[str, ...]:
     """Returns the first of each line's names, which commas separate, or those of a label map."""
-    file = existing_path(path, "names of classes")
+    file = existing_file(path, "names of classes")
     if file.suffix == ".json":
         return _label_map(file)
     lines = file.read_text(encoding="utf-8").splitlines()

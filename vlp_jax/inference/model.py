@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count, Finite, Natural
 from vlp_jax.data.batch import check_indices, check_numbers
 from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
@@ -143,6 +145,7 @@ class Model:
         its table of tasks. One image and one question give a list of `Answer`; lists give a list
         of such lists.
         """
+        top, ranked = coerce(top, Count, "top"), coerce(ranked, Count, "ranked")
         asked = self._answering(head, ranked)
         self._check_answers(asked.head)
         rules = self._texts_of("answer", asked.head, task)
@@ -179,6 +182,7 @@ class Model:
         `vectors` [N, W] are those of `encode_image` for a list of images that is searched, where it
         has been called before: only images that are scored again are read.
         """
+        top, rerank = coerce(top, Count, "top"), coerce(rerank, Natural, "rerank")
         if isinstance(query, str):
             texts, images = [query], candidates
             self.inputs.encoder.cleaned(texts, self.rules.text_of("retrieve"))  # before candidates
@@ -193,6 +197,9 @@ class Model:
             order = np.argsort(-odds, kind="stable")[:top]
             return [Retrieved(int(i), float(odds[i])) for i in order]
         pictures = None
+        if vectors is not None and len(vectors) != len(listed(images)):
+            counts = f"{len(listed(images))} images and vectors of {len(vectors)}"
+            raise ValueError(f"retrieve was given {counts}; expected a vector of each")
         if vectors is None:
             pictures = read(images, regions)
             vectors = self.compute(contrast.image_vector, pictures.fields)
@@ -201,7 +208,7 @@ class Model:
         if heads and rerank:
             best = order[:rerank]
             if pictures is None:
-                pairs = read([images[i] for i in best]), texts
+                pairs = read([listed(images)[i] for i in best]), texts
             else:
                 pairs = _picked(best, pictures, texts)
             odds = self._odds("retrieve", *pairs, None)
@@ -287,6 +294,8 @@ class Model:
         this: one word after the other at a [MASK].
         """
         self.check_verb("caption")
+        beams, max_length = coerce(beams, Count, "beams"), coerce(max_length, Count, "max_length")
+        length_penalty = coerce(length_penalty, Finite, "length_penalty")
         pictures = self.inputs.pictures("caption", images, regions)
         words = self.inputs.tags("caption", pictures, tags)
         rules, tokenizer = self.rules.text_of("caption"), self.tokenizer

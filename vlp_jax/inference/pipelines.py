@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from vlp_jax.config import Registry, nearest
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
@@ -121,7 +123,7 @@ class VisualQuestionAnswering(Pipeline):
         self, image: Any = None, question: Any = None, top_k: int = 5, *, regions: Any = None
     ) -> list:
         """Returns the `top_k` answers, or all if there are fewer, with their probabilities."""
-        _check_top(top_k)
+        coerce(top_k, Count, "top_k")
         rows, many = self._rows(image, regions, question=question)
         found = self._each(rows, lambda asked, shown: self.model.answer(
             questions=asked, top=top_k, **shown
@@ -164,7 +166,7 @@ class ImageTextRetrieval(Pipeline):
         rerank: int = 16,
     ) -> list:
         """Returns the `top_k` best; `rerank` of them are scored by a matching head, if any."""
-        _check_top(top_k)
+        coerce(top_k, Count, "top_k")
         options = {"top": top_k, "rerank": rerank}
         if _holds_dicts(image):
             rows = self._of_dicts(image, "text")
@@ -310,11 +312,6 @@ class ZeroShotImageClassification(Pipeline):
 def _holds_dicts(image: Any) -> bool:
     first = image[0] if isinstance(image, list | tuple) and image else image
     return isinstance(first, Mapping)
-
-
-def _check_top(top_k: Any) -> None:
-    if not isinstance(top_k, int) or top_k < 1:
-        raise ValueError(f"top_k is {top_k!r}; expected a whole number of at least 1")
 
 
 def _label_texts(labels: Any, template: str) -> list[str]:

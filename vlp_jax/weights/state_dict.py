@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.json_text import read_object
+from vlp_jax.data.local_paths import existing_path
 from vlp_jax.weights.checkpoint_file import (
     SAFETENSORS,
-    existing_path,
     map_file,
     recognise,
     release_pages,
@@ -109,7 +109,7 @@ def read_state_dict(path: str | Path) -> StateDict:
         FileNotFoundError: no such path, or a directory without weights.
         ValueError: unknown, damaged or hostile content, or a file without model weights.
     """
-    path = existing_path(path)
+    path = existing_path(path, "weights")
     config: dict[str, Any] = {}
     if path.is_dir():
         content, config = _read_directory(path)
@@ -162,7 +162,7 @@ def _read_shards(index: Path) -> _Content:
         if not isinstance(file, str) or file != Path(file).name:
             raise ValueError(f"{index}: {str(file)[:80]!r} is not the name of a file beside it")
         if file not in shards:
-            shards[file] = _read_file(existing_path(index.parent / file))
+            shards[file] = _read_file(index.parent / file)
         if name not in shards[file].tree:
             raise ValueError(f'{index}: tensor "{name}" is not in {file}')
         tree[name] = shards[file].tree[name]
