@@ -226,8 +226,10 @@ def test_what_is_wrong_with_a_call(model, given, message):
     [
         ("dog", "a {}", "candidate_labels is 'dog'; expected a list of texts"),
         ([], "a {}", r"candidate_labels is \[\]"),
+        (["dog", " "], "a {}", r"candidate_labels is \["),
+        (["dog"], 3, "hypothesis_template is 3; expected"),
         (["dog", 3], "a {}", "expected a list of texts"),
-        (["dog"], "a photo", 'hypothesis_template is "a photo"; expected {} for the label'),
+        (["dog"], "a photo", "hypothesis_template is 'a photo'; expected {} for the label"),
     ],
 )
 def test_labels_that_are_none(model, labels, template, message):

@@ -67,7 +67,10 @@ class Pipeline:
     def _pictures(self, image: Any, regions: Any) -> tuple[list[Row], bool]:
         """Returns a row for each picture, and whether a list of them was given."""
         if (image is None) == (regions is None):
-            raise ValueError(f"{self.task} needs pictures, or `regions` if its model reads those")
+            given = "neither was" if image is None else "both were"
+            raise ValueError(
+                f"{self.task} needs pictures, or `regions` if its model reads those: {given} given"
+            )
         if image is None:
             found = as_regions(regions)
             return [{"regions": x} for x in found], len(found) > 1 or isinstance(regions, list)
@@ -317,10 +320,10 @@ def _holds_dicts(image: Any) -> bool:
 def _label_texts(labels: Any, template: str) -> list[str]:
     """Returns the text of each label; ValueError for no labels and for a template without {}."""
     given = list(labels) if isinstance(labels, list | tuple) else []
-    if not given or not all(isinstance(label, str) for label in given):
+    if not given or not all(isinstance(label, str) and label.strip() for label in given):
         raise ValueError(f"candidate_labels is {labels!r:.80}; expected a list of texts")
-    if "{}" not in template:
-        raise ValueError(f'hypothesis_template is "{template:.80}"; expected {{}} for the label')
+    if not isinstance(template, str) or "{}" not in template:
+        raise ValueError(f"hypothesis_template is {template!r:.80}; expected {{}} for the label")
     return [template.replace("{}", label) for label in given]
 
 
