@@ -24,6 +24,24 @@ class Field:
     dims: tuple[str | int | tuple[int, ...], ...]
     meaning: str
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no tuple, as a text alone, and for unknown dtypes."""
+        for name, given in (("dtypes", self.dtypes), ("dims", self.dims)):
+            if not isinstance(given, tuple):
+                raise ValueError(f"{name} of a batch field is {given!r}, expected a tuple")
+        unknown = [dtype for dtype in self.dtypes if not _is_number_type(dtype)]
+        if unknown:
+            raise ValueError(
+                f"unknown dtype {unknown[0]!r} of a batch field, expected one as int32"
+            )
+
+
+def _is_number_type(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "biuf"
+    except TypeError:
+        return False
+
 
 FIELDS: dict[str, Field] = {
     "image": Field(("uint8", "float32"), ("B", "P?", "H", "W", 3), "pixels; float32 = normalised"),

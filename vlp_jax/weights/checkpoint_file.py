@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlp_jax.data.local_paths import existing_file
+from vlp_jax.data import local_paths
+from vlp_jax.weights.hub import fetched
 
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"
@@ -15,9 +16,14 @@ LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 GIT_LFS_POINTER = b"version https://git-lfs"
 
 
+def existing_path(path: str | Path) -> Path:
+    """Returns `path`, fetched if it is on the hub; FileNotFoundError names the nearest sibling."""
+    return local_paths.existing_path(fetched(path), "weights")
+
+
 def map_file(path: str | Path) -> np.ndarray:
     """Returns the file's bytes as a read-only memory-mapped uint8 array [size]."""
-    path = existing_file(path, "weights")
+    path = local_paths.existing_file(fetched(path), "weights")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty; expected a checkpoint file")
     with path.open("rb") as file:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path
 from vlp_jax.weights.checkpoint_file import (
     SAFETENSORS,
+    existing_path,
     map_file,
     recognise,
     release_pages,
@@ -109,7 +109,7 @@ def read_state_dict(path: str | Path) -> StateDict:
         FileNotFoundError: no such path, or a directory without weights.
         ValueError: unknown, damaged or hostile content, or a file without model weights.
     """
-    path = existing_path(path, "weights")
+    path = existing_path(path)
     config: dict[str, Any] = {}
     if path.is_dir():
         content, config = _read_directory(path)
