@@ -12,6 +12,7 @@ vlp-jax data regions --config configs/lxmert/scenes.py --detector runs/detector 
 """
 
 import argparse
+from pathlib import Path
 
 from vlp_jax.cli.arguments import add_config
 
