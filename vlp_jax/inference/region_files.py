@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_path, path_to_write
 from vlp_jax.data.regions import Regions
-from vlp_jax.data.regions.lxmert_file import lxmert_line, whole_keys
+from vlp_jax.data.regions.lxmert_file import check_key, lxmert_line, whole_keys
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.sources.found_regions import region_key
 from vlp_jax.inference.detector import Detector
-from vlp_jax.inference.images import names_picture
+from vlp_jax.inference.index import picture_stamps
 
 # Batches that are read together, so that pictures of one shape meet.
 _BATCHES = 8
@@ -35,7 +35,7 @@ class Written:
 def write_regions(
     detector: Detector,
     pictures: Mapping[str, Any],
-    file: Path,
+    file: str | Path,
     progress: Callable[[int], None] = lambda done: None,
     show: Callable[[str, Regions], None] = lambda key, found: None,
 ) -> Written:
@@ -45,6 +45,7 @@ def write_regions(
     file that something else made is a ValueError. A call that was cut short is completed by the
     same call. `show` gets what is written of each picture.
     """
+    file = region_file(file)
     _check_made_with(file, detector.made_with)
     before = set(whole_keys(file)) if file.exists() else set()
     left = [key for key in pictures if key not in before]
@@ -62,19 +63,26 @@ def write_regions(
     return Written(count, len(before), tuple(problems))
 
 
+def region_file(path: str | Path) -> Path:
+    """Returns where a file of regions can be written; ValueError where none can."""
+    file = path_to_write(path, "the file of regions")
+    if file.exists() and not file.is_file():
+        raise ValueError(f"the file of regions {file} is no file; give another name")
+    return file
+
+
 def pictures_in(folder: str | Path) -> dict[str, Path]:
     """Returns the pictures of a folder and of those in it by their names without ending, sorted.
 
-    Raises ValueError if there are none, or two of one name.
+    Hidden ones are passed over. Raises ValueError if there are none, or two of one name.
     """
     folder = existing_path(folder, "folder of pictures")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if names_picture(path.name)):
+    for path in map(folder.joinpath, picture_stamps(folder)):
         if path.stem in found:
             raise ValueError(f'{found[path.stem]} and {path} have one name, "{path.stem}"')
+        check_key(path.stem)
         found[path.stem] = path
-    if not found:
-        raise ValueError(f"{folder} holds no pictures")
     return found
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.local_paths import path_to_write
 from vlp_jax.data.regions.array_records import FORMAT, INDEX, pack
 from vlp_jax.data.regions.joined import JoinedStores
 from vlp_jax.data.regions.regions import Regions
@@ -66,7 +66,7 @@ def check(
 
 def convert(
     store: RegionStore | JoinedStores,
-    folder: Path,
+    folder: str | Path,
     half: bool = False,
     pictures_per_file: int = 10_000,
     skip_bad: bool = False,
@@ -78,7 +78,7 @@ def convert(
     """
     if pictures_per_file < 1:
         raise ValueError(f"pictures_per_file is {pictures_per_file}, expected at least 1")
-    folder = local_path(folder, "folder to make")
+    folder = path_to_write(folder, "folder to make")
     if folder.exists():
         raise ValueError(f"{folder} exists already; convert into a new folder")
     with _whole_or_nothing(folder) as unfinished:
