@@ -55,7 +55,7 @@ def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
         "--detector", required=True, help="frcnn_vg, vinvl_x152c4 or the workdir of a run"
     )
     regions.add_argument("--weights", help="its published file, or a folder with it")
-    regions.add_argument("--out", required=True, help="file to make or complete, .tsv")
+    regions.add_argument("--out", required=True, help="made or completed: a file .tsv or a folder")
     regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
     regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
     regions.add_argument("--draw", type=Path, help="folder for the pictures with what was found")
