@@ -107,7 +107,7 @@ def rows_of(
         from vlp_jax.measure.bench_torch import TWINS, Twin
 
         twin = Twin(name, config, ours.batch) if name in TWINS else None
-    for what, tasks in (("train", ours.group), ("infer", (ours.head,))):
+    for what, tasks in (("train", ours.group), ("infer", (ours.asked,))):
         found = {OURS: getattr(ours, what)()}
         for rival in rivals.names if twin else ():
             found[rival] = getattr(twin, what)(compiled=rival == COMPILED)

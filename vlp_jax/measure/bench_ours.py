@@ -18,6 +18,9 @@ from vlp_jax.training.schedule import Group
 HEADS = ("itm", "itc")
 """What inference asks for, the first that a model has: do they match, or else both vectors."""
 
+TRUNK = "encoders and fusion"
+"""What inference is of a model that has neither."""
+
 
 class Ours:
     """An experiment on its mesh, with a batch."""
@@ -38,9 +41,9 @@ class Ours:
         return sum(x.size for x in jax.tree.leaves(self.experiment.states.shapes.params))
 
     @property
-    def head(self) -> str:
-        """The head that inference reads."""
-        return next(name for name in HEADS if name in self.experiment.model.heads)
+    def asked(self) -> str:
+        """What inference asks for: a head, or `TRUNK`."""
+        return next((name for name in HEADS if name in self.experiment.model.heads), TRUNK)
 
     def train(self) -> Measured:
         """Returns the train step of the heaviest group of tasks, compiled."""
@@ -60,8 +63,12 @@ class Ours:
 
     def infer(self) -> Measured:
         """Returns the forward pass of a batch, compiled."""
-        model, head = self.experiment.model, self.head
-        function = lambda params, batch: Views(model, params, batch).head(head)
+        model, asked = self.experiment.model, self.asked
+        function = lambda params, batch: Views(model, params, batch).head(asked)
+        if asked == TRUNK:
+            function = lambda params, batch: model.apply(
+                {"params": params}, batch, method=model.encode
+            )
         params = jax.tree.map(jnp.copy, self._state.params)  # those of the state are given away
         with use_mesh(self.experiment.mesh):
             found = measured(function, params, self._on_devices)
