@@ -4,7 +4,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 ITEM_BITS = {
     "pred": 8, "s2": 2, "s4": 4, "s8": 8, "s16": 16, "s32": 32, "s64": 64,
@@ -15,12 +14,13 @@ ITEM_BITS = {
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) (?:\([^=]*)?.*\{\s*$")
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
 _ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
-_LAYOUT = re.compile(r"\{[^{}]*\}")
 _OPCODE = re.compile(r"\s*([a-z][\w\-]*)\(")
 _CALLED = re.compile(
     r"(calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
 )
 _BRANCHES = re.compile(r"(?:branch_computations|called_computations|calls)=\{([^}]*)\}")
+_CONDITION = re.compile(r"condition=%?([\w.\-]+)")
+_INDEX = re.compile(r"\bindex=(\d+)")
 _TRIPS = re.compile(r'known_trip_count"?:\s*\{\s*"?n"?:\s*"?(\d+)')
 
 
@@ -45,13 +45,25 @@ class Instruction:
         return array_dims(self.shape)
 
     @property
-    def called(self) -> dict[str, int]:
-        """Computations that it runs → how often at each run of its own."""
+    def called(self) -> tuple[str, ...]:
+        """Computations that it runs."""
         names = [name for _, name in _CALLED.findall(self.rest)]
         for group in _BRANCHES.findall(self.rest):
-            names += [name.strip().removeprefix("%") for name in group.split(",") if name.strip()]
-        trips = _TRIPS.search(self.rest) if self.opcode == "while" else None
-        return dict.fromkeys(names, int(trips[1]) if trips else 1)
+            names += [name.strip().removeprefix("%") for name in group.split(",")]
+        return tuple(filter(None, names))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An instruction in its computation, of which `here` has all others, by name.
+
+    runs: how often it runs when the program runs once.
+    """
+
+    instruction: Instruction
+    computation: str
+    here: Mapping[str, Instruction]
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -61,26 +73,37 @@ class Program:
     computations: Mapping[str, tuple[Instruction, ...]]
     entry: str
 
-    @cached_property
-    def runs(self) -> dict[str, int]:
-        """How often each computation runs when the program runs once.
+    def placed(self) -> Iterator[Placed]:
+        """Yields every instruction that runs.
 
-        A loop whose length the text does not say counts once, and so does each branch.
+        A loop counts as often as it runs, once where the text does not say, and so does each
+        branch.
         """
         counts: dict[str, int] = defaultdict(int)
         counts[self.entry] = 1
         for name in self._callers_first():
-            for instruction in self.computations[name]:
-                for called, times in instruction.called.items():
-                    counts[called] += counts[name] * times
-        return dict(counts)
-
-    def instructions(self) -> Iterator[tuple[Instruction, int, Mapping[str, Instruction]]]:
-        """Yields instruction, how often it runs, and those of its computation by name."""
-        for name, runs in self.runs.items():
             here = {instruction.name: instruction for instruction in self.computations[name]}
             for instruction in here.values():
-                yield instruction, runs, here
+                yield Placed(instruction, name, here, counts[name])
+                times = self._trips(instruction, here) if instruction.opcode == "while" else 1
+                for called in instruction.called:
+                    counts[called] += counts[name] * times
+
+    def _trips(self, loop: Instruction, here: Mapping[str, Instruction]) -> int:
+        """Returns how often a loop runs, as the text says or as its condition counts."""
+        if found := _TRIPS.search(loop.rest):
+            return int(found[1])
+        condition = {i.name: i for i in self.computations[_CONDITION.search(loop.rest)[1]]}
+        test = next((i for i in condition.values() if i.opcode == "compare"), None)
+        if test is None or "direction=LT" not in test.rest:
+            return 1
+        counter, bound = (condition[name] for name in test.operands)
+        place = _INDEX.search(counter.rest)
+        if bound.opcode != "constant" or place is None:
+            return 1
+        state = here.get(loop.operands[0])
+        first = _constant(state.operands[int(place[1])], here) if state.opcode == "tuple" else 0
+        return max(int(bound.operands[0]) - first, 1)
 
     def _callers_first(self) -> list[str]:
         order: list[str] = []
@@ -132,6 +155,15 @@ def array_dims(shape: str) -> tuple[int, ...]:
     """Returns the dimensions of the first array in the text of a shape."""
     found = _ARRAY.search(shape)
     return tuple(int(dim) for dim in found[2].split(",") if dim) if found else ()
+
+
+def _constant(name: str, here: Mapping[str, Instruction]) -> int:
+    """Returns the whole number that a copy of a constant holds, 0 for all else."""
+    while name in here and here[name].opcode == "copy":
+        name = here[name].operands[0]
+    found = here.get(name)
+    is_number = found is not None and found.opcode == "constant" and found.operands[0].isdigit()
+    return int(found.operands[0]) if is_number else 0
 
 
 def _instruction(name: str, text: str) -> Instruction | None:

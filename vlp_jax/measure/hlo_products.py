@@ -20,11 +20,11 @@ def product_flops(program: Program) -> int:
     counts as often as it runs, which XLA's own figure does not.
     """
     total = 0
-    for instruction, runs, here in program.instructions():
-        if instruction.opcode == "dot":
-            total += runs * _dot(instruction, here)
-        elif instruction.opcode == "convolution":
-            total += runs * _convolution(instruction, here)
+    for found in program.placed():
+        if found.instruction.opcode == "dot":
+            total += found.runs * _dot(found.instruction, found.here)
+        elif found.instruction.opcode == "convolution":
+            total += found.runs * _convolution(found.instruction, found.here)
     return total
 
 

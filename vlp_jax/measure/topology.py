@@ -39,6 +39,16 @@ CHIPS = {
 }
 
 
+# libtpu would ask a cloud that is not there who its hosts are, and complain of the answer.
+_WITHOUT_A_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # any: the topology is named
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "TPU_MIN_LOG_LEVEL": "3",
+}
+
+
 @dataclass(frozen=True)
 class Slices:
     """Devices to compile for. `chip` is None for simulated ones on this computer's processor."""
@@ -65,7 +75,8 @@ def tpu_slices(name: str, slices: int = 1) -> Slices:
         known = [f"{g}:{s}" for g, c in CHIPS.items() for s in c.sizes]
         shown = "; ".join(f"{g}: {', '.join(c.sizes)}" for g, c in CHIPS.items())
         raise ValueError(f'no topology "{name}".{nearest(name, known)} Known: {shown}')
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # it would ask a cloud that is not there
+    for variable, value in _WITHOUT_A_TPU.items():
+        os.environ.setdefault(variable, value)
     try:
         import libtpu  # noqa: F401, PLC0415
     except ImportError:
@@ -74,12 +85,21 @@ def tpu_slices(name: str, slices: int = 1) -> Slices:
         ) from None
     from jax.experimental import topologies  # noqa: PLC0415
 
-    made = topologies.get_topology_desc(
-        platform="tpu",
-        topology_name=f"{chip.library}:{size}",
-        chip_config_name=chip.config,
-        num_slices=slices,
-    )
+    try:
+        made = topologies.get_topology_desc(
+            platform="tpu",
+            topology_name=f"{chip.library}:{size}",
+            chip_config_name=chip.config,
+            num_slices=slices,
+            **({"chips_per_host_bounds": (1, 1, 1)} if size == "1x1" else {}),
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if "lockfile" not in str(error):
+            raise
+        raise ValueError(
+            "another process is using libtpu, which takes one at a time: wait for it or, where it "
+            "has gone, remove /tmp/libtpu_lockfile"
+        ) from None
     return Slices(f"{name} × {slices}" if slices > 1 else name, tuple(made.devices), slices, chip)
 
 

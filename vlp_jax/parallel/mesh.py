@@ -34,9 +34,7 @@ def make_mesh(
     return jax.make_mesh(shape, MESH_AXES, axis_types=axis_types, devices=devices)
 
 
-def _over_slices(
-    shape: tuple[int, ...], slices: int, devices: Sequence[jax.Device]
-) -> np.ndarray:
+def _over_slices(shape: tuple[int, ...], slices: int, devices: Sequence[jax.Device]) -> np.ndarray:
     data, *within = shape
     if data % slices:
         largest = len(devices) // slices
