@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import vlp_jax
+from tests.configs.readme_table import presets_of
 from tests.inference.published import (
     ANSWERS,
     WIDTH,
@@ -40,22 +41,21 @@ def pictures(name, two=False):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    ["uniter_vqa", "lxmert_vqa", "visualbert_vqa", "oscar_vqa", "vilbert_beta_vqa",
-     "vilbert_12in1", "albef_vqa"],
-)  # fmt: skip
-def test_answer(loaded, name):
-    found = loaded(name).answer(questions="What is it?", top=9, **pictures(name))
+    ("name", "options"),
+    [
+        *((name, {}) for name in (*presets_of("vqa"), "vilbert_beta_vqa")),
+        *((name, {"head": "gqa"} if "12in1" in name else {}) for name in presets_of("gqa")),
+    ],
+)
+def test_answer(loaded, name, options):
+    found = loaded(name).answer(questions="What is it?", top=9, **pictures(name), **options)
     assert {a.text for a in found} == set(ANSWERS)
     assert sum(a.probability for a in found) == pytest.approx(1, abs=1e-5)
     assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["uniter_nlvr2", "lxmert_nlvr2", "visualbert_nlvr2", "oscar_nlvr2", "vilbert_12in1",
-             "albef_nlvr2"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", presets_of("nlvr2"))
 def test_reason_tells_left_from_right(loaded, name):
     model, shown = loaded(name), pictures(name, two=True)
     found = model.reason(texts="Both show a dog.", **shown)
@@ -66,7 +66,7 @@ def test_reason_tells_left_from_right(loaded, name):
         model.reason(texts="Both show a dog.", **pictures(name))
 
 
-@pytest.mark.parametrize("name", ["uniter_ve", "vilbert_12in1", "albef_ve"])
+@pytest.mark.parametrize("name", presets_of("entailment"))
 def test_entail(loaded, name):
     found = loaded(name).entail(texts="A dog sleeps.", **pictures(name))
     order = list(found.probabilities)
@@ -76,7 +76,9 @@ def test_entail(loaded, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["uniter_re", "uniter_re_mlp", "vilbert_beta_grounding"])
+@pytest.mark.parametrize(
+    "name", [*presets_of("referring"), "uniter_re_mlp", "vilbert_beta_grounding"]
+)
 def test_ground(loaded, name):
     found = loaded(name).ground(texts="the left dog", regions=LEFT)
     extra = int(name.startswith("vilbert"))
@@ -87,9 +89,10 @@ def test_ground(loaded, name):
 
 
 @pytest.mark.slow
-def test_ground_by_where_the_model_looks(loaded):
+@pytest.mark.parametrize("name", presets_of("grounding"))
+def test_ground_by_where_the_model_looks(loaded, name):
     """Boxes in pixels of the picture as it was given, whatever the model makes of it."""
-    model, boxes = loaded("albef_grounding"), [[0, 0, 9, 12], [4, 4, 20, 20], [0, 0, 2, 2]]
+    model, boxes = loaded(name), [[0, 0, 9, 12], [4, 4, 20, 20], [0, 0, 2, 2]]
     picture = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
     found = model.ground(picture, "the left dog", regions=boxes)
     assert found.region == int(np.argmax(found.scores)) and len(found.scores) == 3
@@ -118,7 +121,7 @@ def test_boxes_that_are_none_of_the_picture(loaded, given, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["uniter_vcr", "visualbert_vcr", "vilbert_beta_vcr"])
+@pytest.mark.parametrize("name", presets_of("multiple_choice"))
 def test_choose(loaded, name):
     choices = ["a dog", "a red cat", "nothing at all"]
     found = loaded(name).choose(question="What is it?", choices=choices, regions=LEFT)
@@ -129,9 +132,8 @@ def test_choose(loaded, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["uniter_retrieval", "uniter", "lxmert", "visualbert", "vilbert_beta_retrieval",
-             "oscar_retrieval", "albef_retrieval"],
-)  # fmt: skip
+    "name", [*presets_of("retrieval"), "uniter", "lxmert", "visualbert", "vilbert_beta_retrieval"]
+)
 def test_match_and_retrieve(loaded, name):
     model, both = loaded(name), next(iter(pictures(name, two=True).items()))
     texts = ["a dog", "a red cat on a bed"]
@@ -142,8 +144,9 @@ def test_match_and_retrieve(loaded, name):
     assert len(model.retrieve("a dog", list(both[1]))) == 2
 
 
-def test_captions(loaded):
-    model = loaded("oscar_caption")
+@pytest.mark.parametrize("name", presets_of("captioning"))
+def test_captions(loaded, name):
+    model = loaded(name)
     greedy = model.caption(regions=[LEFT, RIGHT], beams=1, max_length=6)
     assert len(greedy) == 2 and all(caption.ids[0] == model.tokenizer.cls_id for caption in greedy)
     (best,) = model.caption(regions=LEFT, tags=["dog", "cat"], beams=3, max_length=6)

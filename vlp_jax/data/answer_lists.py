@@ -20,6 +20,8 @@ def read_answers(given: str | Path | Sequence[str] | Mapping[str, int]) -> tuple
     if not isinstance(given, str | Path):
         return _in_order(given, "answers")
     path = existing_path(given, "list of answers")
+    if path.is_dir():
+        raise ValueError(f"list of answers {path} is a folder; expected a file")
     with foreign_bytes(f"list of answers {path}"):
         data = path.read_bytes()
         if path.suffix == ".json":

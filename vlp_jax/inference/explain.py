@@ -10,7 +10,7 @@ from jaxtyping import Float
 from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions
-from vlp_jax.inference.inputs import Fields, Inputs, Pictures
+from vlp_jax.inference.inputs import Fields, Inputs, Pictures, is_pixels
 from vlp_jax.inference.region_inputs import pixel_box
 from vlp_jax.model import CAPTION, VisionLanguageModel
 from vlp_jax.tasks import matching, word_maps
@@ -55,15 +55,17 @@ def looks(model: VisionLanguageModel, method: str, layer: int | None) -> Callabl
 def one_picture(inputs: Inputs, image: Any, regions: Any) -> tuple[Pictures, np.ndarray]:
     """Returns a picture as the model reads it, and as it is shown, uint8 [H, W, 3].
 
-    A model that reads regions may be given the picture as well, which is only shown.
+    A model that reads regions may be given the picture as well, which is only shown; what a
+    detector has looked at is shown, too.
     """
     beside = inputs.reads_regions and regions is not None
+    detected = inputs.detector is not None and regions is None and is_pixels(image)
     pictures = inputs.pictures("explain", None if beside else image, regions)
     if len(pictures) != 1:
         raise ValueError(f"explain takes one picture; {len(pictures)} were given")
     if not inputs.reads_regions:
         return pictures, pictures.fields["image"][0]
-    return pictures, _behind(pictures.regions[0], image if beside else None)
+    return pictures, _behind(pictures.regions[0], image if beside or detected else None)
 
 
 def _behind(regions: Regions, image: Any) -> np.ndarray:

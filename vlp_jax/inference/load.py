@@ -14,6 +14,7 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.exported import is_export, read_export
 from vlp_jax.inference.model import Model
+from vlp_jax.weights.hub import fetched
 from vlp_jax.weights.state_dict import StateDict, read_state_dict
 from vlp_jax.weights.zoo import ZOO
 from vlp_jax.weights.zoo.base import Published, find_architecture
@@ -39,6 +40,8 @@ def load(
     * `load("albef", "ALBEF.pth")`: a published model by its name in the zoo, with weights in any
       published layout. `sizes` are published config entries where they differ from the preset's.
     * `load("a/directory")`: what `vlp-jax export` has written, or one of Hugging Face.
+    * `load("hf:ORG/NAME")`: such a directory on the hub; `weights` and `tokenizer` may be files
+      there, "hf:ORG/NAME/FILE", too.
 
     `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
     word pieces than BERT's uncased ones; whether texts are made lower case says its
@@ -49,6 +52,7 @@ def load(
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
     load_plugins(plugins)
+    weights, tokenizer = fetched(weights), fetched(tokenizer)
     answers = read_answers(answers) if answers else ()
     make_tokenizer = partial(_tokenizer, lowercase=lowercase)
     given = dict(answers=answers, detector=detector)
@@ -59,7 +63,7 @@ def load(
             partial(make_tokenizer, tokenizer or weights),
         )
         return _published_model(published, read_state_dict(weights), config, read, **given)
-    path = local_path(name_or_path, "run")
+    path = local_path(fetched(name_or_path), "run")
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
     if is_export(path):

@@ -22,6 +22,7 @@ from vlp_jax.data.transforms import Example
 SLOTS = (16, 36, 64, 100, 144, 200, 306)
 """Padded numbers of regions."""
 
+_SINGLE = (".npz", ".npy")  # files of one picture
 _STORES = {
     ".tsv": ("lxmert_tsv", "butd_tsv", "oscar_tsv"),
     ".h5": ("hdf5",),
@@ -73,7 +74,7 @@ def _of_keys(store: Any, keys: Any) -> list[Regions]:
 def _only_picture(path: str | Path) -> Regions:
     """Returns the regions of a file with one picture: an .npz or .npy, or a store of one."""
     file = existing_path(path, "region features")
-    if file.suffix in (".npz", ".npy"):
+    if file.suffix in _SINGLE:
         with foreign_bytes(f"{file}"):
             return build_regions(read_npz(file.read_bytes(), True), Rules(), None)
     store = open_features(file)
@@ -93,6 +94,8 @@ def open_features(path: str | Path, kind: str = "", **rules: Any) -> Store:
     if kind:
         return open_regions(kind, str(path), **rules)
     file = existing_path(path, "region features")
+    if file.suffix in _SINGLE:
+        raise ValueError(f"{path} holds the regions of one picture: give it without a key")
     problems = []
     kinds = _FOLDERS if file.is_dir() else _STORES.get(file.suffix.lower(), ())
     for name in kinds:
@@ -100,7 +103,7 @@ def open_features(path: str | Path, kind: str = "", **rules: Any) -> Store:
             return open_regions(name, str(file), **rules)
         except (ValueError, OSError) as error:
             problems.append(f"{name}: {shortened(str(error), 200)}")
-    known = ", ".join([".npz", ".npy", *_STORES])
+    known = ", ".join([*_SINGLE, *_STORES])
     reason = "; ".join(problems) or f"its ending is none of {known}"
     raise ValueError(f"{path} is no file of region features: {reason}")
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from vlp_jax.config import nearest
 from vlp_jax.data.local_paths import local_path
+from vlp_jax.weights.hub import fetched
 
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"
@@ -17,8 +18,8 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 
 
 def existing_path(path: str | Path) -> Path:
-    """Returns `path`, or raises FileNotFoundError that names the nearest sibling."""
-    path = local_path(path, "weights")
+    """Returns `path`, fetched if it is on the hub; FileNotFoundError names the nearest sibling."""
+    path = local_path(fetched(path), "weights")
     if not path.exists():
         folder = path.parent
         siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
