@@ -96,10 +96,10 @@ ASKING: dict[str, Callable] = {
     "Explain": tab("Explain"),
 }
 PICTURES = {
-    "text.png": "is corrupt, cut short or not a picture",
-    "cut.png": "is corrupt, cut short or not a picture",
-    "empty.png": "is empty",
-    "bomb.png": "has 10000 x 10000 pixels, more than the 89,478,485 that are decoded",
+    "text.png": ("is corrupt, cut short or not a picture",),
+    "cut.png": ("is corrupt, cut short or not a picture",),
+    "empty.png": ("is empty",),
+    "bomb.png": ("has 10000 x 10000 pixels, more than the 89,478,485 that are decoded",),
     "gone.png": ("does not exist", "No such file"),
     "folder.png": ("Is a directory",),
 }
@@ -119,8 +119,7 @@ def said(ask: Callable, *given) -> str:
 def test_pictures(here, model, way):
     for picture, messages in PICTURES.items():
         line = said(ASKING[way], model, picture, "a dog")
-        messages = (messages,) if isinstance(messages, str) else messages
-        assert any(x in line for x in messages) and picture in line.replace("image 0", picture)
+        assert any(x in line for x in messages) and picture in line
 
 
 @pytest.mark.parametrize("way", ASKING)
@@ -131,9 +130,10 @@ def test_texts(here, model, way):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [*list(ASKING)[:6], "predict --text"])
+@pytest.mark.parametrize("way", ["match", "answer", "retrieve", "texts of a picture", "ground"])
 def test_ten_thousand_words_are_cut_where_training_cut_them(here, model, way):
-    ASKING[way](model, "0.png", "dog " * 10_000)
+    long, cut = (ASKING[way](model, "0.png", "dog " * count) for count in (10_000, 100))
+    assert repr(long) == repr(cut)
 
 
 def test_the_page_refuses_ten_thousand_words(here, model):

@@ -37,7 +37,7 @@ def get_config(argument=""):
     small, whole = recipe.get_config("smoke"), recipe.get_config()
     if argument:
         return small
-    data = {{k: whole["data"][k] for k in ("source", "source_args", "path", "vocabulary")}}
+    data = {{k: whole["data"][k] for k in ("source", "source_args", "vocabulary")}}
     evaluate = {{name: args["evaluate"] for name, args in whole["tasks"].items()}}
     return small | dict(
         data=small["data"] | data | dict(region_pixels=0),

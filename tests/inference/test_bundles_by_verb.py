@@ -29,6 +29,7 @@ from vlp_jax.weights.zoo import find
 GOLDENS = Path(__file__).parents[1] / "goldens"
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 3 in all bundles
 SEP, COUNT = 2, 101
+ANSWERING = ("vil_prediction_gqa", "vil_prediction")  # the first that a bundle has is asked for
 
 
 Found = dict[str, Any]
@@ -59,13 +60,9 @@ def loaded(bundle: Bundle, folder: Path, task: str) -> Model:
     (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *words]))
     name = find(bundle.field("model"), task).name
     options = dict(sizes=bundle.config, tokenizer=folder / "vocab.txt")
-    heads = (n for n in ("vil_prediction_gqa", "vil_prediction") if n in bundle.expected)
-    classes = [bundle.expected[n].shape[1] for n in heads]
-    return vlp_jax.load(name, bundle.checkpoint, answers=_answers(classes), **options)
-
-
-def _answers(classes: list[int]) -> list[str]:
-    return [f"answer {i}" for i in range(classes[0])] if classes else []
+    logits = [bundle.expected[n] for n in ANSWERING if n in bundle.expected]
+    answers = [f"answer {i}" for i in range(logits[0].shape[1])] if logits else ()
+    return vlp_jax.load(name, bundle.checkpoint, answers=answers, **options)
 
 
 def with_given_pictures(model: Model) -> Model:
