@@ -21,6 +21,7 @@ VERBS = (
     "export",
     "data",
     "models",
+    "bench",
     "preflight",
 )
 

@@ -17,9 +17,9 @@ from vlp_jax.parallel import unbox
 from vlp_jax.parallel.report import size_text
 from vlp_jax.tasks import build_tasks
 from vlp_jax.tasks.evaluation import check_before_training
+from vlp_jax.training.beginning import check_place
 from vlp_jax.training.checkpoint import read_run
 from vlp_jax.training.experiment import Experiment
-from vlp_jax.training.loop import check_place
 from vlp_jax.weights.initial import initial_weights, read_initial_weights
 
 

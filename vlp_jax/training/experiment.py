@@ -34,6 +34,7 @@ from vlp_jax.training.resume import check_vocabulary
 from vlp_jax.training.schedule import Group, Schedule, check_mix, cut_mix, make_schedule
 from vlp_jax.training.state import StateMaker, TrainState
 from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
+from vlp_jax.training.writers import check_writers
 from vlp_jax.weights.initial import initial_weights
 
 logger = logging.getLogger(__name__)
@@ -191,6 +192,7 @@ def check_settings(config: ExperimentConfig) -> dict[str, Task]:
     load_plugins(config.plugins)
     tasks = build_tasks(config)
     check_names(config.data)
+    check_writers(config.training.writers)
     check_evaluations(config, tasks)
     build_model(config.model, config.training.dtype, config.training.remat)
     parameter_groups(config.optimizer.groups)
