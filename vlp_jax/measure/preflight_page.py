@@ -59,6 +59,13 @@ def _peak(found: Preflight) -> str:
     return f"at most at a time, of {size_text(found.device_bytes)} of a device"
 
 
+def _counted(wrong: int) -> str:
+    """Returns how many things are wrong, as a sentence."""
+    if not wrong:
+        return "nothing is wrong"
+    return f"{wrong} thing{' is' if wrong == 1 else 's are'} wrong"
+
+
 def _flops(count: float) -> str:
     unit = next((u for u in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if count >= u[0]), (1e3, "k"))
     return f"{count / unit[0]:,.1f} {unit[1]}FLOP"
@@ -76,7 +83,7 @@ def _run(found: Preflight, utilisation: float) -> Iterator[str]:
     memory = "it fits" if found.fits else "it does not fit"
     if found.fits and not found.device_flops:
         memory = "it compiles (simulated devices have no memory of their own to fill)"
-    yield f"{memory}; {f'{wrong} things are wrong' if wrong else 'nothing is wrong'}"
+    yield f"{memory}; {_counted(wrong)}"
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
