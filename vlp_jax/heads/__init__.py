@@ -7,10 +7,10 @@ HEADS = Registry("head", Head)
 POOLERS = Registry("pooler")
 
 from vlp_jax.heads import (  # noqa: E402
-    answer_decoder,
     answer_token,
     classifier,
     contrastive,
+    decoder,
     detection,
     masked_text,
     pair,
@@ -29,10 +29,10 @@ __all__ = [
     "POOLERS",
     "Head",
     "Reading",
-    "answer_decoder",
     "answer_token",
     "classifier",
     "contrastive",
+    "decoder",
     "detection",
     "masked_text",
     "pair",

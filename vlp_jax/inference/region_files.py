@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_path, path_to_write
 from vlp_jax.data.regions import Regions
-from vlp_jax.data.regions.lxmert_file import LxmertLines
+from vlp_jax.data.regions.lxmert_file import LxmertLines, check_key
 from vlp_jax.data.regions.record_folder import RecordFolder
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.sources.found_regions import region_key
 from vlp_jax.inference.detector import Detector
-from vlp_jax.inference.images import names_picture
+from vlp_jax.inference.index import picture_stamps
 
 # Batches that are read together, so that pictures of one shape meet.
 _BATCHES = 8
+
+# What writes a file that grows, by its ending.
+_GROWN = {".tsv": LxmertLines, "": RecordFolder}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Written:
 def write_regions(
     detector: Detector,
     pictures: Mapping[str, Any],
-    file: Path,
+    file: str | Path,
     progress: Callable[[int], None] = lambda done: None,
     show: Callable[[str, Regions], None] = lambda key, found: None,
 ) -> Written:
@@ -48,10 +51,10 @@ def write_regions(
     ValueError. A call that was cut short is completed by the same call. `show` gets what is written
     of each picture.
     """
-    make = _grown(file)
+    file = region_file(file)
     _check_made_with(file, detector.made_with)
     count, problems = 0, []
-    with contextlib.closing(make(file)) as grown:
+    with contextlib.closing(_GROWN[file.suffix](file)) as grown:
         left = [key for key in pictures if key not in grown.keys]
         for key, found in _attempted(detector, pictures, left):
             if isinstance(found, Regions):
@@ -64,30 +67,32 @@ def write_regions(
     return Written(count, len(grown.keys), tuple(problems))
 
 
-def _grown(file: Path) -> Callable[[Path], LxmertLines | RecordFolder]:
-    """Returns what writes a file of that name; ValueError for an ending that nothing writes."""
-    known = {".tsv": LxmertLines, "": RecordFolder}
-    if file.suffix not in known:
+def region_file(path: str | Path) -> Path:
+    """Returns where regions can be written, by `_GROWN`; ValueError where they cannot."""
+    file = path_to_write(path, "the file of regions")
+    if file.suffix not in _GROWN:
         raise ValueError(
             f'"{file}" ends in {file.suffix}: expected .tsv (store "lxmert_tsv") or no ending, for '
             'a folder (store "array_record")'
         )
-    return known[file.suffix]
+    if file.exists() and file.is_file() != bool(file.suffix):
+        wanted = "file" if file.suffix else "folder"
+        raise ValueError(f"the {wanted} of regions {file} is no {wanted}; give another name")
+    return file
 
 
 def pictures_in(folder: str | Path) -> dict[str, Path]:
     """Returns the pictures of a folder and of those in it by their names without ending, sorted.
 
-    Raises ValueError if there are none, or two of one name.
+    Hidden ones are passed over. Raises ValueError if there are none, or two of one name.
     """
     folder = existing_path(folder, "folder of pictures")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if names_picture(path.name)):
+    for path in map(folder.joinpath, picture_stamps(folder)):
         if path.stem in found:
             raise ValueError(f'{found[path.stem]} and {path} have one name, "{path.stem}"')
+        check_key(path.stem)
         found[path.stem] = path
-    if not found:
-        raise ValueError(f"{folder} holds no pictures")
     return found
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.local_paths import path_to_write
 from vlp_jax.data.regions.array_records import pack, write_index
 from vlp_jax.data.regions.joined import JoinedStores
 from vlp_jax.data.regions.record_folder import ShardWriter
@@ -62,7 +62,7 @@ def check(
 
 def convert(
     store: RegionStore | JoinedStores,
-    folder: Path,
+    folder: str | Path,
     half: bool = False,
     pictures_per_file: int = 10_000,
     skip_bad: bool = False,
@@ -74,7 +74,7 @@ def convert(
     """
     if pictures_per_file < 1:
         raise ValueError(f"pictures_per_file is {pictures_per_file}, expected at least 1")
-    folder = local_path(folder, "folder to make")
+    folder = path_to_write(folder, "folder to make")
     if folder.exists():
         raise ValueError(f"{folder} exists already; convert into a new folder")
     with _whole_or_nothing(folder) as unfinished:

@@ -44,13 +44,18 @@ def whole_keys(file: Path) -> Iterator[str]:
         lines.truncate(end)
 
 
+def check_key(key: str) -> None:
+    """Raises ValueError for a key that cannot stand in a line."""
+    if not key or any(c in key for c in _SEPARATORS):
+        raise ValueError(f"{key!r} cannot be a key: expected text without tabs and line breaks")
+
+
 def lxmert_line(key: str, regions: Regions) -> bytes:
     """Returns the line of one picture; attributes are zeros where the detector gives none.
 
     Raises ValueError for a key that cannot stand in a line and for regions without classes.
     """
-    if not key or any(c in key for c in _SEPARATORS):
-        raise ValueError(f"{key!r} cannot be a key: expected text without tabs and line breaks")
+    check_key(key)
     if regions.labels is None or regions.confidence is None:
         raise ValueError(f'picture "{key}" has no classes, which this format holds')
     nothing = np.zeros(len(regions))
