@@ -14,7 +14,7 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.encoders import VISION_ENCODERS
 
 # Of BERT, of the detectors of Visual Genome, and of VQA v2, where the model does not say.
-_WORDS, _FEATURES, _CLASSES, _ATTRIBUTES, _ANSWERS = 30_522, 2048, 1601, 400, 3129
+_WORDS, _FEATURES, _CLASSES, _ANSWERS = 30_522, 2048, 1601, 3129
 _RECORDS = 2**20
 _SIDE = 64
 _REGION_FIELDS = frozenset({"region_features", "region_classes", "region_class_scores"})
@@ -35,8 +35,9 @@ class StandIn(Source):
     def __getitem__(self, index: int) -> Record:
         record = {"image_id": index % len(self), "captions": ["word0", "word1 word2"]}
         record |= {"question": "word0", "answers": {"answer 0": 1.0}, "label": 0}
+        record["more_questions"] = [{"question": "word1", "answers": {"answer 0": 1.0}}]
         record |= {"target_box": [0.0, 0.0, 1.0, 1.0], "picture_size": (_SIDE, _SIDE)}
-        record |= {"choices": ["word0"] * 4, "foils": ["word1"]}
+        record |= {"choices": ["word0"] * 4, "foils": ["word1"], "near_misses": ["word1"]}
         record |= {"proposals": np.array([[0, 0, _SIDE, _SIDE]], np.float32)}
         picture = self._picture() | {"image_id": record["image_id"]}
         if "pictures" in self.provides:
@@ -53,20 +54,28 @@ class StandIn(Source):
         return tuple(f"answer {i}" for i in range(count))
 
     def _picture(self) -> Record:
+        record = self._regions()
         if "image" in self.provides:
-            return {"image": np.zeros((_SIDE, _SIDE, 3), np.uint8)}
+            record["image"] = np.zeros((_SIDE, _SIDE, 3), np.uint8)
+        if "region_features" in self.provides:
+            shape = len(record["boxes"]), feature_width(self._model)
+            features = {"region_features": np.zeros(shape, np.float32)}
+            record |= features | {"width": _SIDE, "height": _SIDE}
+        return record
+
+    def _regions(self) -> Record:
         count = self._data.regions
         classes = _head_size(self._model, ("classes", "objects"), ("region_classifier", "regions"))
-        record = {
-            "region_features": np.zeros((count, feature_width(self._model)), np.float32),
+        sure, first = np.ones(count, np.float32), np.zeros(count, np.int32)
+        return {
             "boxes": np.tile(np.array([0, 0, _SIDE, _SIDE], np.float32), (count, 1)),
+            "labels": ["word0"] * count,
+            "region_labels": first,
+            "region_confidence": sure,
+            "region_attributes": first,
+            "region_attribute_confidence": sure,
             "region_class_scores": np.full((count, classes or _CLASSES), 1e-3, np.float32),
         }
-        for name in ("region_labels", "region_attributes"):
-            record[name] = np.zeros(count, np.int32)
-        for name in ("region_confidence", "region_attribute_confidence"):
-            record[name] = np.ones(count, np.float32)
-        return record | {"width": _SIDE, "height": _SIDE, "labels": ["thing"] * count}
 
 
 def provided(model: ModelConfig, kind: type[Source], options: dict[str, Any]) -> frozenset[str]:

@@ -33,8 +33,7 @@ def replicated_bytes(tree: Any) -> int:
 
 def device_bytes(x: Any) -> int:
     """Returns the bytes of one device's part of an array with a sharding."""
-    dtype = jax.eval_shape(jax.random.key_data, x).dtype if _is_key(x) else x.dtype
-    return math.prod(x.sharding.shard_shape(x.shape)) * dtype.itemsize
+    return math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
 
 
 def out_of_memory(message: str) -> str | None:
@@ -53,7 +52,3 @@ def out_of_memory(message: str) -> str | None:
 
 def _bytes(number: str, unit: str) -> float:
     return float(number) * 1024 ** _UNITS[unit.upper()]
-
-
-def _is_key(x: Any) -> bool:
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
