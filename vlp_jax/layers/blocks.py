@@ -4,6 +4,8 @@ Masks are boolean, of keys [B, S] or of pairs [B, T, S]; None where every key co
 returns is sown as `output`.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
@@ -48,15 +50,22 @@ class PostNormFeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, states, *, deterministic: bool) -> Float[Array, "b t d"]:
-        activate = ACTIVATIONS.get_known(self.activation)
-        hidden = activate(Linear(self.width, name="expand")(states))
-        contract = Linear(states.shape[-1], axes=("mlp", "embed"), name="contract")
+        hidden = Linear(self.width, name="expand")(states)
+        contract = _contract(states.shape[-1], ACTIVATIONS.get_known(self.activation))
         dropped = nn.Dropout(self.dropout)(contract(hidden), deterministic=deterministic)
         return LayerNorm(self.epsilon, name="norm")(states + dropped)
 
 
+def _contract(features: int, activation: Callable[[Array], Array]) -> Linear:
+    """Returns the second half of a feed-forward sub-block."""
+    axes = "mlp", "embed"
+    return Linear(features, axes=axes, activation=activation, name="contract")
+
+
 class BertLayer(nn.Module):
     """Self-attention, cross-attention if a context is given, and a feed-forward sub-block.
+
+    With `queries` = n only the first n states are computed, which read all of them.
 
     Source: BERT (Devlin et al. 2019); the place of the cross-attention is ALBEF's (section 3.1).
     """
@@ -71,7 +80,9 @@ class BertLayer(nn.Module):
     activation: str = "gelu"
 
     @nn.compact
-    def __call__(self, states, mask, context=None, context_mask=None, *, deterministic: bool):
+    def __call__(
+        self, states, mask, context=None, context_mask=None, *, deterministic: bool, queries=None
+    ):
         shared = dict(
             heads=self.heads,
             dropout=self.dropout,
@@ -79,7 +90,8 @@ class BertLayer(nn.Module):
             epsilon=self.epsilon,
         )
         attend = PostNormAttention(**shared, name="self_attention")
-        states = attend(states, states, mask, deterministic=deterministic)
+        asked = states if queries is None else states[:, :queries]
+        states = attend(asked, states, mask, deterministic=deterministic)
         if context is not None:
             read = PostNormAttention(
                 **shared,
@@ -113,8 +125,8 @@ class ViTBlock(nn.Module):
         attended = attention(normed, normed, mask, deterministic=deterministic)
         states = states + drop(attended, deterministic=deterministic)
         normed = LayerNorm(self.epsilon, name="feed_forward_norm")(states)
-        hidden = gelu(Linear(self.mlp_width, name="expand")(normed))
-        contract = Linear(states.shape[-1], axes=("mlp", "embed"), name="contract")
+        hidden = Linear(self.mlp_width, name="expand")(normed)
+        contract = _contract(states.shape[-1], gelu)
         states = states + drop(contract(hidden), deterministic=deterministic)
         self.sow("intermediates", "output", states)
         return states

@@ -5,10 +5,12 @@ for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural sh
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
@@ -50,19 +52,23 @@ class Linear(nn.Module):
     """Maps the last axis: [..., in] -> [..., features], in the dtype of its input.
 
     With an `output_dtype` the factors keep that of the input and what they give is not rounded to
-    it: logits in float32 from bfloat16 states.
+    it: logits in float32 from bfloat16 states. An `activation` acts on the input; the backward pass
+    applies it again, so that what it gives is not kept.
     """
 
     features: int
     axes: tuple[str | None, str | None] = ("embed", "mlp")
     use_bias: bool = True
     output_dtype: DTypeLike | None = None
+    activation: Callable[[Array], Array] | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         kernel = self.param("kernel", kernel_init(*self.axes), (x.shape[-1], self.features))
-        kernel = kernel.astype(x.dtype)
-        y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
+        product = partial(jnp.einsum, "...i,io->...o", preferred_element_type=self.output_dtype)
+        if self.activation is not None:
+            product = jax.checkpoint(lambda x, k, of=product: of(self.activation(x), k))
+        y = product(x, kernel.astype(x.dtype))
         if self.use_bias:
             y = y + self.param("bias", zeros_init(self.axes[1]), (self.features,)).astype(y.dtype)
         return checkpoint_name(y, PRODUCT)
