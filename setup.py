@@ -61,7 +61,7 @@ setup(
         "regions": REGIONS,
         "export": EXPORT,
         "demo": DEMO,
-        "hf": ["transformers"],
+        "hf": ["huggingface_hub", "transformers"],
         "torch": ["torch", "transformers"],
         "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN, *EXPORT],
     },

@@ -6,27 +6,29 @@ import re
 import shlex
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import time
 import urllib.parse
 import urllib.request
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 import vlp_jax
-from tests.inference.published import sizes_of, write_weights
+from tests.cli.bad_files import write_bomb
+from tests.inference.published import WIDTH, sizes_of, write_weights
 from tests.training.tiny import ROOT, command, environment
 from vlp_jax.cli.main import build_parser, main
+from vlp_jax.data.regions import Regions
 from vlp_jax.demo.album import Album
 from vlp_jax.demo.tabs import answered, left_out, tabs_of
 from vlp_jax.inference import Caption
+from vlp_jax.inference.images import listed
 
 BOMB = "10000 x 10000 pixels, more than the 89,478,485 that are decoded"
 
@@ -48,21 +50,22 @@ def published(folder: Path, name: str):
     return vlp_jax.load(name, write_weights(folder, name), sizes=sizes_of(name))
 
 
+class Halves:
+    """Stands for a detector: finds the left and the right half of every picture."""
+
+    feature_width = WIDTH
+
+    def __call__(self, images):
+        return [self._of(*image.shape[:2]) for image in listed(images)]
+
+    def _of(self, height: int, width: int) -> Regions:
+        boxes = np.float32([[0, 0, width / 2, height], [width / 2, 0, width, height]])
+        return Regions(np.eye(2, WIDTH, dtype=np.float32), boxes, width, height)
+
+
 def named(model, title: str, album: Album | None = None):
     """The tab with a title."""
     return next(tab for tab in tabs_of(model, album) if tab.title == title)
-
-
-def write_bomb(path: Path, side: int = 10_000) -> Path:
-    """Writes a PNG that says it has side x side pixels and holds none of them."""
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    parts = {b"IHDR": header, b"IDAT": zlib.compress(bytes(64)), b"IEND": b""}
-    chunks = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts.items()
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
-    return path
 
 
 def titles(model, album=None) -> list[str]:
@@ -132,6 +135,22 @@ def test_bad_input_is_one_line(model, folder, picture, text, message):
     assert "\n" not in line and len(line) < 200 and str(folder) not in line
 
 
+def test_a_model_of_regions_shows_which_one_is_meant(tmp_path, pictures):
+    name = "uniter_re"
+    file = write_weights(tmp_path, name)
+    model = vlp_jax.load(name, file, sizes=sizes_of(name), detector=Halves())
+    assert titles(model) == ["Ground", "Explain"]
+    ((drawn, text),), line = answered(model, named(model, "Ground"), pictures[0], "the left dog")
+    assert text == "the left dog" and line == "The likeliest of 2 regions."
+    found = model.ground(cv2.imread(pictures[0])[..., ::-1], "the left dog")
+    lit = np.asarray(drawn).astype(int).std(-1).mean(0)  # colours, in each column
+    left, right = lit[: lit.size // 2].mean(), lit[lit.size // 2 :].mean()
+    assert (left > right) == (found.region == 0)
+    shown, _ = answered(model, named(model, "Explain"), pictures[0], "a dog")
+    assert [text for _, text in shown] == ["the picture", "a", "dog"]
+    assert np.asarray(shown[0][0]).std() > 0  # the picture, not a blank one
+
+
 def test_captions(model, monkeypatch, pictures):
     monkeypatch.setattr(model, "rules", dataclasses.replace(model.rules, tags=True))
     monkeypatch.setattr(model, "caption", lambda picture: [Caption("a dog", -0.5, (1, 2))])
@@ -140,15 +159,16 @@ def test_captions(model, monkeypatch, pictures):
 
 
 def test_what_does_not_fit_is_told(model):
-    entail, compare, caption = left_out(model)
+    entail, compare, ground, caption = left_out(model)
     assert entail.startswith('Entail: entail needs the head "')
     assert compare.startswith('Compare: reason needs the head "')
+    assert ground.startswith("Ground: this model chooses among boxes that are given")
     assert caption.startswith("Caption: caption: this model was not trained to write")
 
 
 def test_models_that_no_tab_fits(model, monkeypatch):
-    regions = SimpleNamespace(inputs=SimpleNamespace(reads_regions=True))
-    with pytest.raises(ValueError, match="models that read pixels; this one reads region features"):
+    regions = SimpleNamespace(inputs=SimpleNamespace(reads_regions=True, detector=None))
+    with pytest.raises(ValueError, match="this model reads region features: give the detector"):
         tabs_of(regions)
 
     def refuse(verb):
@@ -182,8 +202,9 @@ def test_the_page_of_the_documentation():
     for line in commands:
         args = build_parser("demo").parse_args(shlex.split(line)[1:])
         assert args.host == "127.0.0.1"
-    assert len(commands) == 2
-    every = SimpleNamespace(check_verb=lambda verb: 0, inputs=SimpleNamespace(reads_regions=False))
+    assert len(commands) == 3
+    inputs = SimpleNamespace(reads_regions=True, detector=object())
+    every = SimpleNamespace(check_verb=lambda verb: 0, inputs=inputs)
     listed = re.findall(r"^\| ([A-Z]\w+) \|", text, re.MULTILINE)
     assert listed == ["Search", *titles(every)]
 

@@ -55,6 +55,7 @@ def test_the_report_stands_beside_it(evaluated):
     assert "2.0% of stepping time" in page and "“tiny”" in page
 
 
+@pytest.mark.slow
 def test_the_table_is_printed(evaluated, capsys):
     assert main(["evaluate", "--workdir", str(evaluated), "--step", "0", "--teacher"]) == 0
     shown = capsys.readouterr().out

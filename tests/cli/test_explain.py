@@ -39,6 +39,7 @@ def commands() -> list[str]:
     return re.findall(r"^vlp-jax (explain .*)$", page, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", commands(), ids=lambda line: line.split()[-1])
 def test_commands_of_the_page_run(line, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

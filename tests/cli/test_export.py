@@ -49,6 +49,7 @@ def test_a_run_with_programs(here, capsys):
     assert vlp_jax.load(here / "programs").answers == vlp_jax.load(here / "runs/quickstart").answers
 
 
+@pytest.mark.slow
 def test_a_published_model(here):
     write_weights(here, "albef_vqa").rename(here / "vqa.pth")
     assert export(COMMANDS[2]) == 0

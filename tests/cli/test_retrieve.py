@@ -52,8 +52,8 @@ def test_the_second_time_nothing_is_encoded(retrieve, folder):
     ("change", "message"),
     [
         (["--query", ""], "text 1 is ''; expected a string with words in it"),
-        (["--top", "0"], "--top is 0; expected at least 1"),
-        (["--rerank", "-1"], "--rerank is -1; expected at least 0"),
+        (["--top", "0"], "--top = 0: must be at least 1"),
+        (["--rerank", "-1"], "--rerank = -1: must be at least 0"),
         (["--index", "0.png/index"], "the index 0.png/index cannot be written"),
         (["--index", "0.png"], "0.png is damaged or no index of pictures"),
         (["--images", "none"], "none holds no pictures"),
@@ -79,6 +79,7 @@ def test_the_command_of_the_page(run, folder, capsys):
     assert asked == ["a red apple"] * 3 + ["a rocket"] * 3
 
 
+@pytest.mark.slow
 def test_another_model_is_told(retrieve, monkeypatch):
     retrieve("--query", "a dog")
     import vlp_jax.inference as inference

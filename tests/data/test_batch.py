@@ -6,6 +6,7 @@ import pytest
 from vlp_jax.data.batch import (
     FIELDS,
     IGNORE,
+    Field,
     check_batch,
     check_indices,
     check_numbers,
@@ -109,3 +110,17 @@ def test_stack_names_differing_shapes():
     assert batch["image_id"].tolist() == [4, 5] and batch["image_id"].dtype == np.int32
     with pytest.raises(TypeError, match=r"'text_ids': \[\(3,\), \(4,\)\]"):
         stack([{"text_ids": np.zeros(3)}, {"text_ids": np.zeros(4)}])
+
+
+@pytest.mark.parametrize(
+    "dtypes, dims, message",
+    [
+        ("int32", ("B",), "dtypes of a batch field is 'int32', expected a tuple"),
+        (("int32",), "B", "dims of a batch field is 'B', expected a tuple"),
+        (("in32",), ("B",), "unknown dtype 'in32' of a batch field"),
+        (("str",), ("B",), "unknown dtype 'str' of a batch field"),
+    ],
+)
+def test_a_field_that_cannot_be_is_refused(dtypes, dims, message):
+    with pytest.raises(ValueError, match=message):
+        Field(dtypes, dims, "mine")

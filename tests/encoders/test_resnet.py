@@ -64,6 +64,7 @@ def test_projection_adds_positions():
     np.testing.assert_allclose(tokens.states.mean(-1), 0.0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [True, False])
 def test_gradients_reach_what_is_trained(frozen):
     model, params, _ = tiny(frozen_norm=frozen)
@@ -76,6 +77,7 @@ def test_gradients_reach_what_is_trained(frozen):
         assert bool(jnp.any(grad != 0)) == trained, path
 
 
+@pytest.mark.slow
 def test_optimizer_leaves_statistics_alone():
     _, params, _ = tiny()
     config = OptimizerConfig(weight_decay=0.5, groups=({"pattern": ".*", "decay_all": True},))

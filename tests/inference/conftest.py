@@ -32,7 +32,7 @@ def loaded(tmp_path_factory):
     def get(name: str):
         if name not in made:
             file = write_weights(folder, name)
-            answers = ANSWERS if "vqa" in name or "12in1" in name else ()
+            answers = ANSWERS if any(x in name for x in ("vqa", "gqa", "12in1")) else ()
             made[name] = load(name, file, sizes=sizes_of(name), answers=answers)
         return made[name]
 

@@ -31,7 +31,7 @@ SIZES = {
         "v_feature_size": WIDTH, "v_target_size": 5, "v_hidden_size": 8, "v_num_hidden_layers": 2,
         "v_num_attention_heads": 2, "v_intermediate_size": 8, "bi_hidden_size": 8,
         "bi_num_attention_heads": 2, "v_biattention_id": [0, 1], "t_biattention_id": [0, 1],
-        "num_vqa_labels": 4, "num_gqa_labels": 3, "num_labels": 4,
+        "num_vqa_labels": 4, "num_gqa_labels": 4, "num_labels": 4,
     },
     "albef": {
         "embed_dim": 8,

@@ -39,6 +39,7 @@ def check(regions, mode, picture):
     np.testing.assert_allclose(regions.confidence, expected("scores"), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_regions_are_the_originals(tmp_path):
     file = tmp_path / "VG-SGG-dicts.json"
     numbers = {f"thing {i}": i for i in range(10, 0, -1)}

@@ -39,6 +39,7 @@ def test_words_over_regions(loaded, name, method):
     assert found.probability == pytest.approx(chance, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_words_over_pixels(loaded):
     model = loaded("albef")
     found = model.explain(PIXELS, TEXT, method="attention")
@@ -168,6 +169,7 @@ def test_a_run_can_be_aligned_if_it_was_trained_to(aligned):
     assert methods(run.module, run.rules) == known
 
 
+@pytest.mark.slow
 def test_gradcam_is_that_of_albef_written_out_in_float64(tmp_path):
     """Slopes of the matching logit by probabilities of the middle layer, by differences."""
     sizes = sizes_of("albef")

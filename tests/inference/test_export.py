@@ -187,6 +187,7 @@ def test_without_the_library_of_programs(model, monkeypatch):
         programs_of(model)
 
 
+@pytest.mark.slow
 def test_the_page_reads_a_program_without_this_package(model, tmp_path):
     pytest.importorskip("flatbuffers")
     write_export(model, tmp_path / "programs", programs_of(model, ["match"]))

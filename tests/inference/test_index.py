@@ -172,6 +172,7 @@ def test_an_index_that_is_whole_is_not_written(model, folder, monkeypatch):
     assert len(ImageIndex(model, folder).search("a dog")) == 5
 
 
+@pytest.mark.slow
 def test_models_without_vectors(loaded, folder):
     with pytest.raises(ValueError, match='encode_image needs the head "itc"'):
         ImageIndex(loaded("uniter_retrieval"), folder)

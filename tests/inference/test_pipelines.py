@@ -109,6 +109,7 @@ def test_zero_shot_by_contrast(model):
     assert [x["score"] for x in twice] == pytest.approx([0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_zero_shot_by_matching(loaded):
     model = loaded("uniter_retrieval")
     labels = ["dog", "red cat on a bed"]
@@ -133,6 +134,7 @@ def test_regions_in_place_of_pictures(loaded):
     assert {x["text"] for x in find(regions=LEFT, text=["a dog", "a cat"])} == {"a dog", "a cat"}
 
 
+@pytest.mark.slow
 def test_entailment(loaded):
     model = loaded("albef_ve")
     decide = pipeline("visual-entailment", model)
@@ -142,6 +144,7 @@ def test_entailment(loaded):
     assert [len(x) for x in decide(PICTURES[:2], ["A dog sleeps."])] == [3, 3]
 
 
+@pytest.mark.slow
 def test_reasoning(loaded):
     model = loaded("albef_nlvr2")
     decide = pipeline("nlvr2", model)
@@ -159,6 +162,7 @@ def test_reasoning(loaded):
     assert len(regions(regions=(LEFT, RIGHT), text=text)) == 2
 
 
+@pytest.mark.slow
 def test_captions(loaded):
     model = loaded("oscar_caption")
     write = pipeline("image-to-text", model)
@@ -206,7 +210,7 @@ def test_a_name_is_loaded_with_further_arguments(run, loaded, tmp_path):
         ({"image": [{"image": PICTURES[0]}]}, 'item 0 is no dict with "image" (or "regions") and'),
         ({"image": [{"image": "a.png", "question": "what?"}, 3]}, "item 1 is no dict with"),
         ({"image": [], "question": "what?"}, "an empty list was given"),
-        ({"image": PICTURES[0], "question": "what?", "top_k": 0}, "top_k is 0; expected a whole"),
+        ({"image": PICTURES[0], "question": "what?", "top_k": 0}, "top_k = 0: must be at least 1"),
         ({"image": PICTURES[0], "question": ""}, "text 0 is ''; expected a string with words"),
         ({"image": "https://a.b/c.png", "question": "what?"}, "is an address; only local files"),
         ({"regions": LEFT, "question": "what?"}, "this model reads pixels"),
@@ -222,8 +226,10 @@ def test_what_is_wrong_with_a_call(model, given, message):
     [
         ("dog", "a {}", "candidate_labels is 'dog'; expected a list of texts"),
         ([], "a {}", r"candidate_labels is \[\]"),
+        (["dog", " "], "a {}", r"candidate_labels is \["),
+        (["dog"], 3, "hypothesis_template is 3; expected"),
         (["dog", 3], "a {}", "expected a list of texts"),
-        (["dog"], "a photo", 'hypothesis_template is "a photo"; expected {} for the label'),
+        (["dog"], "a photo", "hypothesis_template is 'a photo'; expected {} for the label"),
     ],
 )
 def test_labels_that_are_none(model, labels, template, message):

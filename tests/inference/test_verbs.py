@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import vlp_jax
+from tests.configs.readme_table import presets_of
 from tests.inference.published import (
     ANSWERS,
     WIDTH,
@@ -38,22 +39,23 @@ def pictures(name, two=False):
     return {kind: tuple(given) if two else given[0]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    ["uniter_vqa", "lxmert_vqa", "visualbert_vqa", "oscar_vqa", "vilbert_beta_vqa",
-     "vilbert_12in1", "albef_vqa"],
-)  # fmt: skip
-def test_answer(loaded, name):
-    found = loaded(name).answer(questions="What is it?", top=9, **pictures(name))
+    ("name", "options"),
+    [
+        *((name, {}) for name in (*presets_of("vqa"), "vilbert_beta_vqa")),
+        *((name, {"head": "gqa"} if "12in1" in name else {}) for name in presets_of("gqa")),
+    ],
+)
+def test_answer(loaded, name, options):
+    found = loaded(name).answer(questions="What is it?", top=9, **pictures(name), **options)
     assert {a.text for a in found} == set(ANSWERS)
     assert sum(a.probability for a in found) == pytest.approx(1, abs=1e-5)
     assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
 
 
-@pytest.mark.parametrize(
-    "name", ["uniter_nlvr2", "lxmert_nlvr2", "visualbert_nlvr2", "oscar_nlvr2", "vilbert_12in1",
-             "albef_nlvr2"],
-)  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets_of("nlvr2"))
 def test_reason_tells_left_from_right(loaded, name):
     model, shown = loaded(name), pictures(name, two=True)
     found = model.reason(texts="Both show a dog.", **shown)
@@ -64,7 +66,7 @@ def test_reason_tells_left_from_right(loaded, name):
         model.reason(texts="Both show a dog.", **pictures(name))
 
 
-@pytest.mark.parametrize("name", ["uniter_ve", "vilbert_12in1", "albef_ve"])
+@pytest.mark.parametrize("name", presets_of("entailment"))
 def test_entail(loaded, name):
     found = loaded(name).entail(texts="A dog sleeps.", **pictures(name))
     order = list(found.probabilities)
@@ -73,7 +75,10 @@ def test_entail(loaded, name):
     assert found.probability == max(found.probabilities.values())
 
 
-@pytest.mark.parametrize("name", ["uniter_re", "uniter_re_mlp", "vilbert_beta_grounding"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [*presets_of("referring"), "uniter_re_mlp", "vilbert_beta_grounding"]
+)
 def test_ground(loaded, name):
     found = loaded(name).ground(texts="the left dog", regions=LEFT)
     extra = int(name.startswith("vilbert"))
@@ -83,9 +88,11 @@ def test_ground(loaded, name):
         np.testing.assert_allclose(found.box, LEFT.boxes[found.region], rtol=1e-6)
 
 
-def test_ground_by_where_the_model_looks(loaded):
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets_of("grounding"))
+def test_ground_by_where_the_model_looks(loaded, name):
     """Boxes in pixels of the picture as it was given, whatever the model makes of it."""
-    model, boxes = loaded("albef_grounding"), [[0, 0, 9, 12], [4, 4, 20, 20], [0, 0, 2, 2]]
+    model, boxes = loaded(name), [[0, 0, 9, 12], [4, 4, 20, 20], [0, 0, 2, 2]]
     picture = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
     found = model.ground(picture, "the left dog", regions=boxes)
     assert found.region == int(np.argmax(found.scores)) and len(found.scores) == 3
@@ -102,8 +109,12 @@ def test_ground_by_where_the_model_looks(loaded):
     ("given", "message"),
     [
         (None, "this model chooses among boxes: give `regions`"),
-        ([[0, 0, 9]], r"regions\[0\] has shape \[1, 3\], expected finite numbers"),
-        ([[5, 0, 4, 9]], "has a box that is reversed"),
+        ([[0, 0, 9]], r"regions\[0\] are no boxes.*shape \[1, 3\], expected \[N, 4\]"),
+        ([[5, 0, 4, 9]], r"box \[5.0, 0.0, 4.0, 9.0\] is reversed"),
+        ([[0, 0, 900, 900]], "lies outside the picture of "),
+        ([[0.1, 0.1, 0.5, 0.5]], "they are shares of the picture already"),
+        ([["a", 0, 9, 9]], r"regions\[0\] are no boxes .*could not convert"),
+        ([[0, 0, 9, 9], [1]], r"regions\[0\] are no boxes"),
         ([[[0, 0, 9, 9]]] * 2, "1 pictures and boxes of 2"),
         (LEFT, "of a picture of 200 x 100 pixels, and the picture has"),
     ],
@@ -113,7 +124,8 @@ def test_boxes_that_are_none_of_the_picture(loaded, given, message):
         loaded("albef_grounding").ground(PIXELS[0], "a dog", regions=given)
 
 
-@pytest.mark.parametrize("name", ["uniter_vcr", "visualbert_vcr", "vilbert_beta_vcr"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets_of("multiple_choice"))
 def test_choose(loaded, name):
     choices = ["a dog", "a red cat", "nothing at all"]
     found = loaded(name).choose(question="What is it?", choices=choices, regions=LEFT)
@@ -124,9 +136,8 @@ def test_choose(loaded, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["uniter_retrieval", "uniter", "lxmert", "visualbert", "vilbert_beta_retrieval",
-             "oscar_retrieval", "albef_retrieval"],
-)  # fmt: skip
+    "name", [*presets_of("retrieval"), "uniter", "lxmert", "visualbert", "vilbert_beta_retrieval"]
+)
 def test_match_and_retrieve(loaded, name):
     model, both = loaded(name), next(iter(pictures(name, two=True).items()))
     texts = ["a dog", "a red cat on a bed"]
@@ -137,8 +148,9 @@ def test_match_and_retrieve(loaded, name):
     assert len(model.retrieve("a dog", list(both[1]))) == 2
 
 
-def test_captions(loaded):
-    model = loaded("oscar_caption")
+@pytest.mark.parametrize("name", presets_of("captioning"))
+def test_captions(loaded, name):
+    model = loaded(name)
     greedy = model.caption(regions=[LEFT, RIGHT], beams=1, max_length=6)
     assert len(greedy) == 2 and all(caption.ids[0] == model.tokenizer.cls_id for caption in greedy)
     (best,) = model.caption(regions=LEFT, tags=["dog", "cat"], beams=3, max_length=6)
@@ -158,6 +170,7 @@ def test_tags_are_read(loaded):
         loaded("uniter_vqa").answer(questions="what?", regions=LEFT, tags="dog")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ask"),
     [
@@ -207,7 +220,7 @@ def test_a_batch_equals_its_parts(loaded):
     ("name", "verb", "arguments", "message"),
     [
         ("uniter_vqa", "reason", {}, 'reason needs the head "nlvr2", .* it has vqa; use answer'),
-        ("uniter_vqa", "caption", {}, 'caption needs the head "mlm"'),
+        ("uniter_vqa", "caption", {}, 'caption needs the head "caption"'),
         ("uniter", "caption", {}, "OSCAR's captioners are"),
         ("uniter_re", "answer", {"questions": "what?"}, 'it has re; use ground'),
         ("uniter_vqa", "answer", {"questions": ""}, "text 0 is ''; expected a string with words"),
@@ -270,6 +283,12 @@ def test_answer_lists_in_all_forms(tmp_path):
         read_answers(tmp_path / "e.json")
     with pytest.raises(FileNotFoundError, match=r'Did you mean "e\.json"'):
         read_answers(tmp_path / "ee.json")
+
+
+@pytest.mark.parametrize("place", [None, (), 0.5, 1])
+def test_classes_of_answers_that_are_not_those_of_a_head(place):
+    with pytest.raises(ValueError, match="answers: the classes of 1 answers are not 0, 1, 2"):
+        read_answers({"yes": place})
 
 
 def test_regions_in_all_forms(tmp_path, loaded):
@@ -357,6 +376,7 @@ def snippets() -> list[str]:
     return [code for text in texts for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", snippets(), ids=lambda code: code.split('"')[1])
 def test_what_the_pages_show_runs(code, loaded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

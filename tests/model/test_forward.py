@@ -23,6 +23,7 @@ def batch():
     return random_batch(np.random.default_rng(), size=3)
 
 
+@pytest.mark.slow
 def test_it_gives_what_the_model_gives(albef, batch):
     apply = jax.jit(lambda params, batch: albef.model.apply({"params": params}, batch))
     exact = apply(albef.params, batch)

@@ -84,6 +84,7 @@ def test_every_combination_has_outputs_and_a_gradient_for_each_parameter(vision,
     assert jax.tree.map(lambda x: x.shape, gradients) == jax.tree.map(lambda x: x.shape, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vision", "fusion"),
     [("vit", "cross_attention"), ("regions", "co_attention"), ("resnet", "single_stream")],
@@ -135,6 +136,7 @@ def test_every_pooler_gives_a_vector(pooler):
     assert outputs["pooled"].shape == (2, WIDTH)
 
 
+@pytest.mark.slow
 def test_the_same_parameters_twice_are_the_same():
     model = tiny_model()
     init = jax.jit(lambda key: unbox(init_params(model, key)))

@@ -24,6 +24,7 @@ def test_loss_and_accuracy(form):
     assert result.metrics["vqa_accuracy"] == pytest.approx(0.15)
 
 
+@pytest.mark.slow
 def test_several_questions_an_image_are_as_many_examples():
     """K questions of one image against the same questions, each with a copy of the image."""
     model = tiny_model()

@@ -82,6 +82,7 @@ def by_hand(own, teacher, queue, ids, temperature, alpha, online=False, share=1.
     return total / len(ids) / 2
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 2**32 - 1),
     st.floats(0, 1),

@@ -49,6 +49,12 @@ def test_one_task_may_be_measured_several_times(right):
     assert found["mlm_accuracy"] == found["words_accuracy"] == 1.0
 
 
+@pytest.mark.parametrize("name", ["needs", "heads"])
+def test_a_name_that_stands_alone_is_refused(name):
+    with pytest.raises(ValueError, match=f"Mine.{name} is 'image', expected a tuple of names"):
+        type("Mine", (Evaluation,), {name: "image"})
+
+
 def test_what_cannot_run_is_left_out_with_the_reason(right, caplog):
     del right.forward.model.heads["vqa"], right.forward.model.heads["itc"]
     tasks = {

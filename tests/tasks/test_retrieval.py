@@ -93,7 +93,7 @@ def test_a_list_with_an_entry_a_caption_is_measured_as_published(right, tmp_path
     assert found[0].figures == found[1].figures and found[0].figures["i2t_r1"] < 1
     assert found[0].figures["t2i_r5_chance"] == pytest.approx(5 / 20)
     assert found[0].rows[0].note.startswith("20 images, 99 captions (1 left out); ")
-    assert "1 captions are empty, damaged or too many, and left out" in caplog.text
+    assert "1 captions are left out: beyond tasks.retrieval.captions" in caplog.text
 
 
 def test_records_of_one_image_are_one_candidate(right):

@@ -57,6 +57,7 @@ def test_other_pictures_are_similar_ones_of_another_image():
     assert (ids[first] != ids).all() and (ids[second] != ids).all()
 
 
+@pytest.mark.slow
 def test_the_loss_is_that_of_the_pictures_drawn_one_text_at_a_time():
     model = build_model(MODEL)
     params = unbox(init_params(model, jax.random.key(0), std=0.3))

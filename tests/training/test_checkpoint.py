@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -216,7 +217,10 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(saved, damage):
         store.about()
         store.restore(abstract(state_of(0)))
     text = str(error.value)
-    assert "the checkpoint of step 2 is damaged: it cannot be read" in text and str(folder) in text
+    assert re.search(
+        'the checkpoint of step 2 is damaged: (it cannot be read|its file "state/)', text
+    )
+    assert str(folder) in text
     assert "the run then goes on from step 1" in text
     store.close()
     shutil.rmtree(folder)

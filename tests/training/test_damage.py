@@ -1,5 +1,6 @@
 """Checkpoints that have changed on the disk: found, named, and got round."""
 
+import itertools
 import random
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.training.test_checkpoint import ABOUT, abstract, state_of
 from tests.training.tiny import differing, tiny, without_checksums
 from vlp_jax.parallel import make_mesh
 from vlp_jax.training.checkpoint import CheckpointStore, DamagedCheckpoint, open_store, read_run
+from vlp_jax.training.checkpoint_files import NOTE, changed_file, note_files
+from vlp_jax.training.checkpoint_marks import GOOD
 from vlp_jax.training.checksums import _sum_on_devices, _sum_on_host, checksums
 from vlp_jax.training.loop import train
 
@@ -67,6 +70,27 @@ def test_every_flip_that_changes_a_number_is_found(saved):
                 found += 1
         flip(file, bit)
     assert found >= 0.8 * FLIPS
+
+
+def test_a_change_of_any_file_is_found_also_where_nothing_reads_it(saved):
+    """Whatever its kind: a flipped bit, another size, no file."""
+    folder = saved / "checkpoints" / "3"
+    names = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name not in (NOTE, GOOD)]
+    harms = [
+        lambda file: flip(file, 8 * (file.stat().st_size // 2)),
+        lambda file: file.write_bytes(file.read_bytes() + b"0"),
+        lambda file: file.unlink(),
+    ]
+    for file, harm in itertools.product(names, harms):
+        if not (before := file.read_bytes()):
+            continue
+        harm(file)
+        with open_store(saved) as store, pytest.raises(DamagedCheckpoint) as error:
+            store.about()
+        assert (error.value.step, error.value.undamaged) == (3, 2)
+        file.write_bytes(before)
+    with open_store(saved) as store:
+        assert store.about() == ABOUT
 
 
 def changed(store: CheckpointStore, monkeypatch) -> None:
@@ -169,3 +193,18 @@ def test_checksums_tell_every_flip_exchange_and_cast():
     others += [np.roll(array, 1), array[::-1], signs, array.reshape(4, 8), array.view(np.int32)]
     assert all(checksums({"a": other}) != wanted for other in others)
     assert checksums({"k": jax.random.key(1)}) != checksums({"k": jax.random.key(2)})
+
+
+def test_a_kill_while_the_note_is_written_damages_nothing(tmp_path, monkeypatch):
+    def killed(path, text):
+        path.write_bytes(text[:7].encode())
+        raise KeyboardInterrupt
+
+    (tmp_path / "array").write_bytes(b"12345678")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", killed)
+        note_files(tmp_path)
+    assert changed_file(tmp_path) is None
+    note_files(tmp_path)
+    (tmp_path / "array").write_bytes(b"12345679")
+    assert changed_file(tmp_path) == 'its file "array" is not what was saved'

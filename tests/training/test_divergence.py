@@ -125,6 +125,7 @@ def test_a_mark_is_of_one_checkpoint_not_of_its_step(tmp_path):
     assert marks(tmp_path) == {1: None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["params", "opt_state", "tasks"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_state_with_one_bad_number_is_not_sound(experiment, where, value):
@@ -139,6 +140,7 @@ def test_a_state_with_one_bad_number_is_not_sound(experiment, where, value):
         assert not bool(jax.jit(is_sound)(changed))
 
 
+@pytest.mark.slow
 def test_large_moments_are_sound_and_absurd_parameters_are_not(experiment):
     state = experiment.states.create()
     huge = lambda tree: jax.tree.map(

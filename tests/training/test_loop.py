@@ -16,12 +16,12 @@ from vlp_jax.config import load_config
 from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.encoders.vit import ViT
-from vlp_jax.training import loop
+from vlp_jax.training import loop, run_log
 from vlp_jax.training.checkpoint import open_store
 from vlp_jax.training.experiment import Experiment
 from vlp_jax.training.loop import NonFiniteError, train
-from vlp_jax.training.metrics import read_metrics
 from vlp_jax.training.progress import Progress
+from vlp_jax.training.row_file import read_rows
 from vlp_jax.training.workdir_lock import only_trainer
 
 LONGER = dict(training__steps=9, optimizer__schedule="constant", optimizer__warmup_steps=0)
@@ -29,7 +29,7 @@ SHORTER = LONGER | dict(training__steps=6)
 
 
 def rows_of(workdir: Path) -> list[dict]:
-    return read_metrics(workdir / "metrics.jsonl")
+    return read_rows(workdir / "metrics.jsonl")
 
 
 def checkpoints(workdir: Path) -> list[int]:
@@ -89,7 +89,8 @@ def test_timing_says_where_the_time_went(finished):
     timing = finished[1].timing()
     assert timing["steps"] == 6 and timing["skipped_training_records"] == 0
     assert timing["compile_seconds"] > 0 and timing["step_seconds"] > 0
-    assert 0 <= timing["data_wait_share"] <= 1
+    assert 0 <= timing["data_wait_share"] <= 1 and 0 < timing["goodput"] < 1
+    assert timing["examples_per_second_per_chip"] > 0
     assert json.dumps(timing)
 
 
@@ -129,9 +130,10 @@ class Start:
         monkeypatch.setattr(ViT, "__call__", encode_counted)
         monkeypatch.setattr(Experiment, "compiled_steps", compile_slowly)
         monkeypatch.setattr(Progress, "report", report)
-        monkeypatch.setattr(loop, "time", clock)
+        monkeypatch.setattr(run_log, "time", clock)
 
 
+@pytest.mark.slow
 def test_a_run_opens_reads_and_traces_no_more_than_it_needs(monkeypatch, tmp_path):
     start = Start(monkeypatch)
     train(tiny("light", training__steps=2), tmp_path)
@@ -214,6 +216,7 @@ def test_a_run_does_not_resume_with_another_model(copied, overrides, line):
     assert after == before and checkpoints(copied) == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_diverged_run_stops_and_keeps_its_checkpoint(at_step, tmp_path):
     at_step({step: poison for step in range(3, 9)})
     with pytest.raises(NonFiniteError) as error:
@@ -235,6 +238,7 @@ def test_divergence_in_the_last_steps_is_no_success(at_step, tmp_path):
         train(tiny("light", **LONGER | settings), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_few_bad_steps_are_survived(at_step, tmp_path):
     at_step({1: poison, 4: poison})
     result = train(tiny("light", **SHORTER), tmp_path)
@@ -267,6 +271,7 @@ def test_the_best_evaluated_step_is_kept(tmp_path, capsys):
     assert "step 4  evaluation: vqa_accuracy 0.800  other 1.000" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("best", [None, "vqa_accuracy"])
 def test_an_evaluation_that_fails_costs_no_checkpoint(tmp_path, best):
     overrides = SHORTER | dict(training__evaluate_every=3, evaluation__best=best)
@@ -275,6 +280,7 @@ def test_an_evaluation_that_fails_costs_no_checkpoint(tmp_path, best):
     assert checkpoints(tmp_path) == [3]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_started_before_the_evaluation(tmp_path):
     def evaluate(experiment, params):
         started.append([p.name.split(".")[0] for p in (tmp_path / "checkpoints").iterdir()])

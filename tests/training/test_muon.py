@@ -61,6 +61,7 @@ def test_matrices_get_nearly_orthogonal_updates_of_adams_size():
         assert values.min() > 0.5 * scale and values.max() < 1.3 * scale, path
 
 
+@pytest.mark.slow
 def test_the_size_of_updates_is_an_option():
     usual, large = first_updates("muon", seed=6), first_updates("muon", seed=6, muon_rms=0.8)
     for path in usual:

@@ -42,6 +42,7 @@ def test_no_teacher_and_no_queue_unless_asked_for():
     assert state.teacher is None and state.tasks == {"vqa": None}
 
 
+@pytest.mark.slow
 def test_drawn_weights_take_the_configured_deviation():
     experiment = assemble(tiny("light", model__init_std=0.05))
     params = plain(jax.jit(lambda key: experiment.states.init(key).params)(jax.random.key(1)))
@@ -54,6 +55,7 @@ def test_drawn_weights_take_the_configured_deviation():
             assert (value == 0).all(), name
 
 
+@pytest.mark.slow
 def test_stems_and_positions_keep_deviations_of_their_own():
     vision = dict(model__vision_args__stem_width=32, model__vision_args__position_std=0.4)
     experiment = assemble(tiny("light", model__init_std=0.05, **vision))
@@ -88,6 +90,7 @@ def test_convolutions_of_a_resnet_keep_their_deviation():
     assert found["vision/projection/kernel"] == pytest.approx(0.05, rel=0.1)
 
 
+@pytest.mark.slow
 def test_every_learned_table_and_token_takes_the_models_deviation():
     vit = BLOCK | dict(image_size=32, patch_size=8, distilled=True, stem_width=16)
     found = drawn(vision_args=vit, heads=dict(mlm=dict(tied=False)), **WORDS)

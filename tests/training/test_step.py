@@ -53,6 +53,7 @@ def test_accumulating_micro_batches_equals_the_big_batch(batches, single):
     np.testing.assert_allclose(state.tasks["itc"].text, wanted_state.tasks["itc"].text, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(single, batches, poisoned):
     before, _ = single.step(single.initial, batches[0])
     after, metrics = single.step(before, poisoned)

@@ -50,6 +50,7 @@ def problem(folder):
     return verdict.problem
 
 
+@pytest.mark.slow
 def test_every_value_and_gradient_of_the_shipped_losses():
     (verdict,) = verify([BUNDLE])
     assert not verdict.problem and [row for row in verdict.rows if not row.passed] == []

@@ -53,6 +53,7 @@ def test_the_published_table_is_a_list_of_answers(tmp_path):
     assert read_answers(tmp_path / "all_ans.json") == KNOWN
 
 
+@pytest.mark.slow
 def test_lxmerts_head_starts_from_the_answers_of_pre_training(tmp_path):
     """All of the published file, with the rows of three answers of which one is not known."""
     theirs = [*KNOWN, *map(str, range(100, 9600 - len(KNOWN)))]

@@ -28,9 +28,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--answers", help="file with the answers of the head, in order")
     add(
         "--detector",
-        nargs=2,
+        nargs="+",
         metavar=("NAME[:CONVENTION]", "WEIGHTS"),
-        help="finds the regions of pictures, for models that read those: frcnn_vg or vinvl_x152c4",
+        help="finds the regions of pictures, for models that read those: frcnn_vg or vinvl_x152c4 "
+        "with its file, or the workdir of a run that trained one",
     )
 
 
@@ -41,34 +42,51 @@ def add_regions(parser: argparse.ArgumentParser) -> None:
     add("--tags", help="object tags, joined by ; (OSCAR; by default the regions' names)")
 
 
+def check_store(args: argparse.Namespace) -> None:
+    """Raises ValueError for the format of regions that are not given."""
+    if args.store and not args.regions:
+        raise ValueError("--store is the format of --regions: give those as well")
+
+
 def load_model(args: argparse.Namespace) -> Any:
     """Returns the model that the arguments name, ready for use."""
-    from vlp_jax.inference import load, load_detector
+    from vlp_jax.inference import load
 
     options = {"tokenizer": args.tokenizer, "answers": args.answers or ()}
     if args.detector:
-        (name, _, convention), file = args.detector[0].partition(":"), args.detector[1]
-        options["detector"] = load_detector(name, file, convention=convention)
+        options["detector"] = _load_detector(*args.detector)
     return load(args.model, args.weights, sizes=read_sizes(args.sizes), **options)
+
+
+def _load_detector(name: str, weights: str | None = None, *more: str) -> Any:
+    """Returns the detector that `--detector` names: a published one with its file, or a run's."""
+    from vlp_jax.inference import load_detector
+
+    if more:
+        raise ValueError(f"--detector takes a name and a file, not also {' '.join(more)}")
+    if weights is None:
+        return load_detector(name)
+    name, _, convention = name.partition(":")
+    return load_detector(name, weights, convention=convention)
 
 
 def read_sizes(file: str | None) -> dict[str, Any]:
     """Returns the entries in the file of `--sizes`; none without a file."""
     from vlp_jax.data.json_text import read_object
 
-    return read_object(Path(file), f'--sizes "{file}"') if file else {}
+    return {} if file is None else read_object(file, "--sizes")
 
 
 def read_regions(names: list[str], kind: str) -> list[Any]:
     """Returns the regions of each FILE[:KEY]; a file is opened once."""
-    from vlp_jax.inference.region_inputs import as_regions, open_features
+    from vlp_jax.inference.region_inputs import only_picture, open_features
 
     stores: dict[str, Any] = {}
     found = []
     for name in names:
         path, colon, key = name.rpartition(":")
         if not colon or Path(name).exists():
-            found += as_regions(name)
+            found.append(only_picture(name, kind))
             continue
         if path not in stores:
             stores[path] = open_features(path, kind)

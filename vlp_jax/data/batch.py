@@ -1,6 +1,6 @@
 """The table of batch fields: the name, dtype and shape of everything a model may be fed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,24 @@ class Field:
     dtypes: tuple[str, ...]
     dims: tuple[str | int | tuple[int, ...], ...]
     meaning: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no tuple, as a text alone, and for unknown dtypes."""
+        for name, given in (("dtypes", self.dtypes), ("dims", self.dims)):
+            if not isinstance(given, tuple):
+                raise ValueError(f"{name} of a batch field is {given!r}, expected a tuple")
+        unknown = [dtype for dtype in self.dtypes if not _is_number_type(dtype)]
+        if unknown:
+            raise ValueError(
+                f"unknown dtype {unknown[0]!r} of a batch field, expected one as int32"
+            )
+
+
+def _is_number_type(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "biuf"
+    except TypeError:
+        return False
 
 
 FIELDS: dict[str, Field] = {
@@ -75,6 +93,24 @@ def check_batch(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field] = F
             allowed = " or ".join(field.dtypes)
             raise ValueError(f'batch field "{name}" has dtype {array.dtype}, expected {allowed}')
         _check_shape(name, array.shape, field.dims, sizes)
+
+
+def check_given(batch: Mapping[str, np.ndarray], names: Iterable[str]) -> None:
+    """Raises ValueError unless a batch has all these fields, of numbers and of as many rows."""
+    if not isinstance(batch, Mapping):
+        raise ValueError(f"the batch is a {type(batch).__name__}, expected a dict of arrays")
+    missing = [name for name in names if name not in batch]
+    if missing:
+        there = ", ".join(batch) or "none"
+        raise ValueError(f"the batch lacks {', '.join(missing)}; it has {there}")
+    arrays = {name: np.asarray(value) for name, value in batch.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind in "OSUMm" or not array.ndim:
+            raise ValueError(f'"{name}" is {array.dtype} {list(array.shape)}, expected numbers')
+    rows = {name: len(array) for name, array in arrays.items()}
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise ValueError(f"the fields of the batch differ in their number of rows: {told}")
 
 
 def check_indices(batch: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> None:

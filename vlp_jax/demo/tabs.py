@@ -14,7 +14,8 @@ from vlp_jax.data.foreign import shortened
 from vlp_jax.data.images import decode
 from vlp_jax.demo.album import Album
 from vlp_jax.inference import Model
-from vlp_jax.report.plots import heat_overlay
+from vlp_jax.report.explanation import panels
+from vlp_jax.report.plots import box_overlay
 
 LONGEST = 500  # characters of a text
 _ANSWERS = 5
@@ -47,11 +48,12 @@ class Tab:
 def tabs_of(model: Model, album: Album | None = None) -> list[Tab]:
     """Returns what the model can be asked: about single pictures, and about those of an album.
 
-    Raises ValueError for a model that reads regions, or that can be asked nothing.
+    Raises ValueError for a model of regions without a detector, or that can be asked nothing.
     """
-    if model.inputs.reads_regions:
+    if model.inputs.reads_regions and model.inputs.detector is None:
         raise ValueError(
-            "the demo is for models that read pixels; this one reads region features of a detector"
+            "the demo is given pictures, and this model reads region features: give the detector "
+            "that finds them (--detector)"
         )
     tabs = [tab for verb, tab in _TABS.items() if not _misfit(model, verb)]
     if album is not None:
@@ -88,6 +90,8 @@ def _misfit(model: Model, verb: str) -> str:
         model.check_verb(verb)
     except ValueError as error:
         return str(error)
+    if verb == "ground" and not model.inputs.reads_regions:
+        return "this model chooses among boxes that are given, and the page has none"
     return ""
 
 
@@ -143,11 +147,18 @@ def _caption(model: Model, picture: np.ndarray) -> tuple[str, str]:
     return caption.text, ""
 
 
+def _grounded(model: Model, picture: np.ndarray, text: str) -> tuple[Captioned, str]:
+    found = model.ground(picture, text)
+    box, sure = np.array([found.box]), f"{found.probability:.0%}"
+    drawn = Image.fromarray(box_overlay(picture, box, np.ones(1), 2 * _SIDE, [sure]))
+    return [(drawn, text)], f"The likeliest of {len(found.scores)} regions."
+
+
 def _explanation(model: Model, picture: np.ndarray, text: str) -> tuple[Captioned, str]:
     found = model.explain(picture, text)
-    whole = Image.fromarray(found.picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    maps = [Image.fromarray(heat_overlay(found.picture, x, _SIDE)) for x in found.maps]
-    shown = [(whole, "the picture"), *zip(maps, found.words)]
+    maps = [(Image.fromarray(pixels), word) for word, pixels in panels(found, _SIDE)]
+    whole = Image.fromarray(found.picture).resize(maps[0][0].size, Image.Resampling.BICUBIC)
+    shown = [(whole, "the picture"), *maps]
     line = f"By {found.method}; each word's colours run from its least to its most."
     if found.probability is not None:
         line += f" Text and picture match with probability {found.probability:.2f}."
@@ -173,6 +184,8 @@ _TABS: Mapping[str, Tab] = {
                   "chances", _entailment),
     "reason": Tab("Compare", "Tells whether a sentence is true of two pictures.",
                   ("Left picture", "Right picture"), "Sentence", "chances", _judgement),
+    "ground": Tab("Ground", "Shows the region of a picture that an expression means.", _ONE,
+                  "Expression", "pictures", _grounded),
     "caption": Tab("Caption", "Describes a picture.", _ONE, "", "text", _caption),
     "explain": Tab("Explain", "Shows where the model looks for each word of a text.", _ONE, "Text",
                    "pictures", _explanation),

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vlp_jax.data.images import decode
+from vlp_jax.data.images import check_size, decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions
-from vlp_jax.inference.inputs import Fields, Inputs, Pictures
+from vlp_jax.inference.inputs import Fields, Inputs, Pictures, is_pixels
 from vlp_jax.inference.region_inputs import pixel_box
 from vlp_jax.model import CAPTION, VisionLanguageModel
 from vlp_jax.tasks import matching, word_maps
@@ -55,15 +55,17 @@ def looks(model: VisionLanguageModel, method: str, layer: int | None) -> Callabl
 def one_picture(inputs: Inputs, image: Any, regions: Any) -> tuple[Pictures, np.ndarray]:
     """Returns a picture as the model reads it, and as it is shown, uint8 [H, W, 3].
 
-    A model that reads regions may be given the picture as well, which is only shown.
+    A model that reads regions may be given the picture as well, which is only shown; what a
+    detector has looked at is shown, too.
     """
     beside = inputs.reads_regions and regions is not None
+    detected = inputs.detector is not None and regions is None and is_pixels(image)
     pictures = inputs.pictures("explain", None if beside else image, regions)
     if len(pictures) != 1:
         raise ValueError(f"explain takes one picture; {len(pictures)} were given")
     if not inputs.reads_regions:
         return pictures, pictures.fields["image"][0]
-    return pictures, _behind(pictures.regions[0], image if beside else None)
+    return pictures, _behind(pictures.regions[0], image if beside or detected else None)
 
 
 def _behind(regions: Regions, image: Any) -> np.ndarray:
@@ -71,6 +73,7 @@ def _behind(regions: Regions, image: Any) -> np.ndarray:
     known = max(regions.width, regions.height) > 1
     width, height = (regions.width, regions.height) if known else (_BLANK_SIDE, _BLANK_SIDE)
     if image is None:
+        check_size(round(width), round(height), "the picture of the regions")
         return np.full((round(height), round(width), 3), 255, np.uint8)
     picture = decode(image, "the picture")
     if known and abs(picture.shape[1] / picture.shape[0] / (width / height) - 1) > _RATIO:

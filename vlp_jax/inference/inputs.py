@@ -85,7 +85,7 @@ class Inputs:
             self._need(images, f"{verb} needs images")
             return Pictures({"image": image_batch(images, self.size)})
         given = images if regions is None else regions
-        pixels = _is_pixels(given) and self.detector is None
+        pixels = is_pixels(given) and self.detector is None
         if given is None or regions is not None and images is not None or pixels:
             raise ValueError(
                 f"{verb}: this model reads region features, not pixels: give `regions` (a Regions "
@@ -122,7 +122,7 @@ class Inputs:
 
     def _regions(self, given: Any) -> list[Regions]:
         """Returns regions as they are given or as the detector finds them in pictures."""
-        if self.detector is not None and _is_pixels(given):
+        if self.detector is not None and is_pixels(given):
             return self.detector(given)
         return as_regions(given)
 
@@ -219,7 +219,7 @@ def tag_text(tags: str | Sequence[str]) -> str:
     return text.replace(";", " ").strip()
 
 
-def _is_pixels(value: Any) -> bool:
+def is_pixels(value: Any) -> bool:
     """Tells what can only be meant as a picture."""
     first = value[0] if isinstance(value, list) and value else value
     first = str(first) if isinstance(first, Path) else first

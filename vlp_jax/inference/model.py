@@ -3,14 +3,16 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.data.batch import check_indices, check_numbers
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count, Natural, Range
+from vlp_jax.data.batch import check_given, check_indices, check_numbers
 from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
@@ -33,13 +35,22 @@ from vlp_jax.inference.results import (
     Judgement,
     Retrieved,
 )
-from vlp_jax.model import VisionLanguageModel, build_model
-from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching, word_maps
+from vlp_jax.model import CAPTION, VisionLanguageModel, build_model
+from vlp_jax.tasks import (
+    build_tasks,
+    contrast,
+    decisions,
+    decoded_captions,
+    masked_text,
+    matching,
+    word_maps,
+)
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
 from vlp_jax.tasks.grounding import expression_heat
 from vlp_jax.tasks.questions import QUESTION
-from vlp_jax.tasks.writing import SpecialIds, caption_fields, written_captions
-from vlp_jax.tasks.written_answers import WrittenAnswerTask
+from vlp_jax.tasks.search import Search, SpecialIds
+from vlp_jax.tasks.writing import caption_fields, written_captions
+from vlp_jax.tasks.written_answers import WrittenAnswerTask, spelled_answers
 
 _HEADS = {
     "encode_image": (contrast.HEAD,),
@@ -51,7 +62,7 @@ _HEADS = {
     "entail": (decisions.ENTAILMENT,),
     "ground": decisions.REGION_HEADS,
     "choose": decisions.CHOICE_HEADS,
-    "caption": (masked_text.HEAD,),
+    "caption": (decoded_captions.HEAD,),
 }
 """Verb -> the heads of which it reads the first that the model has."""
 
@@ -138,13 +149,17 @@ class Model:
         """Returns the `top` answers, best first, for each image and question.
 
         A model that writes its answers (ALBEF's decoder) ranks the known ones by how likely it is
-        to write them; all but the `ranked` with the likeliest first word have probability 0.
+        to write them; all but the `ranked` with the likeliest first word have probability 0. With
+        `ranked` = 0 it writes one answer freely, with beams, and needs no list.
         `head` chooses among several classifiers (12-in-1 has "vqa" and "gqa"), `task` the row of
         its table of tasks. One image and one question give a list of `Answer`; lists give a list
         of such lists.
         """
+        top, ranked = coerce(top, Count, "top"), coerce(ranked, Natural, "ranked")
         asked = self._answering(head, ranked)
-        self._check_answers(asked.head)
+        free = isinstance(asked, WrittenAnswerTask) and not ranked
+        if not free:
+            self._check_answers(asked.head)
         rules = self._texts_of("answer", asked.head, task)
         pictures = self.inputs.pictures("answer", images, regions)
         batch = self.inputs.batch(
@@ -156,8 +171,11 @@ class Model:
             question=True,
             seconds=self.inputs.tags("answer", pictures, tags),
         )
-        logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
-        found = [self._best(row, top) for row in logits]
+        if free:
+            found = self._written(asked, batch)
+        else:
+            logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
+            found = [self._best(row, top) for row in logits]
         return _single(questions, found)
 
     def retrieve(
@@ -179,6 +197,7 @@ class Model:
         `vectors` [N, W] are those of `encode_image` for a list of images that is searched, where it
         has been called before: only images that are scored again are read.
         """
+        top, rerank = coerce(top, Count, "top"), coerce(rerank, Natural, "rerank")
         if isinstance(query, str):
             texts, images = [query], candidates
             self.inputs.encoder.cleaned(texts, self.rules.text_of("retrieve"))  # before candidates
@@ -193,6 +212,9 @@ class Model:
             order = np.argsort(-odds, kind="stable")[:top]
             return [Retrieved(int(i), float(odds[i])) for i in order]
         pictures = None
+        if vectors is not None and len(vectors) != len(listed(images)):
+            counts = f"{len(listed(images))} images and vectors of {len(vectors)}"
+            raise ValueError(f"retrieve was given {counts}; expected a vector of each")
         if vectors is None:
             pictures = read(images, regions)
             vectors = self.compute(contrast.image_vector, pictures.fields)
@@ -201,7 +223,7 @@ class Model:
         if heads and rerank:
             best = order[:rerank]
             if pictures is None:
-                pairs = read([images[i] for i in best]), texts
+                pairs = read([listed(images)[i] for i in best]), texts
             else:
                 pairs = _picked(best, pictures, texts)
             odds = self._odds("retrieve", *pairs, None)
@@ -277,36 +299,32 @@ class Model:
         *,
         regions: Any = None,
         tags: Any = None,
-        beams: int = 5,
-        max_length: int = 20,
-        length_penalty: float = 1.0,
+        **search: Any,
     ) -> list[Caption]:
-        """Returns a `Caption` of each picture, in at most `max_length` tokens with both ends.
+        """Returns a `Caption` of each picture, as `vlp_jax.tasks.search.Search` says.
 
-        `beams` = 1 takes the likeliest word each time. Only OSCAR's captioners are trained to do
-        this: one word after the other at a [MASK].
+        `search` are its fields: `max_length` and `min_length` in tokens with both ends (20, or as
+        many as the model has positions, and 2), `beams` (1 takes the likeliest word each time),
+        `length_penalty`, `top_p` and `seed` for words that are drawn. Trained to do this are models
+        with the head "caption", which write from left to right, and OSCAR's captioners, which write
+        one word after the other at a [MASK].
         """
         self.check_verb("caption")
         pictures = self.inputs.pictures("caption", images, regions)
-        words = self.inputs.tags("caption", pictures, tags)
-        rules, tokenizer = self.rules.text_of("caption"), self.tokenizer
-        batch = pictures.fields | caption_fields(
-            words or [""] * len(pictures), tokenizer, rules, self.rules.tag_position
-        )
-        special = SpecialIds(
-            tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id
-        )
-        write = partial(
-            written_captions,
-            slots=self.rules.tag_position,
-            length=max_length,
-            special=special,
-            beams=beams,
-            length_penalty=length_penalty,
-        )
-        made = self.compute(write, batch)
+        decoder, fields = self.module.heads.get(decoded_captions.HEAD), pictures.fields
+        if decoder is None:
+            fields = fields | self._tags_behind(pictures, tags)
+            write = partial(written_captions, slots=self.rules.tag_position)
+        elif tags is not None:
+            raise ValueError("caption: a model that writes from left to right reads no tags")
+        else:
+            write = decoded_captions.decoded_captions
+        positions = self.rules.tag_position if decoder is None else decoder.max_length
+        usual = {"max_length": min(Search.max_length, positions)}
+        special, looked_for = SpecialIds.of(self.tokenizer), Search(**usual | search)
+        made = self.compute(partial(write, search=looked_for, special=special), fields)
         return [
-            Caption(tokenizer.decode(ids), float(score), tuple(map(int, ids)))
+            Caption(self.tokenizer.decode(ids), float(score), tuple(map(int, ids)))
             for ids, score in zip(made.ids, made.scores)
         ]
 
@@ -329,7 +347,7 @@ class Model:
         Beside `regions` the image is only what their boxes are shown on.
         """
         method = looking.chosen_method(self.module, self.rules, method)
-        function = looking.looks(self.module, method, layer)
+        function = looking.looks(self.module, method, coerce(layer, int | None, "layer"))
         pictures, shown = looking.one_picture(self.inputs, image, regions)
         rules, seconds = self.rules.text_of("match"), self.inputs.tags("explain", pictures, tags)
         batch = self.inputs.batch("explain", pictures, text, rules, seconds=seconds)
@@ -345,9 +363,10 @@ class Model:
     def apply(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict.
 
-        ValueError for words, types and alignments that the model has no row for, for boxes in
-        pixels and for numbers that are not finite.
+        ValueError for a field that is missing, for words, types and alignments that the model has
+        no row for, for boxes in pixels and for numbers that are not finite.
         """
+        check_given(batch, (*self.module.vision.reads, CAPTION.ids, CAPTION.mask))
         check_indices(batch, self.module.table_sizes())
         check_numbers(batch)
         arrays = {name: jnp.asarray(value) for name, value in batch.items()}
@@ -386,6 +405,18 @@ class Model:
         found = [under_heat(*one) for one in zip(heat, boxes * times, shown * times)]
         return _single(texts, found)
 
+    def _written(self, task: WrittenAnswerTask, batch: dict[str, np.ndarray]) -> list[list[Answer]]:
+        search = Search(max_length=task.answer_length, length_penalty=0.0)
+        write = partial(spelled_answers, search=search, special=SpecialIds.of(self.tokenizer))
+        made = self.compute(write, batch)
+        texts = map(self.tokenizer.decode, made.ids)
+        return [[Answer(text, float(np.exp(x)), float(x))] for text, x in zip(texts, made.scores)]
+
+    def _tags_behind(self, pictures: Pictures, tags: Any) -> dict[str, np.ndarray]:
+        words = self.inputs.tags("caption", pictures, tags) or [""] * len(pictures)
+        rules = self.rules.text_of("caption")
+        return caption_fields(words, self.tokenizer, rules, self.rules.tag_position)
+
     def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
         first = int(self.rules.global_region)
         scores = scores[: len(regions) + first]
@@ -402,7 +433,7 @@ class Model:
         if head is not None:
             usual = [AnswerTask(head=head)] if head != WrittenAnswerTask.head else usual
         for task in usual:
-            if task.head in self.module.heads:
+            if task.head in self.module.heads and self._gives_answers(task):
                 written = isinstance(task, WrittenAnswerTask)
                 return dataclasses.replace(task, ranked=ranked) if written else task
         self._needs("answer", head or AnswerTask.head)
@@ -428,9 +459,19 @@ class Model:
             rules = task.input_rules(rules)
         return rules
 
+    def _gives_answers(self, task: QuestionTask) -> bool:
+        """Whether the head of a task writes answers or has classes, unlike that of matching."""
+        written = isinstance(task, WrittenAnswerTask)
+        return written or self.module.heads[task.head].size_of("class") > 0
+
     def _texts_of(self, verb: str, head: str, task: int | None) -> TextRules:
-        rules = self.rules.text_of(verb, head)
-        return rules if task is None else dataclasses.replace(rules, task=task)
+        rules, rows = self.rules.text_of(verb, head), getattr(self.module.text, "tasks", 0)
+        if task is None:
+            return rules
+        if not rows:
+            raise ValueError(f"task is {task!r}, and this model has no table of tasks: give none")
+        row = coerce(task, Annotated[int, Range(0, rows - 1)], "task")
+        return dataclasses.replace(rules, task=row)
 
     def check_verb(self, verb: str) -> None:
         """Raises ValueError if the model can't do what a verb asks, whatever it would be given."""
@@ -440,10 +481,11 @@ class Model:
         if verb == "explain":
             looking.chosen_method(self.module, self.rules, "")
             return
-        if verb == "caption" and masked_text.HEAD in self.module.heads and not self.rules.tags:
+        masked = masked_text.HEAD in self.module.heads
+        if verb == "caption" and masked and not self._head_of(verb):
             raise ValueError(
                 "caption: this model was not trained to write; OSCAR's captioners are "
-                '(such as "oscar_caption")'
+                '(such as "oscar_caption"), and runs with the task "captioning_generative"'
             )
         self._needs(verb)
 
@@ -466,10 +508,12 @@ class Model:
 
     def _head_of(self, verb: str) -> str | None:
         """Returns the first head that the model has of those that a verb reads, None without."""
-        if verb == "caption" and not self.rules.tags:
-            return None  # it fills in masked words, and was not trained to write
-        found = decisions.first_head(self.module, _HEADS[verb])
-        return matching.HEAD if not found and verb == "ground" and self._sees_boxes else found
+        others = {
+            "ground": (matching.HEAD,) if self._sees_boxes else (),
+            # Without tags it fills in masked words, and was not trained to write.
+            "caption": (masked_text.HEAD,) if self.rules.tags else (),
+        }
+        return decisions.first_head(self.module, (*_HEADS[verb], *others.get(verb, ())))
 
     @property
     def _sees_boxes(self) -> bool:

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from vlp_jax.config import Registry, nearest
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
@@ -20,7 +22,13 @@ PIPELINES = Registry("pipeline task")
 """Name of a task on Hugging Face's hub, or one like it -> the class of its pipeline."""
 
 _AT_ONCE = 256  # rows whose pictures are in memory
-_GENERATION = {"num_beams": "beams", "length_penalty": "length_penalty"}
+_GENERATION = {
+    "max_new_tokens": "max_length",
+    "min_new_tokens": "min_length",
+    "num_beams": "beams",
+    "length_penalty": "length_penalty",
+    "top_p": "top_p",
+}
 """Hugging Face's name of a setting of writing -> that of `Model.caption`."""
 
 Row = dict[str, Any]
@@ -65,7 +73,10 @@ class Pipeline:
     def _pictures(self, image: Any, regions: Any) -> tuple[list[Row], bool]:
         """Returns a row for each picture, and whether a list of them was given."""
         if (image is None) == (regions is None):
-            raise ValueError(f"{self.task} needs pictures, or `regions` if its model reads those")
+            given = "neither was" if image is None else "both were"
+            raise ValueError(
+                f"{self.task} needs pictures, or `regions` if its model reads those: {given} given"
+            )
         if image is None:
             found = as_regions(regions)
             return [{"regions": x} for x in found], len(found) > 1 or isinstance(regions, list)
@@ -121,7 +132,7 @@ class VisualQuestionAnswering(Pipeline):
         self, image: Any = None, question: Any = None, top_k: int = 5, *, regions: Any = None
     ) -> list:
         """Returns the `top_k` answers, or all if there are fewer, with their probabilities."""
-        _check_top(top_k)
+        coerce(top_k, Count, "top_k")
         rows, many = self._rows(image, regions, question=question)
         found = self._each(rows, lambda asked, shown: self.model.answer(
             questions=asked, top=top_k, **shown
@@ -164,7 +175,7 @@ class ImageTextRetrieval(Pipeline):
         rerank: int = 16,
     ) -> list:
         """Returns the `top_k` best; `rerank` of them are scored by a matching head, if any."""
-        _check_top(top_k)
+        coerce(top_k, Count, "top_k")
         options = {"top": top_k, "rerank": rerank}
         if _holds_dicts(image):
             rows = self._of_dicts(image, "text")
@@ -245,25 +256,26 @@ class ImageToText(Pipeline):
     def __call__(
         self,
         inputs: Any = None,
-        max_new_tokens: int = 19,
+        max_new_tokens: int | None = None,
         generate_kwargs: Mapping[str, Any] | None = None,
         *,
         regions: Any = None,
     ) -> list:
-        """Returns a caption of at most `max_new_tokens`, its end included.
+        """Returns a caption of at most `max_new_tokens`, its end included; 19 if not given.
 
-        `generate_kwargs` may hold "num_beams", "length_penalty" and "max_new_tokens".
+        `generate_kwargs` may hold "num_beams", "length_penalty", "top_p" (which draws words),
+        "max_new_tokens" and "min_new_tokens".
         """
-        options = {"max_new_tokens": max_new_tokens, **(generate_kwargs or {})}
-        settings = {"max_length": options.pop("max_new_tokens") + 1}  # the start is no new token
-        for name, value in options.items():
+        given = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        settings = {}
+        for name, value in (given | dict(generate_kwargs or {})).items():
             if name not in _GENERATION:
-                known = [*_GENERATION, "max_new_tokens"]
                 raise ValueError(
-                    f'generate_kwargs: unknown "{name}".{nearest(name, known)} '
-                    f"Known: {', '.join(known)}"
+                    f'generate_kwargs: unknown "{name}".{nearest(name, _GENERATION)} '
+                    f"Known: {', '.join(_GENERATION)}"
                 )
-            settings[_GENERATION[name]] = value
+            start = int(name.endswith("_new_tokens"))  # the start is no new token
+            settings[_GENERATION[name]] = value + start
         rows, many = self._pictures(inputs, regions)
         found = self._each(rows, lambda _, shown: self.model.caption(**settings, **shown))
         written = [[{"generated_text": caption.text}] for caption in found]
@@ -312,18 +324,13 @@ def _holds_dicts(image: Any) -> bool:
     return isinstance(first, Mapping)
 
 
-def _check_top(top_k: Any) -> None:
-    if not isinstance(top_k, int) or top_k < 1:
-        raise ValueError(f"top_k is {top_k!r}; expected a whole number of at least 1")
-
-
 def _label_texts(labels: Any, template: str) -> list[str]:
     """Returns the text of each label; ValueError for no labels and for a template without {}."""
     given = list(labels) if isinstance(labels, list | tuple) else []
-    if not given or not all(isinstance(label, str) for label in given):
+    if not given or not all(isinstance(label, str) and label.strip() for label in given):
         raise ValueError(f"candidate_labels is {labels!r:.80}; expected a list of texts")
-    if "{}" not in template:
-        raise ValueError(f'hypothesis_template is "{template:.80}"; expected {{}} for the label')
+    if not isinstance(template, str) or "{}" not in template:
+        raise ValueError(f"hypothesis_template is {template!r:.80}; expected {{}} for the label")
     return [template.replace("{}", label) for label in given]
 
 

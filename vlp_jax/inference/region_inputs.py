@@ -10,7 +10,7 @@ import numpy as np
 from vlp_jax.data.batch import stack
 from vlp_jax.data.foreign import foreign_bytes, listed, shortened
 from vlp_jax.data.input_rules import InputRules
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_path, read_file
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.regions import JoinedStores, Regions, RegionStore, Rules, open_regions
 from vlp_jax.data.regions.build import build_regions
@@ -22,6 +22,7 @@ from vlp_jax.data.transforms import Example
 SLOTS = (16, 36, 64, 100, 144, 200, 306)
 """Padded numbers of regions."""
 
+_SINGLE = (".npz", ".npy")  # files of one picture
 _STORES = {
     ".tsv": ("lxmert_tsv", "butd_tsv", "oscar_tsv"),
     ".h5": ("hdf5",),
@@ -49,7 +50,7 @@ def as_regions(given: Any, name: str = "regions") -> list[Regions]:
             check_regions(given, None)
         return [given]
     if isinstance(given, str | Path):
-        return [_only_picture(given)]
+        return [only_picture(given)]
     if _is_pair(given):
         return _of_keys(*given)
     if isinstance(given, Sequence) and given:
@@ -70,13 +71,17 @@ def _of_keys(store: Any, keys: Any) -> list[Regions]:
     return [store[str(key)] for key in (keys if isinstance(keys, list) else [keys])]
 
 
-def _only_picture(path: str | Path) -> Regions:
-    """Returns the regions of a file with one picture: an .npz or .npy, or a store of one."""
+def only_picture(path: str | Path, kind: str = "") -> Regions:
+    """Returns the regions of a file with one picture: an .npz or .npy, or a store of one.
+
+    `kind` and errors are those of `open_features`; ValueError for several pictures.
+    """
     file = existing_path(path, "region features")
-    if file.suffix in (".npz", ".npy"):
+    if not kind and file.suffix in _SINGLE:
+        data = read_file(file, "region features")
         with foreign_bytes(f"{file}"):
-            return build_regions(read_npz(file.read_bytes(), True), Rules(), None)
-    store = open_features(file)
+            return build_regions(read_npz(data, True), Rules(), None)
+    store = open_features(file, kind)
     keys = store.keys()
     if len(keys) != 1:
         raise ValueError(
@@ -93,6 +98,8 @@ def open_features(path: str | Path, kind: str = "", **rules: Any) -> Store:
     if kind:
         return open_regions(kind, str(path), **rules)
     file = existing_path(path, "region features")
+    if file.suffix in _SINGLE:
+        raise ValueError(f"{path} holds the regions of one picture: give it without a key")
     problems = []
     kinds = _FOLDERS if file.is_dir() else _STORES.get(file.suffix.lower(), ())
     for name in kinds:
@@ -100,7 +107,7 @@ def open_features(path: str | Path, kind: str = "", **rules: Any) -> Store:
             return open_regions(name, str(file), **rules)
         except (ValueError, OSError) as error:
             problems.append(f"{name}: {shortened(str(error), 200)}")
-    known = ", ".join([".npz", ".npy", *_STORES])
+    known = ", ".join([*_SINGLE, *_STORES])
     reason = "; ".join(problems) or f"its ending is none of {known}"
     raise ValueError(f"{path} is no file of region features: {reason}")
 

@@ -10,7 +10,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vlp_jax.layers.activation import ACTIVATIONS, gelu
-from vlp_jax.layers.attention import Attention
+from vlp_jax.layers.attention import Attention, Projected
 from vlp_jax.layers.normalisation import BERT_EPSILON, VIT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
 
@@ -27,7 +27,9 @@ class PostNormAttention(nn.Module):
     value_projection: nn.Module | None = None
 
     @nn.compact
-    def __call__(self, states, context, mask, *, deterministic: bool) -> Float[Array, "b t d"]:
+    def __call__(
+        self, states, context, mask, *, position=None, deterministic: bool
+    ) -> Float[Array, "b t d"]:
         attended = Attention(
             self.heads,
             inner=self.inner,
@@ -35,7 +37,7 @@ class PostNormAttention(nn.Module):
             key_projection=self.key_projection,
             value_projection=self.value_projection,
             name="attention",
-        )(states, context, mask, deterministic=deterministic)
+        )(states, context, mask, position=position, deterministic=deterministic)
         attended = nn.Dropout(self.dropout)(attended, deterministic=deterministic)
         return LayerNorm(self.epsilon, name="norm")(states + attended)
 
@@ -65,6 +67,8 @@ def _contract(features: int, activation: Callable[[Array], Array]) -> Linear:
 class BertLayer(nn.Module):
     """Self-attention, cross-attention if a context is given, and a feed-forward sub-block.
 
+    Of N texts and B contexts each context is read by N / B texts, which are next to each other.
+    `position` is that of the states in a text that is written word by word, see `Attention`.
     With `queries` = n only the first n states are computed, which read all of them.
 
     Source: BERT (Devlin et al. 2019); the place of the cross-attention is ALBEF's (section 3.1).
@@ -81,7 +85,15 @@ class BertLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, states, mask, context=None, context_mask=None, *, deterministic: bool, queries=None
+        self,
+        states,
+        mask,
+        context=None,
+        context_mask=None,
+        position=None,
+        *,
+        deterministic: bool,
+        queries=None,
     ):
         shared = dict(
             heads=self.heads,
@@ -91,7 +103,7 @@ class BertLayer(nn.Module):
         )
         attend = PostNormAttention(**shared, name="self_attention")
         asked = states if queries is None else states[:, :queries]
-        states = attend(asked, states, mask, deterministic=deterministic)
+        states = attend(asked, states, mask, position=position, deterministic=deterministic)
         if context is not None:
             read = PostNormAttention(
                 **shared,
@@ -99,13 +111,22 @@ class BertLayer(nn.Module):
                 value_projection=self.value_projection,
                 name="cross_attention",
             )
-            states = read(states, context, context_mask, deterministic=deterministic)
+            several = not isinstance(context, Projected)
+            joined = _by_context(states, context.shape[0]) if several else states
+            joined = read(joined, context, context_mask, deterministic=deterministic)
+            states = joined.reshape(states.shape)
         transform = PostNormFeedForward(
             self.mlp_width, self.dropout, self.epsilon, self.activation, name="feed_forward"
         )
         states = transform(states, deterministic=deterministic)
         self.sow("intermediates", "output", states)
         return states
+
+
+def _by_context(states: Float[Array, "n t d"], contexts: int) -> Float[Array, "b kt d"]:
+    """Joins the texts of each context to one."""
+    texts, length, width = states.shape
+    return states.reshape(contexts, texts // contexts * length, width)
 
 
 class ViTBlock(nn.Module):

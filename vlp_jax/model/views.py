@@ -16,6 +16,7 @@ from vlp_jax.fusion.fusion import SharedImage
 from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Fused, Tokens, pick_rows
 from vlp_jax.model.model import VisionLanguageModel
+from vlp_jax.parallel.context import on_batch_axes
 from vlp_jax.parallel.ring import ring_axes, ring_size
 
 
@@ -231,17 +232,21 @@ def _check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 def encode_image(model: VisionLanguageModel, batch: dict, *, deterministic: bool) -> Tokens:
     """Encodes the vision fields of a batch."""
-    return model.encode_image(batch, deterministic=deterministic)
+    return on_batch_axes(model.encode_image(batch, deterministic=deterministic))
 
 
 def encode_text(model: VisionLanguageModel, ids, mask, segments, *, deterministic: bool) -> Tokens:
     """Encodes one text of a batch."""
-    return model.encode_text(ids, mask, segments, deterministic=deterministic)
+    return on_batch_axes(model.encode_text(ids, mask, segments, deterministic=deterministic))
 
 
-def fuse(model: VisionLanguageModel, image: Tokens, text: Tokens, *, deterministic: bool) -> Fused:
+def fuse(
+    model: VisionLanguageModel, image: Tokens | SharedImage, text: Tokens, *, deterministic: bool
+) -> Fused:
     """Lets image and text read each other."""
-    return model.fuse(image, text, deterministic=deterministic)
+    if not isinstance(image, SharedImage):  # which begins with an axis of layers
+        image = on_batch_axes(image)
+    return on_batch_axes(model.fuse(image, on_batch_axes(text), deterministic=deterministic))
 
 
 def share_image(model: VisionLanguageModel, image: Tokens, *, deterministic: bool) -> SharedImage:
@@ -253,7 +258,7 @@ def read_pairs(
     model: VisionLanguageModel, image: SharedImage, text: Tokens, *, head: str, deterministic: bool
 ) -> Any:
     """Applies a head to pairs of images and texts."""
-    return model.read_pairs(head, image, text, deterministic=deterministic)
+    return model.read_pairs(head, image, on_batch_axes(text), deterministic=deterministic)
 
 
 def read(model: VisionLanguageModel, reading: Reading, *, head: str, deterministic: bool) -> Any:

@@ -25,9 +25,9 @@ _SCALED = "Each panel is scaled to itself: compare places, not strengths."
 _SHARES = " Numbers are shares of what the word gives to all regions."
 
 
-def panels(found: Explanation) -> list[tuple[str, np.ndarray]]:
+def panels(found: Explanation, side: int = _SIDE) -> list[tuple[str, np.ndarray]]:
     """Returns for each word its text, with the names of its regions, and a uint8 picture."""
-    return [(_label(found, i), _overlay(found, i)) for i in range(len(found.words))]
+    return [(_label(found, i), _overlay(found, i, side)) for i in range(len(found.words))]
 
 
 def explanation_html(found: Explanation, text: str) -> str:
@@ -69,10 +69,10 @@ def _said(found: Explanation) -> list[str]:
     return [*match, _TOLD[found.method]]
 
 
-def _overlay(found: Explanation, word: int) -> np.ndarray:
+def _overlay(found: Explanation, word: int, side: int) -> np.ndarray:
     if found.maps is not None:
-        return heat_overlay(found.picture, found.maps[word], _SIDE)
-    return box_overlay(found.picture, found.boxes, found.weights[word], _SIDE)
+        return heat_overlay(found.picture, found.maps[word], side)
+    return box_overlay(found.picture, found.boxes, found.weights[word], side)
 
 
 def _label(found: Explanation, word: int) -> str:

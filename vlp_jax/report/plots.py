@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from vlp_jax.report.content import Curve
 _VARIABLE_OF = {"#010101": "--accent", "#020202": "--muted", "#030303": "--line"}
 _ACCENT, _MUTED, _LINE = _VARIABLE_OF
 _LARGEST_SIDE = 224
+_FRAMED = 3  # strongest boxes
 _BOX_GLOW = 0.65  # of the strongest box, so that what is in it can be seen
 
 
@@ -47,12 +49,16 @@ def heat_overlay(image: np.ndarray, heat: np.ndarray, side: int = 144) -> np.nda
 
 
 def box_overlay(
-    image: np.ndarray, boxes: np.ndarray, weights: np.ndarray, side: int, labelled: int = 3
+    image: np.ndarray,
+    boxes: np.ndarray,
+    weights: np.ndarray,
+    side: int,
+    labels: Sequence[str] = (),
 ) -> np.ndarray:
     """Returns the image, greyed, with its boxes [N, 4] glowing as strongly as their weights [N].
 
-    x1, y1, x2, y2 are pixels of the image. The `labelled` strongest are framed, with their share of
-    the sum. The glow is scaled to the strongest.
+    x1, y1, x2, y2 are pixels of the image. The three strongest are framed, with their labels or,
+    without any, their shares of the sum. The glow is scaled to the strongest.
     """
     size = _fitted(image, side)
     scale = np.tile(size, 2) / np.tile(image.shape[1::-1], 2)
@@ -64,9 +70,26 @@ def box_overlay(
     for (x1, y1, x2, y2), value in zip(corners[order].tolist(), strength[order]):
         heat[max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = _BOX_GLOW * value
     overlay = _glowing(cv2.resize(image, size, interpolation=cv2.INTER_AREA), heat)
-    for row in order[-labelled:]:
-        _frame(overlay, corners[row].tolist(), f"{weights[row] / total:.0%}")
+    labels = labels or [f"{weight / total:.0%}" for weight in weights]
+    for row in order[-_FRAMED:]:
+        _frame(overlay, corners[row].tolist(), labels[row])
     return overlay
+
+
+def named_boxes(
+    image: np.ndarray, boxes: np.ndarray, names: Sequence[str], least_side: int = 480
+) -> np.ndarray:
+    """Returns the image with its boxes [N, 4] framed and named, the first ones on top.
+
+    x1, y1, x2, y2 are pixels of the image, which is enlarged where its longer side is shorter than
+    `least_side`.
+    """
+    size = _fitted(image, max(least_side, *image.shape[:2]))
+    scale = np.tile(size, 2) / np.tile(image.shape[1::-1], 2)
+    drawn = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    for box, name in list(zip(boxes, names, strict=True))[::-1]:
+        _frame(drawn, np.round(box * scale).astype(int).tolist(), name)
+    return drawn
 
 
 def _frame(image: np.ndarray, corners: list[int], label: str) -> None:

@@ -263,7 +263,8 @@ def encode_gallery(run: Run, evaluation: RetrievalEvaluation) -> Gallery:
     texts, images = _joined(texts), _joined(images)
     captions = _encoded(run, texts, vector)
     if left_out:
-        logger.warning("%d captions are empty, damaged or too many, and left out", left_out)
+        why = "beyond tasks.retrieval.captions of an image, empty or damaged"
+        logger.warning("%d captions are left out: %s", left_out, why)
     return Gallery(
         np.concatenate(pixels) if pixels else None,
         [run.vocabulary.tokenizer.decode(row) for row in texts[CAPTION.ids]],

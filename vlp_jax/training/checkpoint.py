@@ -20,6 +20,7 @@ from vlp_jax.config.moved import is_old, without_moved
 from vlp_jax.data.local_paths import local_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.parallel import all_arrive, said_by_any
+from vlp_jax.training.checkpoint_files import changed_file
 from vlp_jax.training.checkpoint_marks import DIVERGED, GOOD, CheckpointMarks
 from vlp_jax.training.checksums import checksums, differences
 from vlp_jax.training.optimizer import path_name
@@ -51,8 +52,9 @@ class CheckpointStore:
     Keeps the newest `keep` checkpoints, the newest that is marked as good, and, if `best` names a
     metric, the one where it was highest. `about` is a JSON-able description (resolved config,
     vocabulary, answers) saved with each, as are checksums of every array, which are verified
-    whenever it is read. What a killed process has left half-written is ignored, and removed unless
-    `writable` is off. Of several processes all call each method.
+    whenever it is read, and a note of its files, verified with `about`. What a killed process has
+    left half-written is ignored, and removed unless `writable` is off. Of several processes all
+    call each method.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class CheckpointStore:
         """Starts to save `state` as the checkpoint of `step`; a step that exists is left alone."""
         if step in self.steps:
             return
-        self.marks.forget(step)
+        self.marks.begin(step)
         sums = {"arrays": checksums(state), "about": _json_sum(about)}
         items = ocp.args.Composite(
             **{
@@ -214,6 +216,10 @@ class CheckpointStore:
             sums = self._sums(step)
         if sums is not None and _json_sum(about) != sums["about"]:
             raise _Damage("config and vocabulary are not what was saved")
+        with _reading():
+            changed = changed_file(self._folder(step))
+        if changed:
+            raise _Damage(changed)
         return about
 
     def _read_part(self, step: int, saved: Any, name: str) -> Any:

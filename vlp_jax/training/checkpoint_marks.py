@@ -1,4 +1,4 @@
-"""What is known of a checkpoint after it was saved: small files in its folder.
+"""What is noted of a checkpoint after it was saved: small files in its folder.
 
 A checkpoint is good once a later step has computed a finite loss and gradient from it. One after
 which no step was finite, until the run gave up, is marked as diverged.
@@ -6,6 +6,8 @@ which no step was finite, until the run gave up, is marked as diverged.
 
 from collections.abc import Callable
 from pathlib import Path
+
+from vlp_jax.training.checkpoint_files import note_files
 
 GOOD, DIVERGED = "GOOD", "DIVERGED"
 
@@ -16,7 +18,9 @@ _MEANING = {
 
 
 class CheckpointMarks:
-    """The marks of a run's checkpoints; a mark waits until the checkpoint is completely saved.
+    """The marks of a run's checkpoints, and the notes of their files.
+
+    Both wait until the checkpoint is completely saved.
 
     Of several processes all remember the marks, and the first one (`writes`) writes them.
     """
@@ -25,6 +29,7 @@ class CheckpointMarks:
         self._folder_of = folder_of
         self._writes = writes
         self._waiting: dict[int, str] = {}
+        self._unnoted: set[int] = set()
         self._marks = {step: mark for step in steps for mark in _MEANING if self._has(step, mark)}
 
     def of(self, step: int) -> str | None:
@@ -44,9 +49,19 @@ class CheckpointMarks:
         """Drops what is known of a step, whose checkpoint is new or has gone."""
         self._marks.pop(step, None)
         self._waiting.pop(step, None)
+        self._unnoted.discard(step)
+
+    def begin(self, step: int) -> None:
+        """Expects a new checkpoint, of whose step nothing is known any more."""
+        self.forget(step)
+        self._unnoted.add(step)
 
     def write(self) -> None:
-        """Writes the marks of those checkpoints that are completely saved by now."""
+        """Writes notes and marks of those checkpoints that are completely saved by now."""
+        for step in [step for step in self._unnoted if self._folder_of(step).is_dir()]:
+            if self._writes:
+                note_files(self._folder_of(step))
+            self._unnoted.discard(step)
         for step, mark in list(self._waiting.items()):
             if self._folder_of(step).is_dir():
                 if self._writes:

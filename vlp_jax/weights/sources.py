@@ -23,6 +23,7 @@ from vlp_jax.weights.hf_bert import (
     bert_table,
     check_positions,
 )
+from vlp_jax.weights.hub import fetched
 from vlp_jax.weights.key_table import Entry, KeyTable, raw
 from vlp_jax.weights.one_tower_vit import (
     NAMINGS,
@@ -117,7 +118,7 @@ def read_weights(path: str, kind: str, target: Target, read_run: ReadRun) -> Wei
             f'unknown kind "{kind}".{nearest(kind, (AUTO, RUN, *KINDS, *ZOO))} Known: '
             f"{', '.join((AUTO, RUN, *KINDS))}, and published models, which `vlp-jax models` lists"
         )
-    path = local_path(path, "path")
+    path = local_path(fetched(path), "path")
     if kind == RUN or (kind == AUTO and (path / "checkpoints").is_dir()):
         return run_weights(path, target, read_run)
     file = read_state_dict(path)

@@ -205,6 +205,7 @@ def random_batch(regions: int = 3) -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [(2, 1, 1), (0, 0, 0)])
 def test_padding_changes_nothing_at_any_depth_and_with_one_region(layers):
     sizes = dict(zip(("l_layers", "r_layers", "x_layers"), layers))
@@ -223,6 +224,7 @@ def test_padding_changes_nothing_at_any_depth_and_with_one_region(layers):
     np.testing.assert_allclose(again.image.states[:, :1], fused.image.states, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_first_rows_of_all_three_tables_get_no_gradient():
     _, config, shapes = tiny("lxmert_trunk", l_layers=0, r_layers=0)
     model, batch = build_model(config), random_batch()

@@ -166,6 +166,7 @@ def run_port(config, params, inputs):
     return build_model(config).apply({"params": params}, method=forward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", range(4))
 def test_random_configurations_agree_with_the_oracle(draw):
     seed = int(np.random.SeedSequence().entropy % 2**32)

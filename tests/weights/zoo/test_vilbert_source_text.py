@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax.linen import meta
 from flax.traverse_util import flatten_dict
 
@@ -36,6 +37,7 @@ def test_preset_builds_and_fills_its_table():
     assert PRESET.config.fusion == "single_stream"
 
 
+@pytest.mark.slow
 def test_words_and_grid_read_each_other_and_gradients_reach_both():
     model = build_model(PRESET.from_published(TINY))
     params = meta.unbox(init_params(model, jax.random.key(0)))

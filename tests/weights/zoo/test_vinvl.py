@@ -32,6 +32,7 @@ def detector():
     return detector_of(SIZES)
 
 
+@pytest.mark.slow
 def test_every_published_tensor_has_its_place():
     detector = detector_of({})
     made = published_shapes(abstract_params(detector), vinvl_table(detector))

@@ -170,6 +170,7 @@ def test_every_task_runs_without_boxes_at_any_depth(task, layers):
     assert outputs["fused"].image.states.shape == (2, 4, 6)
 
 
+@pytest.mark.slow
 def test_region_types_and_alignment_of_the_batch_change_the_image():
     config = find("visualbert", "vcr").from_published(TINY)
     model = build_model(config)
