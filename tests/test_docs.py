@@ -60,6 +60,19 @@ def test_the_first_batch_of_the_data_page():
 
 
 @pytest.mark.slow
+def test_the_figures_of_the_performance_page():
+    made: dict = {}
+    exec(files_of("performance.md")["step_figures.py"], made)
+    looped = "--config.model.scan_layers=on"
+    flops, kept = made["figures"](*made["base"], looped)
+    cheap_flops, cheap_kept = made["figures"](
+        *made["base"], looped, "--config.training.remat=cheap"
+    )
+    assert cheap_kept < 6 and kept < 8
+    assert flops < cheap_flops < 1.1 * flops
+
+
+@pytest.mark.slow
 def test_a_task_of_a_plugin_trains_and_is_measured(plugins):
     figures = train(
         plugins,

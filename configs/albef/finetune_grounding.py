@@ -38,7 +38,7 @@ def get_config(argument: str = "") -> dict:
         tasks=dict(
             # alpha, queue_size; candidates are a GPU's 32 pairs and the queue
             itc=dict(alpha=0.4, queue_size=65_536, local_batch=32, in_batch="teacher"),
-            itm=dict(negatives="hard", in_batch="teacher"),
+            itm=dict(negatives="hard", local_batch=32, in_batch="teacher"),
         ),
         batch=BATCH,
         rate=1e-5,  # schedular.lr

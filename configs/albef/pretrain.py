@@ -3,8 +3,7 @@
 Sources: configs/Pretrain.yaml, Pretrain.py, models/model_pretrain.py, optim/ and dataset/ of
 github.com/salesforce/ALBEF, and the paper, https://arxiv.org/abs/2107.07651.
 
-What differs: negatives of the matching loss are drawn from the whole batch, not from a GPU's 64
-pairs; masked words are averaged over the whole batch. docs/models/albef.md has the rest.
+What differs: masked words are averaged over the whole batch. docs/models/albef.md has the rest.
 """
 
 from vlp_jax.config import import_beside
@@ -53,8 +52,8 @@ def _tasks() -> dict:
             local_batch=64,
             queue_size=65536,  # Pretrain.yaml, queue_size
         ),
-        # Hard negatives are drawn by the similarities that the contrastive loss has.
-        itm=dict(weight=1.0, negatives="hard", in_batch="teacher", hardness=1.0),
+        # Hard negatives are drawn by the similarities that the contrastive loss has, of a GPU's 64.
+        itm=dict(weight=1.0, negatives="hard", local_batch=64, in_batch="teacher", hardness=1.0),
         mlm=dict(
             weight=1.0,
             alpha=0.4,

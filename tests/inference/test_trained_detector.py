@@ -12,6 +12,7 @@ from vlp_jax.cli.main import main
 from vlp_jax.config import load_config
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.data.sources import EmojiScenes, FoundRegions
+from vlp_jax.training.experiment import assemble
 
 CONFIG = str(ROOT / "configs/detection/scenes.py:smoke")
 SMALL = [
@@ -95,10 +96,9 @@ def test_the_commands_of_the_page_lead_from_pixels_to_a_model_of_regions(
     assert load_config(train[2]).tasks.keys() == {"detection"}
     size = "--config.data.source_args.emoji_scenes.size=40"
     assert main([*find, size]) == 0
-    few = [
-        "training.steps=2",
-        "data.source_args.found_regions.records.size=40",
-        "data.batch_size=8",
-    ]
-    assert main([*use, *(f"--config.{setting}" for setting in few)]) == 0
-    assert (tmp_path / "runs/scenes/lxmert_found/checkpoints").is_dir()
+    few = ["source_args.found_regions.records.size=40", "batch_size=8"]
+    config = load_config(use[2], [f"--config.data.{setting}" for setting in few])
+    assert {"region_labels", "mlm", "pair", "vqa"} <= config.tasks.keys()
+    experiment = assemble(config)  # all but the steps
+    assert set(config.tasks) == set(experiment.config.tasks)
+    assert experiment.config.model.vision_args["feature_width"] == 12

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 
@@ -35,3 +36,17 @@ def test_names():
 def test_an_unknown_name():
     with pytest.raises(ValueError, match='unknown activation "gelo". Did you mean "gelu"?'):
         ACTIVATIONS.get_known("gelo")
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("bfloat16", 2e-2)])
+def test_the_slope_of_gelu(dtype, tolerance):
+    step = 1e-6
+    exact = [(exact_gelu(x + step) - exact_gelu(x - step)) / (2 * step) for x in X.tolist()]
+    slope = jax.grad(lambda x: gelu(x).astype("float32").sum())(X.astype(dtype))
+    assert slope.dtype == dtype
+    np.testing.assert_allclose(slope.astype("float32"), exact, atol=tolerance)
+
+
+def test_gelu_keeps_its_input_alone():
+    kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(gelu, x)[1], X))
+    assert [x.shape for x in kept] == [X.shape]

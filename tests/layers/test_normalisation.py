@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layers import slow
-from vlp_jax.layers.normalisation import LayerNorm
+from vlp_jax.layers.normalisation import LayerNorm, normalise
 
 apply = jax.jit(lambda p, x: LayerNorm(1e-6).apply({"params": p}, x))
 
@@ -60,3 +60,34 @@ def test_half_precision_in_and_out_but_not_inside():
     assert result.dtype == jnp.bfloat16
     exact = slow.layer_norm({"scale": 1.0, "bias": 0.0}, np.asarray(x, np.float64), 1e-12)
     np.testing.assert_allclose(np.asarray(result, np.float64), exact, rtol=2**-8, atol=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-10, 10), st.floats(0.1, 100))
+def test_the_gradient_equals_that_of_float64(seed, offset, deviation):
+    rng = np.random.default_rng(seed)
+    params = random_scale_and_bias(rng, 16)
+    x = (offset + deviation * rng.normal(size=(3, 16))).astype(np.float32)
+    slope = rng.normal(size=x.shape).astype(np.float32)
+    found = gradient(x, params["scale"], params["bias"], slope)
+    for i, exact in enumerate(slow_gradient(x, params["scale"], slope)):
+        np.testing.assert_allclose(found[i], exact, atol=2e-4 * (1 + np.abs(exact).max()))
+
+
+@jax.jit
+def gradient(x, scale, bias, slope):
+    return jax.grad(lambda *given: (slope * normalise(*given, 1e-6)).sum(), (0, 1, 2))(
+        x, scale, bias
+    )
+
+
+def slow_gradient(x, scale, slope):
+    """Returns it by the Jacobian of one row after the other, in float64."""
+    to_x, to_scale = np.zeros(x.shape), np.zeros(scale.shape)
+    for i, row in enumerate(x.astype(np.float64)):
+        centred = row - row.mean()
+        deviation = np.sqrt((centred**2).mean() + 1e-6)
+        unit, size = centred / deviation, len(row)
+        jacobian = (np.eye(size) - 1 / size - np.outer(unit, unit) / size) / deviation
+        to_x[i] = jacobian @ (slope[i].astype(np.float64) * scale)
+        to_scale += slope[i] * unit
+    return to_x, to_scale, slope.sum(0)

@@ -38,6 +38,7 @@ def tiny_model(
     *,
     heads: Mapping[str, Any] = HEADS,
     dtype: str = "float32",
+    remat: str = "none",
     **changes: Any,
 ) -> VisionLanguageModel:
     """Returns a model of one layer a part; `changes` replace fields of its `ModelConfig`."""
@@ -49,7 +50,7 @@ def tiny_model(
         fusion_args=fusion_args(fusion),
         heads=heads,
     )
-    return build_model(build(ModelConfig, values | changes, "config.model"), dtype)
+    return build_model(build(ModelConfig, values | changes, "config.model"), dtype, remat)
 
 
 def random_params(model: VisionLanguageModel, rng: np.random.Generator) -> Any:

@@ -55,11 +55,17 @@ class FakeViews(Views):
     def fused(self, fields: TextFields = CAPTION) -> Any:
         return SimpleNamespace(text=SimpleNamespace(states=self.states))
 
+    def shares_image(self, parts: int = 1) -> bool:
+        return False
+
     def fused_pairs(self, images, texts, fields=(CAPTION,), once: str = "") -> None:
         self.pairs = np.asarray(images), np.asarray(texts)
 
     def run(self, function: Any, *inputs: Any, name: str) -> Any:
         return function(self.model, *inputs, deterministic=True)
+
+    def at_once(self, function: Any, *inputs: Any, name: str) -> Any:
+        return self.run(function, *inputs, name=name)
 
     def head(self, name: str, fields: TextFields = CAPTION) -> Any:
         return self.outputs[name]

@@ -7,6 +7,7 @@ import pytest
 from tests.data.chains import TOKENIZER, feed_of
 from tests.model.tiny import random_batch, random_params, tiny_model
 from tests.tasks.fakes import FakeViews, loss_of
+from tests.training.tiny import tiny
 from vlp_jax.data.transforms import Example
 from vlp_jax.model import Forward, Views
 from vlp_jax.tasks import Step
@@ -112,6 +113,44 @@ def test_random_negatives_ignore_the_similarities():
     own = np.arange(64)
     assert (images[:64] != own).all() and (texts[64:] != own).all()
     assert len(set(images[:64].tolist())) > 20
+
+
+@pytest.mark.parametrize("negatives", ["hard", "random"])
+def test_negatives_within_a_local_batch(negatives):
+    size, local = 64, 4
+    views = FakeViews(
+        {"image_id": np.arange(size)},
+        *np.random.default_rng().normal(size=(2, size, 3)),
+        match=np.zeros((size, 2)),
+        mismatch=np.zeros((2 * size, 2)),
+    )
+    loss_of(MatchingTask(negatives=negatives, local_batch=local), views)
+    images, texts = views.pairs
+    own = np.arange(size)
+    for drawn in (images[:size], texts[size:]):
+        assert (drawn != own).all() and (drawn // local == own // local).all()
+        assert len(set((drawn - own).tolist())) > 3
+
+
+def test_a_local_batch_that_is_the_batch_draws_by_the_same_weights():
+    vectors = np.random.default_rng().normal(size=(2, 8, 3))
+    step = Step(FakeViews({"image_id": np.arange(8)}, *vectors), None, None, jnp.ones(()))
+    whole, parts = (MatchingTask(local_batch=n).draw_logits(step) for n in (None, 4))
+    for one, cut in zip(whole, parts):
+        np.testing.assert_allclose(cut, [one[:4, :4], one[4:, 4:]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"local_batch": 5}, "batch_size = 8 cannot be divided into parts of that size"),
+        ({"local_batch": 4, "negatives": "swapped"}, 'is not for negatives = "swapped"'),
+    ],
+)
+def test_a_local_batch_that_does_not_fit(options, message):
+    config = tiny(data__batch_size=8)
+    with pytest.raises(ValueError, match=rf"config.tasks.itm.local_batch = \d.*{message}"):
+        MatchingTask(**options).check("config.tasks.itm", config, {})
 
 
 def test_heads_it_needs():

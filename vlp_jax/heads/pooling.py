@@ -1,6 +1,9 @@
-"""Poolers: one vector for a fused image-text pair, in the form of each published model."""
+"""Poolers: one vector for a fused image-text pair, in the form of each published model.
 
-from typing import Literal
+One that reads nothing but the first text token says so by `first_token_alone`.
+"""
+
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -17,6 +20,8 @@ from vlp_jax.layers.tokens import Fused, Tokens
 class FirstToken(nn.Module):
     """The text's [CLS] state as it is (ALBEF)."""
 
+    first_token_alone: ClassVar[bool] = True
+
     def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:
         return fused.text.states[:, 0]
 
@@ -32,6 +37,8 @@ class MeanToken(nn.Module):
 @POOLERS.register("tanh")
 class TanhPooler(nn.Module):
     """tanh(W · text [CLS]): BERT's pooler (UNITER, LXMERT, VisualBERT, OSCAR)."""
+
+    first_token_alone: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, fused: Fused, *, deterministic: bool = True) -> Float[Array, "b d"]:

@@ -1,7 +1,6 @@
 """Loads a model: a run, an export, a published model's weights, or a Hugging Face directory."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.exported import is_export, read_export
 from vlp_jax.inference.model import Model
 from vlp_jax.weights.hub import fetched
-from vlp_jax.weights.state_dict import StateDict, read_state_dict
+from vlp_jax.weights.state_dict import read_state_dict
 from vlp_jax.weights.zoo import ZOO
 from vlp_jax.weights.zoo.base import Published, find_architecture
 
@@ -53,19 +52,13 @@ def load(
     """
     load_plugins(plugins)
     weights, tokenizer = fetched(weights), fetched(tokenizer)
-    answers = read_answers(answers) if answers else ()
-    make_tokenizer = partial(_tokenizer, lowercase=lowercase)
-    given = dict(answers=answers, detector=detector)
+    own = dict(answers=read_answers(answers) if answers else (), sizes=sizes or {})
+    own |= dict(tokenizer=tokenizer, lowercase=lowercase)
     of_run = dict(step=step, which=None if which == "params" else which)
-    own = dict(answers=answers, tokenizer=tokenizer, lowercase=lowercase, sizes=sizes)
     if weights is not None:
         published = ZOO.get_known(str(name_or_path))
         _check_none_given(weights, "a file of weights", **of_run)
-        config, read = (
-            published.config_of(sizes or {}),
-            partial(make_tokenizer, tokenizer or weights),
-        )
-        return _published_model(published, read_state_dict(weights), config, read, **given)
+        return _of_weights(published, weights, detector, **own)
     path = local_path(fetched(name_or_path), "run")
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
@@ -74,19 +67,44 @@ def load(
         return read_export(path, detector)
     if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
         _check_none_given(path, "a Hugging Face directory", **of_run)
-        state = read_state_dict(path)
-        published = find_architecture(state.meta.config)
-        config = published.config_of(dict(state.meta.config) | dict(sizes or {}))
-        read = partial(make_tokenizer, tokenizer or path)
-        return _published_model(published, state, config, read, **given)
+        return _of_weights(None, path, detector, **own)
     if not path.exists():
         raise _nothing_there(name_or_path, path)
     _check_none_given(path, "a run", **own)
+    return _of_run(path, step, which, detector)
+
+
+def _of_run(path: Path, step: int | None, which: str, detector: Detector | None) -> Model:
     from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
 
     config, vocabulary, params = read_run(path, step, which)
     check_plugins(config)
     return Model(config, params, vocabulary, detector=detector)
+
+
+def _of_weights(
+    published: Published | None,
+    weights: str | Path,
+    detector: Detector | None,
+    *,
+    answers: tuple[str, ...],
+    sizes: Mapping[str, Any],
+    tokenizer: str | Path | None,
+    lowercase: bool | None,
+) -> Model:
+    """Returns a published model; of a directory that says itself which, `published` is None."""
+    state = read_state_dict(weights)
+    if published is None:
+        published = find_architecture(state.meta.config)
+        sizes = dict(state.meta.config) | dict(sizes)
+    config = published.config_of(sizes)
+    vocabulary = Vocabulary(_tokenizer(tokenizer or weights, config, lowercase), answers)
+    experiment = ExperimentConfig(name=published.name, model=config, data=_data(published, config))
+    params = published.load(state, config)
+    model = Model(experiment, params, vocabulary, published.inputs, detector)
+    if answers:
+        model.check_answers()
+    return model
 
 
 def _check_none_given(path: str | Path, kind: str, **given: Any) -> None:
@@ -101,23 +119,6 @@ def _nothing_there(given: str | Path, path: Path) -> FileNotFoundError:
     runs = [str(folder) for folder in beside if (folder / "checkpoints").is_dir()]
     hint = nearest(str(given), [*ZOO, *runs])
     return FileNotFoundError(f'"{given}" is neither a path nor a published model.{hint}')
-
-
-def _published_model(
-    published: Published,
-    state: StateDict,
-    config: ModelConfig,
-    tokenizer: Callable[[ModelConfig], Tokenizer],
-    answers: tuple[str, ...],
-    detector: Detector | None,
-) -> Model:
-    params = published.load(state, config)
-    vocabulary = Vocabulary(tokenizer(config), answers)
-    experiment = ExperimentConfig(name=published.name, model=config, data=_data(published, config))
-    model = Model(experiment, params, vocabulary, published.inputs, detector)
-    if answers:
-        model.check_answers()
-    return model
 
 
 def _data(published: Published, config: ModelConfig) -> DataConfig:

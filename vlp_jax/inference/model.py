@@ -212,12 +212,12 @@ class Model:
             order = np.argsort(-odds, kind="stable")[:top]
             return [Retrieved(int(i), float(odds[i])) for i in order]
         pictures = None
-        if vectors is not None and len(vectors) != len(listed(images)):
-            counts = f"{len(listed(images))} images and vectors of {len(vectors)}"
-            raise ValueError(f"retrieve was given {counts}; expected a vector of each")
         if vectors is None:
             pictures = read(images, regions)
             vectors = self.compute(contrast.image_vector, pictures.fields)
+        elif len(vectors) != len(listed(images)):
+            counts = f"{len(listed(images))} images and vectors of {len(vectors)}"
+            raise ValueError(f"retrieve was given {counts}; expected a vector of each")
         scores = (vectors @ self.encode_text(texts).T).ravel()
         order = np.argsort(-scores, kind="stable")
         if heads and rerank:
@@ -227,10 +227,9 @@ class Model:
             else:
                 pairs = _picked(best, pictures, texts)
             odds = self._odds("retrieve", *pairs, None)
-            chances = np.asarray(jax.nn.sigmoid(odds))
             order = np.concatenate([best[np.argsort(-odds, kind="stable")], order[rerank:]])
             scores = scores - 2.0  # below every re-scored candidate
-            scores[best] = chances
+            scores[best] = np.asarray(jax.nn.sigmoid(odds))
         return [Retrieved(int(i), float(scores[i])) for i in order[:top]]
 
     def reason(

@@ -8,13 +8,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.layers.projection import PRODUCT, MergeHeads, SplitHeads
+from vlp_jax.layers.tokens import pick_rows
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,24 @@ CUDNN_COMPUTE_CAPABILITY = 8.0
 _ANY_PLATFORM = ContextVar("any_platform", default=False)
 
 Mask = Bool[Array, "b s"] | Bool[Array, "b t s"] | None
+
+
+@flax.struct.dataclass
+class Projected:
+    """Keys and values [B, S, H, K] of a context, made once for all that read it.
+
+    With `rows` [P, M] it is read by other queries than one a row: see `pick_rows`. In a stack keys
+    and values have a leading axis of layers.
+    """
+
+    key: Float[Array, "*l b s h k"]
+    value: Float[Array, "*l b s h k"]
+    rows: Int[Array, "p m"] | None = None
+
+    def picked(self) -> tuple[Array, Array]:
+        """Returns the keys and values that each query reads."""
+        both = self.key, self.value
+        return both if self.rows is None else pick_rows(both, self.rows)
 
 
 def attention_bias(mask: Bool[Array, "b s"] | Bool[Array, "b t s"]) -> Float[Array, "b 1 t s"]:
@@ -195,16 +215,45 @@ def attend(
         return _by_cudnn(query, key, value, mask)
     if chosen.name == "flash":
         return _by_flash(query, key, value, mask)
+    if rate == 0 and observe is None and _probabilities_are_large(query, key):
+        return jax.checkpoint(_by_einsum)(query, key, value, mask)
     return _by_einsum(query, key, value, mask, drop, observe)
 
 
-def _by_einsum(query, key, value, mask, drop, observe) -> Float[Array, "b t h k"]:
+def _probabilities_are_large(query: Array, key: Array) -> bool:
+    """Whether the backward pass had better compute them from queries, keys and values again."""
+    (_, queries, _, size), keys = query.shape, key.shape[1]
+    return queries * keys > (queries + 2 * keys) * size
+
+
+def _by_einsum(query, key, value, mask, drop=None, observe=None) -> Float[Array, "b t h k"]:
     scores = jnp.einsum("bthk,bshk->bhts", query, key, preferred_element_type=jnp.float32)
     scores = scores / jnp.sqrt(float(query.shape[-1]))
-    probabilities = jax.nn.softmax(scores if mask is None else scores + attention_bias(mask))
+    scores = scores if mask is None else scores + attention_bias(mask)
+    probabilities = softmax_in(value.dtype if observe is None else scores.dtype, scores)
     probabilities = probabilities if observe is None else observe(probabilities)
     probabilities = probabilities if drop is None else drop(probabilities)
     return jnp.einsum("bhts,bshk->bthk", probabilities.astype(value.dtype), value)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def softmax_in(dtype: Any, scores: Float[Array, "*b s"]) -> Float[Array, "*b s"]:
+    """Returns softmax(scores) rounded to `dtype`, and keeps nothing else for the backward pass."""
+    return jax.nn.softmax(scores).astype(dtype)
+
+
+def _softmax_forward(dtype: Any, scores: Array) -> tuple[Array, tuple[Array, Array]]:
+    probabilities = softmax_in(dtype, scores)
+    return probabilities, (probabilities, jnp.zeros((), scores.dtype))
+
+
+def _softmax_backward(dtype: Any, kept: tuple[Array, Array], slope: Array) -> tuple[Array]:
+    del dtype
+    probabilities, slope = (x.astype(kept[1].dtype) for x in (kept[0], slope))
+    return (probabilities * (slope - (probabilities * slope).sum(-1, keepdims=True)),)
+
+
+softmax_in.defvjp(_softmax_forward, _softmax_backward)
 
 
 def _by_cudnn(query, key, value, mask) -> Float[Array, "b t h k"]:
@@ -232,8 +281,9 @@ def _by_flash(query, key, value, mask) -> Float[Array, "b t h k"]:
 class Attention(nn.Module):
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2); see `attend`.
 
-    Queries are [B, T, D], keys and values are projected from `context` [B, S, E] under a mask
-    [B, S] or [B, T, S]; the result is [B, T, features] (D by default).
+    Queries are [B, T, D], keys and values are projected from `context` [B, S, E], or that is
+    `Projected` already, under a mask [B, S] or [B, T, S]; the result is [B, T, features] (D by
+    default).
 
     `key_projection` and `value_projection` may be given to share them with another layer.
 
@@ -257,7 +307,9 @@ class Attention(nn.Module):
         query = split("query")(states)
         key = lambda: (self.key_projection or split("key"))(context)
         value = lambda: (self.value_projection or split("value"))(context)
-        if position is None:
+        if isinstance(context, Projected):
+            key, value = context.picked()
+        elif position is None:
             key, value = self._of_context("keys", key), self._of_context("values", value)
         else:
             length = mask.shape[-1]

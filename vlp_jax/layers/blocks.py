@@ -4,11 +4,13 @@ Masks are boolean, of keys [B, S] or of pairs [B, T, S]; None where every key co
 returns is sown as `output`.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from vlp_jax.layers.activation import ACTIVATIONS, gelu
-from vlp_jax.layers.attention import Attention
+from vlp_jax.layers.attention import Attention, Projected
 from vlp_jax.layers.normalisation import BERT_EPSILON, VIT_EPSILON, LayerNorm
 from vlp_jax.layers.projection import Linear
 
@@ -50,11 +52,16 @@ class PostNormFeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, states, *, deterministic: bool) -> Float[Array, "b t d"]:
-        activate = ACTIVATIONS.get_known(self.activation)
-        hidden = activate(Linear(self.width, name="expand")(states))
-        contract = Linear(states.shape[-1], axes=("mlp", "embed"), name="contract")
+        hidden = Linear(self.width, name="expand")(states)
+        contract = _contract(states.shape[-1], ACTIVATIONS.get_known(self.activation))
         dropped = nn.Dropout(self.dropout)(contract(hidden), deterministic=deterministic)
         return LayerNorm(self.epsilon, name="norm")(states + dropped)
+
+
+def _contract(features: int, activation: Callable[[Array], Array]) -> Linear:
+    """Returns the second half of a feed-forward sub-block."""
+    axes = "mlp", "embed"
+    return Linear(features, axes=axes, activation=activation, name="contract")
 
 
 class BertLayer(nn.Module):
@@ -62,6 +69,8 @@ class BertLayer(nn.Module):
 
     Of N texts and B contexts each context is read by N / B texts, which are next to each other.
     `position` is that of the states in a text that is written word by word, see `Attention`.
+    With `queries` = n only the first n states are computed, which read all of them.
+
     Source: BERT (Devlin et al. 2019); the place of the cross-attention is ALBEF's (section 3.1).
     """
 
@@ -76,7 +85,15 @@ class BertLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, states, mask, context=None, context_mask=None, position=None, *, deterministic: bool
+        self,
+        states,
+        mask,
+        context=None,
+        context_mask=None,
+        position=None,
+        *,
+        deterministic: bool,
+        queries=None,
     ):
         shared = dict(
             heads=self.heads,
@@ -85,7 +102,8 @@ class BertLayer(nn.Module):
             epsilon=self.epsilon,
         )
         attend = PostNormAttention(**shared, name="self_attention")
-        states = attend(states, states, mask, position=position, deterministic=deterministic)
+        asked = states if queries is None else states[:, :queries]
+        states = attend(asked, states, mask, position=position, deterministic=deterministic)
         if context is not None:
             read = PostNormAttention(
                 **shared,
@@ -93,7 +111,8 @@ class BertLayer(nn.Module):
                 value_projection=self.value_projection,
                 name="cross_attention",
             )
-            joined = _by_context(states, context.shape[0])
+            several = not isinstance(context, Projected)
+            joined = _by_context(states, context.shape[0]) if several else states
             joined = read(joined, context, context_mask, deterministic=deterministic)
             states = joined.reshape(states.shape)
         transform = PostNormFeedForward(
@@ -127,8 +146,8 @@ class ViTBlock(nn.Module):
         attended = attention(normed, normed, mask, deterministic=deterministic)
         states = states + drop(attended, deterministic=deterministic)
         normed = LayerNorm(self.epsilon, name="feed_forward_norm")(states)
-        hidden = gelu(Linear(self.mlp_width, name="expand")(normed))
-        contract = Linear(states.shape[-1], axes=("mlp", "embed"), name="contract")
+        hidden = Linear(self.mlp_width, name="expand")(normed)
+        contract = _contract(states.shape[-1], gelu)
         states = states + drop(contract(hidden), deterministic=deterministic)
         self.sow("intermediates", "output", states)
         return states

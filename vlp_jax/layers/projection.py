@@ -5,10 +5,12 @@ for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural sh
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
@@ -46,23 +48,46 @@ def zeros_init(*axes: str | None):
     return nn.with_logical_partitioning(nn.initializers.zeros_init(), axes)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def product_of(
+    activation: Callable[[Array], Array], x: Float[Array, "*b i"], kernel: Float[Array, "i o"]
+) -> Float[Array, "*b o"]:
+    """Returns activation(x) · kernel, of which the backward pass keeps `x` and `kernel` alone."""
+    return activation(x) @ kernel
+
+
+def _product_backward(activation: Callable, kept: tuple, slope: Array) -> tuple[Array, Array]:
+    # Without the barrier the compiler would find that it has the same array from the forward pass.
+    x, kernel = jax.lax.optimization_barrier(kept)
+    activated, pull = jax.vjp(activation, x)
+    rows = tuple(range(x.ndim - 1))
+    return *pull(slope @ kernel.T), jnp.tensordot(activated, slope, (rows, rows))
+
+
+product_of.defvjp(lambda f, x, kernel: (product_of(f, x, kernel), (x, kernel)), _product_backward)
+
+
 class Linear(nn.Module):
     """Maps the last axis: [..., in] -> [..., features], in the dtype of its input.
 
     With an `output_dtype` the factors keep that of the input and what they give is not rounded to
-    it: logits in float32 from bfloat16 states.
+    it: logits in float32 from bfloat16 states. An `activation` acts on the input: `product_of`.
     """
 
     features: int
     axes: tuple[str | None, str | None] = ("embed", "mlp")
     use_bias: bool = True
     output_dtype: DTypeLike | None = None
+    activation: Callable[[Array], Array] | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         kernel = self.param("kernel", kernel_init(*self.axes), (x.shape[-1], self.features))
         kernel = kernel.astype(x.dtype)
-        y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
+        if self.activation is None:
+            y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
+        else:
+            y = product_of(self.activation, x, kernel)
         if self.use_bias:
             y = y + self.param("bias", zeros_init(self.axes[1]), (self.features,)).astype(y.dtype)
         return checkpoint_name(y, PRODUCT)

@@ -10,7 +10,13 @@ import flax.linen as nn
 import jax
 
 from vlp_jax.config.registry import Registry
-from vlp_jax.layers.attention import ATTENTION, ATTENTION_SHIFT, CONTEXT, MEMORY
+from vlp_jax.layers.attention import (
+    ATTENTION,
+    ATTENTION_SHIFT,
+    CONTEXT,
+    MEMORY,
+    Projected,
+)
 from vlp_jax.layers.projection import PRODUCT
 from vlp_jax.parallel.context import on_batch_axes
 
@@ -38,6 +44,7 @@ class TransformerStack(nn.Module):
 
     `block(states, *inputs, deterministic=…) -> states` is an unbound module; states may be a tuple
     of streams. Its `name` is that of the stacked parameters, by custom "layers" or "…_layers".
+    An input that is `Projected` has keys and values for each layer, others are the same for all.
     Dropout differs from layer to layer. What blocks sow is stacked likewise, and so are
     the attention probabilities of explain mode. With no layers it returns its input.
 
@@ -57,19 +64,36 @@ class TransformerStack(nn.Module):
     def __call__(self, states: Any, *inputs: Any, deterministic: bool) -> Any:
         if not self.layers:
             return states
+        return self._loop(self.layers, inputs, deterministic)(self, states, *inputs)[0]
+
+    def first_states(self, queries: int, states: Any, *inputs: Any, deterministic: bool) -> Any:
+        """Returns the first `queries` states of the last layer, which computes no others.
+
+        Its blocks take `queries`. Nothing can be sown in it.
+        """
+        last = self.layers - 1
+        if last > 0:
+            loop = self._loop(last, inputs, deterministic)
+            before = tuple(_of_layers(x, slice(last)) for x in inputs)
+            states = _with_layers(loop, slice(last))(self, states, *before)[0]
+        layer = self._rematerialised(_layer(deterministic, queries=queries), scanned=False)
+        own = tuple(_of_layers(x, last) for x in inputs)
+        return _with_layers(layer, last)(self, states, *own)[0]
+
+    def _loop(self, layers: int, inputs: tuple, deterministic: bool) -> Any:
+        """Returns the function (stack, states, *inputs) -> (states, None) of so many layers."""
         scanned = self.scan_layers == "on" or (
             self.scan_layers == "auto" and worth_scanning(self.layers)
         )
-        run = nn.scan(
+        return nn.scan(
             self._rematerialised(_layer(deterministic), scanned),
             variable_axes=dict.fromkeys(_STACKED, 0),
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast,) * len(inputs),
-            length=self.layers,
-            unroll=1 if scanned else self.layers,
+            in_axes=tuple(map(_input_axes, inputs)),
+            length=layers,
+            unroll=1 if scanned else layers,
             metadata_params={nn.PARTITION_NAME: LAYER_AXIS},
         )
-        return run(self, states, *inputs)[0]
 
     def _rematerialised(self, layer: Any, scanned: bool) -> Any:
         policy = REMAT_POLICIES.get_known(self.remat, "config.training.remat")
@@ -79,11 +103,28 @@ class TransformerStack(nn.Module):
         return nn.remat(layer, policy=policy, prevent_cse=not scanned)
 
 
-def _layer(deterministic: bool) -> Any:
+def _input_axes(x: Any) -> Any:
+    """Returns along which axes an input is cut into what single layers read."""
+    if not isinstance(x, Projected):
+        return nn.broadcast
+    return Projected(0, 0, None if x.rows is None else nn.broadcast)
+
+
+def _of_layers(x: Any, part: int | slice) -> Any:
+    """Returns what some layers, or one, read of an input."""
+    return x.replace(key=x.key[part], value=x.value[part]) if isinstance(x, Projected) else x
+
+
+def _with_layers(function: Any, part: int | slice) -> Any:
+    """Returns a function of the stack that sees the parameters of some layers, or of one."""
+    return nn.map_variables(function, "params", lambda p: jax.tree.map(lambda x: x[part], p))
+
+
+def _layer(deterministic: bool, **options: Any) -> Any:
     """Returns the function of one layer that `nn.scan` takes."""
 
     def layer(stack: TransformerStack, states: Any, *inputs: Any) -> tuple[Any, None]:
-        new = stack.block(states, *inputs, deterministic=deterministic)
+        new = stack.block(states, *inputs, deterministic=deterministic, **options)
         # A stream keeps its precision, whatever that of the other that it reads, and its examples
         # stay on their devices, whatever the weights are split over.
         return on_batch_axes(jax.tree.map(lambda x, old: x.astype(old.dtype), new, states)), None

@@ -1,8 +1,21 @@
 """The value that passes between encoders, fusions and heads: token states with their mask."""
 
+from typing import Any
+
 import flax
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+
+def pick_rows(tree: Any, rows: Int[Array, "p m"]) -> Any:
+    """Returns rows of arrays [B, ...], of each of P equal parts of the batch its own M.
+
+    `rows` are counted from the first of a part; the result [P · M, ...] has part after part.
+    """
+    take = jax.vmap(lambda part, index: jnp.take(part, index, axis=0))
+    cut = lambda x: x.reshape(len(rows), -1, *x.shape[1:])
+    return jax.tree.map(lambda x: take(cut(x), rows).reshape(-1, *x.shape[1:]), tree)
 
 
 @flax.struct.dataclass

@@ -13,8 +13,9 @@ from jaxtyping import Array
 from vlp_jax.config import ModelConfig, Registry, checked_fields
 from vlp_jax.encoders import TEXT_ENCODERS, VISION_ENCODERS
 from vlp_jax.fusion import FUSIONS
+from vlp_jax.fusion.fusion import SharedImage
 from vlp_jax.heads import HEADS, POOLERS
-from vlp_jax.heads.head import Reading
+from vlp_jax.heads.head import Head, Reading
 from vlp_jax.layers.projection import INITIAL_STD, initial_std
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model.called import as_fused, as_tokens, calling
@@ -101,7 +102,7 @@ class VisionLanguageModel(nn.Module):
 
     def fuse(
         self,
-        image: Tokens | tuple[Tokens, ...],
+        image: Tokens | SharedImage | tuple[Tokens, ...],
         text: Tokens,
         *,
         joint_mask: Array | None = None,
@@ -124,6 +125,20 @@ class VisionLanguageModel(nn.Module):
         with calling(_FUSION, self.fusion, f"{pictures}, text"):
             fused = self.fusion(*images, text, **options, deterministic=deterministic)
         return as_fused(_FUSION, self.fusion, fused)
+
+    def share_image(self, image: Tokens) -> SharedImage:
+        """Returns images projected for all texts that are fused with them (`shares_image`)."""
+        return self.fusion.share(image)
+
+    def read_pairs(
+        self, name: str, image: SharedImage, text: Tokens, *, deterministic: bool = True
+    ) -> Any:
+        """Returns what a head gives for pairs; what it does not read of them is not computed."""
+        pools = type(self.head(name)).of is Head.of
+        first = pools and getattr(self.pooler, "first_token_alone", False)
+        options = dict(queries=1) if first else {}
+        fused = self.fusion(image, text, deterministic=deterministic, **options)
+        return self.read(name, Reading((), (), (fused,)), deterministic=deterministic)
 
     def pool(self, fused: Fused, *, deterministic: bool = True) -> Array:
         """Returns one vector [B, D] for each pair."""

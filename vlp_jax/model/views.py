@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from vlp_jax.config import nearest
+from vlp_jax.fusion.fusion import SharedImage
 from vlp_jax.heads.head import Reading
-from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.layers.tokens import Fused, Tokens, pick_rows
 from vlp_jax.model.model import VisionLanguageModel
 from vlp_jax.parallel.context import on_batch_axes
+from vlp_jax.parallel.ring import ring_axes, ring_size
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Views:
 
     def fused(self, fields: TextFields = CAPTION, instead: Mapping[str, str] = OWN) -> Fused:
         """Tokens of both streams after fusion of each text with its own image."""
-        pair = self.image(instead), self.text(fields)
+        own = not instead and self.shares_image(self.batch_parts)
+        pair = self._shared_image() if own else self.image(instead), self.text(fields)
         return self.once(f"fused {fields.ids}{_label(instead)}", fuse, *pair)
 
     def fused_pairs(
@@ -108,6 +111,50 @@ class Views:
         if once:
             return self.once(f"pairs {once}", fuse, *pairs)
         return self.run(fuse, *pairs, name="pairs")
+
+    def shares_image(self, parts: int = 1) -> bool:
+        """Says whether all texts of an image read one projection of it, which is for training.
+
+        Pairs are within `parts` equal parts of the batch, which have to be within one device each.
+        Micro-batches project anew, because they are there to keep less.
+        """
+        alone = self._chunks == 1 and self.key is not None
+        return alone and self.model.fusion.shares_image and parts % self.batch_parts == 0
+
+    @property
+    def batch_parts(self) -> int:
+        """Over how many devices the batch is split."""
+        return ring_size(ring_axes(self.size))
+
+    def head_of_pairs(
+        self,
+        name: str,
+        images: Int[Array, "n"],
+        texts: Int[Array, "n"],
+        fields: tuple[TextFields, ...] = (CAPTION,),
+        parts: int = 1,
+    ) -> Any:
+        """What a head gives for the pairs of `fused_pairs`, where `shares_image(parts)`.
+
+        Of each part of the batch there are B / parts pairs in every B, of examples of that part.
+        """
+        size = self.size // parts
+        by_part = lambda x: x.reshape(-1, parts, size).swapaxes(0, 1)
+        inside = lambda x: (by_part(x % self.size) % size).reshape(parts, -1)
+        field = by_part(texts // self.size).reshape(parts, -1)
+        join = lambda *x: jnp.concatenate([y.reshape(parts, size, *y.shape[1:]) for y in x], axis=1)
+        known = jax.tree.map(join, *(self.text(f) for f in fields))
+        known = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), known)
+        pairs = (
+            self._shared_image().of_rows(inside(images)),
+            pick_rows(known, field * size + inside(texts)),
+        )
+        made = self.at_once(partial(read_pairs, head=name), *pairs, name="pairs")
+        back = lambda x: x.reshape(parts, -1, size, *x.shape[1:]).swapaxes(0, 1)
+        return jax.tree.map(lambda x: back(x).reshape(x.shape), made)
+
+    def _shared_image(self) -> SharedImage:
+        return self.once("shared image", share_image, self.image())
 
     def head(
         self, name: str, fields: TextFields = CAPTION, instead: Mapping[str, str] = OWN
@@ -132,10 +179,15 @@ class Views:
 
         `name` sets the dropout stream.
         """
-        key = None if self.key is None else self.draw_key(name)
         if self._chunks == 1:
-            return self._apply(self.params, key, function, inputs)
+            return self.at_once(function, *inputs, name=name)
+        key = None if self.key is None else self.draw_key(name)
         return self._run_in_chunks(key, function, inputs)
+
+    def at_once(self, function: Callable, *inputs: Any, name: str) -> Any:
+        """Returns what `run` does for rows that are too few to be cut into micro-batches."""
+        key = None if self.key is None else self.draw_key(name)
+        return self._apply(self.params, key, function, inputs)
 
     def draw_key(self, name: str) -> Array:
         """Returns the PRNG key of a named random draw of this step."""
@@ -188,9 +240,25 @@ def encode_text(model: VisionLanguageModel, ids, mask, segments, *, deterministi
     return on_batch_axes(model.encode_text(ids, mask, segments, deterministic=deterministic))
 
 
-def fuse(model: VisionLanguageModel, image: Tokens, text: Tokens, *, deterministic: bool) -> Fused:
+def fuse(
+    model: VisionLanguageModel, image: Tokens | SharedImage, text: Tokens, *, deterministic: bool
+) -> Fused:
     """Lets image and text read each other."""
-    return on_batch_axes(model.fuse(*on_batch_axes((image, text)), deterministic=deterministic))
+    if not isinstance(image, SharedImage):  # which begins with an axis of layers
+        image = on_batch_axes(image)
+    return on_batch_axes(model.fuse(image, on_batch_axes(text), deterministic=deterministic))
+
+
+def share_image(model: VisionLanguageModel, image: Tokens, *, deterministic: bool) -> SharedImage:
+    """Projects images for the texts of all passes."""
+    return model.share_image(image)
+
+
+def read_pairs(
+    model: VisionLanguageModel, image: SharedImage, text: Tokens, *, head: str, deterministic: bool
+) -> Any:
+    """Applies a head to pairs of images and texts."""
+    return model.read_pairs(head, image, on_batch_axes(text), deterministic=deterministic)
 
 
 def read(model: VisionLanguageModel, reading: Reading, *, head: str, deterministic: bool) -> Any:

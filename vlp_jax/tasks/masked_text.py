@@ -15,8 +15,9 @@ from vlp_jax.data.masking import Masking, MaskWords
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.transforms import Transform
 from vlp_jax.heads.head import Reading
-from vlp_jax.layers.tokens import Fused
-from vlp_jax.losses.cross_entropy import cross_entropy, masked_mean, soft_cross_entropy
+from vlp_jax.layers.tokens import Fused, Tokens
+from vlp_jax.losses.cross_entropy import cross_entropy, distilled_cross_entropy
+from vlp_jax.losses.marked_rows import sum_over_marked
 from vlp_jax.metrics.blind_texts import ContextMLM
 from vlp_jax.metrics.bootstrap import bootstrap_interval
 from vlp_jax.metrics.figures import figure, figure_names
@@ -34,32 +35,6 @@ def word_logits(
 ) -> Float[Array, "b l v"]:
     """Returns what the masked words could be, at every position."""
     return model.read(HEAD, Reading((), (), (fused,)), deterministic=deterministic)
-
-
-def token_losses(
-    model: VisionLanguageModel, fused: Fused, labels: Int[Array, "b l"], *, deterministic: bool
-) -> tuple[Float[Array, "b l"], Bool[Array, "b l"]]:
-    """Returns cross-entropy and correctness per position, for the caller to mask.
-
-    Where a label is negative, that is none, the loss is the one of word 0 and correctness False.
-    """
-    logits = word_logits(model, fused, deterministic=deterministic)
-    losses = cross_entropy(logits, jnp.maximum(labels, 0))
-    return losses, jnp.argmax(logits, -1) == labels
-
-
-def distilled_losses(
-    model: VisionLanguageModel, fused: Fused, soft: Float[Array, "b l v"], *, deterministic: bool
-) -> Float[Array, "b l"]:
-    """Returns the cross-entropy against the teacher's word distribution."""
-    return soft_cross_entropy(word_logits(model, fused, deterministic=deterministic), soft)
-
-
-def word_distribution(
-    model: VisionLanguageModel, fused: Fused, *, deterministic: bool
-) -> Float[Array, "b l v"]:
-    """Returns softmax word probabilities."""
-    return jax.nn.softmax(word_logits(model, fused, deterministic=deterministic))
 
 
 def guessed_words(views: Views) -> Int[Array, "b l"]:
@@ -161,13 +136,28 @@ class MaskedTextTask(Task):
     def loss(self, step: Step) -> Result:
         """The mean over masked words."""
         views, teacher, labels = step.views, step.teacher, step.views.batch["mlm_labels"]
-        masked, fused = labels >= 0, step.views.fused(MASKED)
-        losses, correct = views.run(token_losses, fused, labels, name=HEAD)
-        loss = masked_mean(losses, masked)
-        if teacher is not None and self.alpha > 0:
-            alpha = step.ramp * self.alpha
-            soft = teacher.run(word_distribution, teacher.fused(MASKED), name=HEAD)
-            soft = jax.lax.stop_gradient(soft)
-            distilled = views.run(distilled_losses, fused, soft, name=HEAD)
-            loss = (1 - alpha) * loss + alpha * masked_mean(distilled, masked)
-        return Result(loss, {"mlm_accuracy": masked_mean(correct.astype(jnp.float32), masked)})
+        distils = teacher is not None and self.alpha > 0
+        taught = teacher.fused(MASKED).text.states if distils else None
+        alpha = step.ramp * self.alpha
+
+        def sums(states: Array, given: tuple, counted: Array) -> tuple[Array, Array]:
+            labels, taught = given
+            logits = views.at_once(word_logits, _words(states, counted), name=HEAD)
+            if distils:
+                soft = teacher.at_once(word_logits, _words(taught, counted), name=HEAD)
+                losses = distilled_cross_entropy(logits, jnp.maximum(labels, 0), soft, alpha)
+            else:
+                losses = cross_entropy(logits, jnp.maximum(labels, 0))
+            right = counted & (jnp.argmax(logits, -1) == labels)
+            return jnp.where(counted, losses, 0.0).sum(), right.sum()
+
+        masked, states = labels >= 0, views.fused(MASKED).text.states
+        given, parts = (labels, jax.lax.stop_gradient(taught)), views.batch_parts
+        loss, right = sum_over_marked(sums, states, given, masked, self.probability, parts)
+        words = jnp.maximum(masked.sum(), 1)
+        return Result(loss / words, {"mlm_accuracy": right / words})
+
+
+def _words(states: Float[Array, "p s d"], mask: Bool[Array, "p s"]) -> Fused:
+    """Returns text states as a pass, of which the word head reads nothing else."""
+    return Fused(image=None, text=Tokens(states, mask))

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.config.ranges import NonNegative, Share
+from vlp_jax.config.ranges import NonNegative, Range, Share
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import Field
 from vlp_jax.data.entry import take
@@ -73,20 +74,27 @@ def loss_of_negatives(
     images: Int[Array, "b"],
     texts: Int[Array, "b"],
     fields: tuple[TextFields, ...] = (CAPTION,),
+    parts: int = 1,
 ) -> Result:
     """Returns the loss of all own pairs, of each text with a negative image, and the other way.
 
     `images[i]` is the negative for text i, `texts[i]` that for image i, among those of `fields`.
+    Negatives are within their one of `parts` equal parts of the batch.
     A text of the same image, drawn where a batch has no other image, counts as a match.
     """
     own, ids = jnp.arange(views.size), views.batch["image_id"]
     pairs = jnp.concatenate([images, own]), jnp.concatenate([own, texts])
-    match = views.head_of(HEAD, views.fused(), "match")
-    mismatch = views.head_of(HEAD, views.fused_pairs(*pairs, fields), "mismatch")
+    if views.shares_image(parts):
+        every = (jnp.concatenate([own, wrong]) for wrong in pairs)
+        logits = views.head_of_pairs(HEAD, *every, fields, parts)
+    else:
+        match = views.head_of(HEAD, views.fused(), "match")
+        mismatch = views.head_of(HEAD, views.fused_pairs(*pairs, fields), "mismatch")
+        logits = jnp.concatenate([match, mismatch])
     caption = texts < views.size  # later ones are of other fields, such as foils
     same = [ids[images] == ids, caption & (ids[texts % views.size] == ids)]
     labels = jnp.concatenate([jnp.zeros_like(own), *(1 - x.astype(own.dtype) for x in same)])
-    return matching_loss(views, jnp.concatenate([match, mismatch]), labels)
+    return matching_loss(views, logits, labels)
 
 
 def swapped_pairs(views: Views) -> tuple[Fused, Bool[Array, "b"]]:
@@ -134,6 +142,10 @@ class MatchingTask(Task):
     values give easier negatives, from which a short run gets going; with `hardness_ramp` it grows
     from 0 with the distillation ramp. Where the source has foils, the share `foils` of the negative
     texts are the image's own foil (Yuksekgonul et al. 2023, NegCLIP).
+
+    `local_batch` = n draws a pair's negatives from the n rows of its own part of the batch, rows 0
+    to n - 1 being the first part. With ALBEF's 64 no image state leaves its device, if that holds a
+    multiple of 64 rows.
     """
 
     negatives: Literal["hard", "random", "swapped"] = "hard"
@@ -141,6 +153,7 @@ class MatchingTask(Task):
     hardness: NonNegative = 1.0
     hardness_ramp: bool = False
     foils: Share = 0.0
+    local_batch: Annotated[int, Range(2)] | None = None
 
     title = "Matching (ITM)"
     metrics = {"itm_accuracy": "Matching accuracy"}
@@ -155,8 +168,16 @@ class MatchingTask(Task):
         return {"itm_accuracy": 1 / 2 if self.negatives == "swapped" else 2 / 3}
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
-        """Negatives are of one batch."""
+        """Negatives are of one batch, or of equal parts of it."""
         check_others(path, config)
+        size, local = config.data.batch_size, self.local_batch
+        if local and self.negatives == "swapped":
+            raise ValueError(f'{path}.local_batch = {local} is not for negatives = "swapped"')
+        if local and size % local:
+            raise ValueError(
+                f"{path}.local_batch = {local}: config.data.batch_size = {size} cannot be divided "
+                "into parts of that size"
+            )
 
     def transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """Foils, in training, where the source gives some."""
@@ -187,23 +208,43 @@ class MatchingTask(Task):
             own, fields = jnp.arange(views.size), (CAPTION, FOIL)
             chosen = jax.random.bernoulli(views.draw_key("foils"), self.foils, own.shape)
             texts = jnp.where(chosen, views.size + own, texts)
-        return loss_of_negatives(views, images, texts, fields)
+        parts = views.size // self._local(views)
+        return loss_of_negatives(views, images, texts, fields, parts)
 
     def draw(self, step: Step) -> tuple[Int[Array, "b"], Int[Array, "b"]]:
         """Returns a negative image for each text, and a negative text for each image."""
         ids = step.views.batch["image_id"]
         by_image, by_text = self.draw_logits(step)
         for_text, for_image = jax.random.split(step.views.draw_key("negatives"))
-        return sample_negatives(for_text, by_text, ids), sample_negatives(for_image, by_image, ids)
+        return self._sampled(for_text, by_text, ids), self._sampled(for_image, by_image, ids)
 
-    def draw_logits(self, step: Step) -> tuple[Float[Array, "b b"], Float[Array, "b b"]]:
-        """Returns by what a text is drawn for each image, and an image for each text."""
-        views = step.views
+    def draw_logits(self, step: Step) -> tuple[Float[Array, "*p n n"], Float[Array, "*p n n"]]:
+        """Returns by what a text is drawn for each image, and an image for each text.
+
+        They are [B, B], or with a `local_batch` those of each part of the batch.
+        """
+        views, local = step.views, self._local(step.views)
+        parts = () if self.local_batch is None else (views.size // local,)
         if self.negatives != "hard":
-            return (jnp.zeros((views.size, views.size)),) * 2
+            return (jnp.zeros((*parts, local, local)),) * 2
         own = contrast.vectors(views)
         online = step.teacher is None or self.in_batch == "online"
         columns = own if online else contrast.vectors(step.teacher)
-        logits = contrastive_logits(own, columns, contrast.temperature(views))
+        logits_of = partial(contrastive_logits, temperature=contrast.temperature(views))
+        if parts:
+            own, columns = jax.tree.map(lambda x: x.reshape(*parts, local, -1), (own, columns))
+            logits_of = jax.vmap(logits_of)
+        logits = logits_of(own, columns)
         hardness = self.hardness * step.ramp if self.hardness_ramp else self.hardness
         return jax.tree.map(lambda x: jax.lax.stop_gradient(hardness * x), logits)
+
+    def _sampled(self, key: Array, logits: Array, ids: Int[Array, "b"]) -> Int[Array, "b"]:
+        if self.local_batch is None:
+            return sample_negatives(key, logits, ids)
+        parts, local = logits.shape[:2]
+        keys, first = jax.random.split(key, parts), local * jnp.arange(parts)[:, None]
+        drawn = jax.vmap(sample_negatives)(keys, logits, ids.reshape(parts, local))
+        return (first + drawn).reshape(-1)
+
+    def _local(self, views: Views) -> int:
+        return self.local_batch or views.size
