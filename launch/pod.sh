@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # Trains as the one process of a pod; the arguments go to `vlp-jax train`.
-# On SIGTERM the training saves a checkpoint and ends well, though it is not done. This script then
-# ends with status 143, so that Kubernetes counts the pod as failed and starts it again.
+# On SIGTERM the training saves a checkpoint and ends with status 75, and so does this script:
+# Kubernetes counts the pod as failed and starts it again.
 set -uo pipefail
 
 vlp-jax train --report "$@" &
 training=$!
-stopped=0
-trap 'stopped=143; kill -TERM "$training" 2>/dev/null' TERM INT
+trap 'kill -TERM "$training" 2>/dev/null' TERM INT
 
 status=0
 wait "$training" || status=$?
@@ -16,4 +15,4 @@ while kill -0 "$training" 2>/dev/null; do
   wait "$training"
   status=$?
 done
-exit "$((stopped ? stopped : status))"
+exit "$status"

@@ -83,6 +83,17 @@ def test_parts_of_a_plugin_replace_those_of_a_config(plugins):
 
 
 @pytest.mark.slow
+def test_a_writer_of_a_plugin_gets_the_metrics(plugins):
+    train(
+        plugins,
+        "--config.plugins=spreadsheet.py",
+        "--config.training.writers=spreadsheet",
+    )
+    lines = (plugins / "run/tiny.csv").read_text().splitlines()
+    assert any(line.startswith("2,loss,") for line in lines)
+
+
+@pytest.mark.slow
 def test_a_source_of_a_plugin_is_read(plugins):
     pictures = plugins / "pictures"
     pictures.mkdir()

@@ -9,8 +9,21 @@ TEXT_LENGTH, QUESTION_LENGTH = 24, 14
 BLOCK = dict(heads=4, mlp_width=4 * WIDTH, dropout=0.0, attention_dropout=0.0)
 VISION_BLOCK = dict(heads=4, mlp_width=4 * WIDTH)
 
+CONCEPTS = dict(concepts=24)
+
 # A region is what its box shows, at 16 × 16 pixels; the boxes are exact.
 REGIONS = dict(regions=4, region_pixels=16)
+
+# In place of them the regions and features of the detector of configs/detection/scenes.py.
+_FOUND = dict(
+    source="found_regions",
+    source_args=dict(
+        found_regions=dict(
+            records=dict(kind="emoji_scenes") | CONCEPTS, features="runs/scenes/found.tsv"
+        )
+    ),
+    region_pixels=0,
+)
 
 
 def experiment(
@@ -26,17 +39,45 @@ def experiment(
 ) -> dict[str, Any]:
     """Returns the experiment of one model; "smoke" makes it run in seconds.
 
-    `tasks` are the model's own; answering questions and what is measured is added to all. `matches`
-    says that the matching head tells a caption from another image's, so that it can be asked to
-    rank.
+    "found" gives a model of regions those of a detector in place of exact ones. `tasks` are the
+    model's own; answering questions and what is measured is added to all. `matches` says that the
+    matching head tells a caption from another image's, so that it can be asked to rank.
     """
-    if argument not in ("", "smoke"):
-        raise ValueError(f'unknown argument "{argument}" of this config; known: smoke')
-    values = dict(
+    data = data or {}
+    if argument == "found" and data.get("regions"):
+        argument, name, data = "", f"{name}_found", data | _FOUND
+    return made(
+        argument,
         name=name,
         model=dict(init_std=0.05) | model,
-        data=_data() | (data or {}),
         tasks=_tasks(tasks, matches),
+        data=data,
+        training=training,
+        optimizer=optimizer,
+    )
+
+
+def made(
+    argument: str,
+    *,
+    name: str,
+    model: dict[str, Any],
+    tasks: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns an experiment on the same scenes, by the same optimizer, with these tasks alone."""
+    if argument not in ("", "smoke"):
+        raise ValueError(
+            f'unknown argument "{argument}" of this config; known: smoke; of '
+            "models of regions also found"
+        )
+    values = dict(
+        name=name,
+        model=model,
+        data=_data() | (data or {}),
+        tasks=tasks,
         optimizer=_optimizer() | (optimizer or {}),
         training=dict(steps=160, log_every=40, checkpoint_every=160) | (training or {}),
         evaluation=dict(batch_size=64),
@@ -57,7 +98,7 @@ def regions(boxes: str, **others: Any) -> dict[str, Any]:
 def _data() -> dict[str, Any]:
     return dict(
         source="emoji_scenes",
-        source_args=dict(emoji_scenes=dict(concepts=24)),
+        source_args=dict(emoji_scenes=CONCEPTS),
         batch_size=32,
         image_size=64,
         text_length=TEXT_LENGTH,

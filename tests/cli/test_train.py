@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from tests.training.tiny import CONFIG, write_pairs
 from vlp_jax.cli.main import main
 from vlp_jax.training import loop
+from vlp_jax.training.loop import DataError, NonFiniteError
+from vlp_jax.training.out_of_memory import OutOfMemoryError
 
 
 def train(workdir: Path, *more: str, argument: str = "light") -> int:
@@ -49,6 +52,28 @@ def test_a_diverged_run_ends_with_status_3(tmp_path, monkeypatch, capsys):
     assert train(tmp_path, "--config.training.log_every=3") == 3
     shown = capsys.readouterr().err.splitlines()[-1]
     assert shown.startswith("vlp-jax train: loss, gradient or update was not finite in 3 steps")
+
+
+FAILURES = {
+    3: NonFiniteError("a"), 4: DataError("a"), 6: OutOfMemoryError("a"), 1: ValueError("a")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "error"), FAILURES.items())
+def test_failures_have_a_status_each(tmp_path, monkeypatch, capsys, status, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(loop, "train", fails)
+    assert train(tmp_path) == status
+    assert capsys.readouterr().err == "vlp-jax train: a\n"
+
+
+def test_a_run_that_is_stopped_says_so_by_its_status(tmp_path, monkeypatch):
+    stopped = SimpleNamespace(timing=lambda: {"steps": 3}, interrupted_by="SIGTERM")
+    monkeypatch.setattr(loop, "train", lambda *_: stopped)
+    assert train(tmp_path, "--report") == 75
+    assert json.loads((tmp_path / "timing.json").read_text())["steps"] == 3
 
 
 MISTAKES = {

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from tests.detectors.oracle import GOLDENS, overlap, random_boxes, unit_arrays
-from vlp_jax.detectors.boxes import CAFFE, INCLUSIVE, PLAIN, clip, decode, large_enough, overlapping
+from vlp_jax.detectors.boxes import (
+    CAFFE,
+    INCLUSIVE,
+    PLAIN,
+    clip,
+    decode,
+    encode,
+    large_enough,
+    overlapping,
+    overlaps,
+)
 
 BUNDLES = {"detector-frcnn-a": PLAIN, "detector-vinvl-a": INCLUSIVE}
 HEAD = (10.0, 10.0, 5.0, 5.0)
@@ -68,3 +78,25 @@ def test_an_overlap_that_is_the_threshold_rounded_up_is_above_it(threshold):
     wide = np.float32([[0, 0, 10, 1], [0, 0, 10 * threshold, 1]])
     share = np.float32(10 * threshold) / np.float32(10)
     assert bool(overlapping(wide, threshold)[0, 1]) == (float(share) > threshold)
+
+
+def test_encoded_boxes_decode_to_themselves():
+    rng = np.random.default_rng()
+    corners = rng.uniform(0, 60, (2, 50, 2))
+    anchors, boxes = np.concatenate([corners, corners + rng.uniform(5, 40, (2, 50, 2))], -1)
+    np.testing.assert_allclose(
+        decode(anchors, encode(anchors, boxes, HEAD), HEAD), boxes, atol=1e-4
+    )
+
+
+def test_the_deltas_of_a_box_twice_as_wide_and_moved_by_its_height():
+    anchors, boxes = np.float32([[10, 10, 20, 30]]), np.float32([[5, 30, 25, 50]])
+    wanted = [[0, 10, 5 * np.log(2), 0]]
+    np.testing.assert_allclose(encode(anchors, boxes, HEAD), wanted, atol=1e-6)
+
+
+def test_two_lists_overlap_as_the_oracle_says():
+    rng = np.random.default_rng()
+    first, second = random_boxes(rng, 20, 30, 40), random_boxes(rng, 7, 30, 40)
+    wanted = [[overlap(a, b) for b in second] for a in first]
+    np.testing.assert_allclose(np.nan_to_num(overlaps(first, second)), wanted, atol=1e-6)

@@ -13,7 +13,7 @@ from vlp_jax.model import VisionLanguageModel
 
 DECODER = dict(vocab_size=9, layers=1) | BLOCK
 ARGS = {
-    **{name: DECODER for name in ("answer", "answer_decoder")},
+    **{name: DECODER for name in ("answer", "answer_decoder", "caption")},
     **{name: dict(classes=3) for name in ("classifier", "vqa", "region_classifier")},
     **{name: dict(classes=3) for name in ("pair_classifier", "weight_norm_classifier")},
     "paired_attention": dict(heads=2),
@@ -30,6 +30,10 @@ def written(model, head, reading):
     return head(jnp.zeros(question.mask.shape, int), question.mask, question)
 
 
+def captioned(model, head, reading):
+    return head(jnp.zeros(reading.texts[0].mask.shape, int), reading.texts[0].mask, *reading.images)
+
+
 def region_states(model, head, reading):
     return head(reading.fused[0].image.states)
 
@@ -44,6 +48,7 @@ READS = {
     "pair_classifier": pooled,
     "paired_attention": lambda model, head, reading: head(*reading.fused),
     **{name: written for name in ("answer", "answer_decoder")},
+    "caption": captioned,
     "itc": lambda model, head, reading: head(reading.images[0], reading.texts[0]),
     "mlm": lambda model, head, r: head(r.fused[0].text.states, model.text.word_table()),
     "word_scores": lambda model, head, reading: head(reading.fused[0].text),

@@ -216,7 +216,7 @@ def test_a_batch_equals_its_parts(loaded):
     ("name", "verb", "arguments", "message"),
     [
         ("uniter_vqa", "reason", {}, 'reason needs the head "nlvr2", .* it has vqa; use answer'),
-        ("uniter_vqa", "caption", {}, 'caption needs the head "mlm"'),
+        ("uniter_vqa", "caption", {}, 'caption needs the head "caption"'),
         ("uniter", "caption", {}, "OSCAR's captioners are"),
         ("uniter_re", "answer", {"questions": "what?"}, 'it has re; use ground'),
         ("uniter_vqa", "answer", {"questions": ""}, "text 0 is ''; expected a string with words"),

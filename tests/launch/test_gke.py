@@ -73,11 +73,11 @@ def test_a_pod_ends_as_its_training_does(tmp_path, status):
 
 def test_a_pod_that_is_stopped_lets_the_training_save_and_counts_as_failed(tmp_path):
     commands = Commands(tmp_path)
-    save = f"trap 'sleep 0.3; touch {tmp_path}/saved; exit 0' TERM; touch {tmp_path}/ready"
+    save = f"trap 'sleep 0.3; touch {tmp_path}/saved; exit 75' TERM; touch {tmp_path}/ready"
     commands.add("vlp-jax", f"{save}; for i in {{1..600}}; do sleep 0.1; done")
     process = started(commands)
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=60) == 75
     assert (tmp_path / "saved").exists()

@@ -44,6 +44,7 @@ FORMS = {
     "vqa kl unnormalised": ("vqa", {"form": "kl_unnormalised"}, False),
     "vqa generative": ("vqa_generative", {}, False),
     "vqa generative with teacher": ("vqa_generative", {"alpha": 0.4}, True),
+    "captioning generative": ("captioning_generative", {"smoothing": 0.1}, False),
     "pair": ("pair", {}, False),
     "contrastive tags": ("contrastive_tags", {}, False),
     "sentence image": ("sentence_image", {"text": "clean"}, False),
@@ -70,6 +71,7 @@ DECODER = {"vocab_size": tiny.VOCABULARY, "layers": 1, "max_length": 8, **tiny.B
 HEADS = tiny.HEADS | {
     "itc": {"width": 8, "bias": -1.0},
     "answer": DECODER,
+    "caption": DECODER,
     "region_feature": {},
     "region_classifier": {"classes": tiny.CLASSES},
     "region_labels": {

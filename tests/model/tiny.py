@@ -102,6 +102,7 @@ def random_batch(
     scores = rng.random((size, ANSWERS)) * (rng.random((size, ANSWERS)) < 0.5)
     batch["answer_scores"] = scores.astype(np.float32)
     batch |= _answers(rng, size)
+    batch |= {"decoded_ids": batch["text_ids"], "decoded_mask": batch["text_mask"]}
     batch["image_id"] = (np.arange(size) % max(size - 1, 1)).astype(np.int32)
     batch["pair_labels"] = rng.integers(0, 2, size).astype(np.int32)
     seen = _regions if vision == "regions" else _pixels

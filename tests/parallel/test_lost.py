@@ -13,7 +13,7 @@ import pytest
 from tests.training.tiny import CONFIG, command, environment
 from vlp_jax.parallel import LostPeerError, lost_peers_named, said_by_any
 from vlp_jax.parallel.lost import lost_sentence
-from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.row_file import read_rows
 
 GLOO = "INTERNAL: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:54321"
 HEARTBEAT = "UNAVAILABLE: Task /job:jax_worker/replica:0/task:3 heartbeat timeout"
@@ -101,7 +101,7 @@ def test_the_survivor_ends_at_once_with_its_status(tmp_path, victim):
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 600
-        while not read_metrics(workdir / "metrics.jsonl") and time.monotonic() < deadline:
+        while not read_rows(workdir / "metrics.jsonl") and time.monotonic() < deadline:
             time.sleep(0.1)
         os.kill(processes[victim].pid, signal.SIGKILL)
         started = time.monotonic()

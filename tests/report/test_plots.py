@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vlp_jax.report.content import Curve
-from vlp_jax.report.plots import curve_svg, heat_overlay, png_address
+from vlp_jax.report.plots import curve_svg, heat_overlay, named_boxes, png_address
 
 
 def _decoded(address):
@@ -52,3 +52,16 @@ def test_values_that_are_not_finite_are_left_out():
     assert curve_svg(Curve([0, 1], [np.nan, np.inf])) == ""
     assert curve_svg(Curve([], [])) == ""
     assert "nan" not in curve_svg(Curve([0, 1, 2], [1.0, np.nan, 2.0])).lower()
+
+
+def test_named_boxes_frame_what_they_name_the_first_on_top():
+    grey, boxes = np.full((60, 120, 3), 100, np.uint8), np.array([[30, 10, 90, 50], [0, 0, 40, 30]])
+    drawn = named_boxes(grey, boxes, ["a dog", "a cat"], least_side=240)
+    assert drawn.shape == (120, 240, 3) and (grey == 100).all()
+    assert (drawn[20, 150:180] == 255).all() and (drawn[100, 60:180] == 255).all()
+    assert (drawn[60, 10:50] == 255).all() and (drawn[110:, 200:] == 100).all()
+    # The name stands on the other box's frame.
+    assert (drawn[22:30, 61:64] == 20).any() and not (drawn[22:30, 80] == 255).all()
+    assert named_boxes(grey, boxes, ["a", "b"], least_side=10).shape == grey.shape
+    with pytest.raises(ValueError):
+        named_boxes(grey, boxes, ["one"])

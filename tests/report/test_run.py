@@ -14,6 +14,7 @@ from vlp_jax.report.run import learning_curves, make_report
 from vlp_jax.tasks import TASKS, build_tasks
 from vlp_jax.tasks.naming import metric_chances, metric_titles
 from vlp_jax.tasks.outcome import AnswerExample, Outcome, TableRow
+from vlp_jax.training.accounts import PARTS
 
 
 def test_learning_curves_leave_gaps_and_half_lines_out(tmp_path):
@@ -62,6 +63,8 @@ def test_the_report_of_a_run(tmp_path):
         attribution=["Twemoji", "Twemoji"],
     )
     timing = {"seconds": 90.0, "data_wait_share": 0.034, "warnings": ["mlm was nan"]}
+    timing |= {f"{part}_seconds": 0.0 for part in PARTS}
+    timing |= {"run_seconds": 80.0, "step_seconds": 60.0, "compile_seconds": 20.0}
     params = {"a": np.zeros((1000, 500)), "b": np.zeros(1000)}
     report = make_report(tmp_path, tiny(), outcome, params, timing)
     made = report.facts.pop("Made")
@@ -76,9 +79,12 @@ def test_the_report_of_a_run(tmp_path):
         "Records skipped": "7",
     }
     assert report.attribution == ["Twemoji"]
+    assert report.spent == {"steps": 60.0, "compiling": 20.0}
     write_report(tmp_path / "report.html", report)
     page = (tmp_path / "report.html").read_text()
     for text in ("Image → text R@1, re-ranked (test)", "mlm was nan", "Twemoji", "0.5 M param"):
         assert text in page
+    assert "Of the 1:20 since the training" in page
+    assert '<td>compiling</td><td class="n">0:20</td><td class="n">25.0%</td>' in page
     assert "what is it?" in page
     assert "http://" not in page.replace("http://www.w3.org", "")  # nothing is fetched

@@ -22,7 +22,7 @@ MADE = {
     *("question_ids", "question_mask", "answer_scores", "labels", "region_overlaps"),
     *("choice_ids", "choice_mask", "choice_segments", "tag_ids", "tag_mask"),
     *("caption_ids", "caption_mask", "caption_labels"),
-    *("answer_ids", "answer_mask", "answer_weights"),
+    *("answer_ids", "answer_mask", "answer_weights", "decoded_ids", "decoded_mask"),
 }
 
 

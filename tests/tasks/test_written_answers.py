@@ -10,7 +10,7 @@ import pytest
 
 from tests.model.tiny import BLOCK, VOCABULARY, random_batch, random_params, tiny_model
 from tests.tasks.fakes import FakeViews, loss_of
-from vlp_jax.heads.answer_decoder import answer_log_likelihood, rank_answers
+from vlp_jax.heads.answer_scores import answer_log_likelihood, rank_answers
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model import Forward, Views
 from vlp_jax.tasks.questions import QUESTION

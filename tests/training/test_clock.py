@@ -24,13 +24,11 @@ def test_seconds_add_up_by_name(now):
     assert clock.total() == 14.5
 
 
-def test_the_share_is_of_stepping_and_waiting(now):
+def test_parts_add_up_to_the_total(now):
     clock = Clock()
-    assert clock.share("data") == 0.0
-    clock.add("data", 1.0)
-    clock.add("step", 3.0)
-    clock.add("checkpoint", 100.0)
-    assert clock.share("data") == 0.25
+    clock.add("step", 2.0)
+    now[0] += 5.0
+    assert clock.parts() == {"step": 2.0, "other": 3.0}
 
 
 def test_time_counts_when_the_work_fails(now):

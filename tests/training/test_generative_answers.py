@@ -7,6 +7,7 @@ import pytest
 
 from tests.training.tiny import Stepper, tiny
 from vlp_jax.config import ExperimentConfig, build, to_plain
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.model import Model
 from vlp_jax.model import Forward
 from vlp_jax.tasks import evaluate
@@ -79,6 +80,18 @@ def test_a_model_that_writes_answers(experiment, trained):
     both = model.answer([image, image], ["how many things are there?", "is there a dog?"])
     assert both[0][0].text == found[0].text and len(both) == 2
     assert both[0][0].probability == pytest.approx(found[0].probability, rel=1e-4)
+
+
+def test_an_answer_that_is_written_freely_is_as_likely_as_its_words(experiment, trained):
+    words = experiment.vocabulary.tokenizer
+    model = Model(experiment.config, trained[0].params, Vocabulary(words))  # no list of answers
+    image, question = np.zeros((32, 32, 3), np.uint8), "how many things are there?"
+    (free,) = model.answer(image, question, ranked=0)
+    assert free.probability == pytest.approx(np.exp(free.score))
+    listed = Model(experiment.config, trained[0].params, experiment.vocabulary)
+    assert len(listed.answer([image] * 2, [question] * 2, ranked=0)) == 2
+    with pytest.raises(ValueError, match="without its list of answers"):
+        model.answer(image, question)
 
 
 def test_a_length_that_holds_no_word_is_refused():

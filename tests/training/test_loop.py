@@ -16,12 +16,12 @@ from vlp_jax.config import load_config
 from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.encoders.vit import ViT
-from vlp_jax.training import loop
+from vlp_jax.training import loop, run_log
 from vlp_jax.training.checkpoint import open_store
 from vlp_jax.training.experiment import Experiment
 from vlp_jax.training.loop import NonFiniteError, train
-from vlp_jax.training.metrics import read_metrics
 from vlp_jax.training.progress import Progress
+from vlp_jax.training.row_file import read_rows
 from vlp_jax.training.workdir_lock import only_trainer
 
 LONGER = dict(training__steps=9, optimizer__schedule="constant", optimizer__warmup_steps=0)
@@ -29,7 +29,7 @@ SHORTER = LONGER | dict(training__steps=6)
 
 
 def rows_of(workdir: Path) -> list[dict]:
-    return read_metrics(workdir / "metrics.jsonl")
+    return read_rows(workdir / "metrics.jsonl")
 
 
 def checkpoints(workdir: Path) -> list[int]:
@@ -89,7 +89,8 @@ def test_timing_says_where_the_time_went(finished):
     timing = finished[1].timing()
     assert timing["steps"] == 6 and timing["skipped_training_records"] == 0
     assert timing["compile_seconds"] > 0 and timing["step_seconds"] > 0
-    assert 0 <= timing["data_wait_share"] <= 1
+    assert 0 <= timing["data_wait_share"] <= 1 and 0 < timing["goodput"] < 1
+    assert timing["examples_per_second_per_chip"] > 0
     assert json.dumps(timing)
 
 
@@ -129,7 +130,7 @@ class Start:
         monkeypatch.setattr(ViT, "__call__", encode_counted)
         monkeypatch.setattr(Experiment, "compiled_steps", compile_slowly)
         monkeypatch.setattr(Progress, "report", report)
-        monkeypatch.setattr(loop, "time", clock)
+        monkeypatch.setattr(run_log, "time", clock)
 
 
 @pytest.mark.slow

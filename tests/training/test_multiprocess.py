@@ -12,7 +12,7 @@ import pytest
 import vlp_jax
 from tests.training.tiny import CONFIG, ROOT, environment, plain, tiny
 from vlp_jax.training.loop import train
-from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.row_file import read_rows
 
 pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
@@ -44,7 +44,7 @@ def ended(process: subprocess.Popen) -> tuple[int, str]:
 
 
 def rows_of(workdir: Path) -> list[dict]:
-    return read_metrics(workdir / "metrics.jsonl")
+    return read_rows(workdir / "metrics.jsonl")
 
 
 def test_two_processes_equal_one_through_an_interruption(tmp_path, devices8):
@@ -59,7 +59,7 @@ def test_two_processes_equal_one_through_an_interruption(tmp_path, devices8):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     status, errors = ended(process)
-    assert status == 0, errors
+    assert status == 75, errors
     stopped = max(int(p.name) for p in (two / "checkpoints").iterdir())
     assert 4 <= stopped < STEPS
     # Only the first process speaks of steps.
@@ -79,8 +79,8 @@ def test_two_processes_equal_one_through_an_interruption(tmp_path, devices8):
         for name in ("loss", "itc_loss", "temperature", "learning_rate"):
             np.testing.assert_allclose(row[name], expected[name], tolerance, err_msg=str(row))
     assert {p.name for p in two.iterdir()} == {
-        "checkpoints", "config.json", "lock", "metrics.jsonl", "tensorboard", "timing.json",
-        "summary.json", "report.html", "pictures", "tokenizer.json", "vocab.txt",
+        "accounts.jsonl", "checkpoints", "config.json", "lock", "metrics.jsonl", "tensorboard",
+        "timing.json", "summary.json", "report.html", "pictures", "tokenizer.json", "vocab.txt",
     }  # fmt: skip
     assert "[1] report:" not in errors and "[1] step" not in errors
     assert len(list((two / "tensorboard").iterdir())) == 2  # one a start, not one a process

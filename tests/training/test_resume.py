@@ -12,7 +12,7 @@ import pytest
 from tests.training.tiny import CONFIG, command, differing, environment, plain, tiny
 from vlp_jax.training.checkpoint import open_store
 from vlp_jax.training.experiment import assemble
-from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.row_file import read_rows
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def signal_at_step(workdir: Path, step: int, number: int) -> tuple[int, str]:
 
 
 def last_step(workdir: Path) -> int:
-    rows = read_metrics(workdir / "metrics.jsonl")
+    rows = read_rows(workdir / "metrics.jsonl")
     return rows[-1]["step"] if rows else 0
 
 
@@ -75,7 +75,7 @@ def test_killed_and_interrupted_equals_undisturbed(tmp_path):
     assert saved and max(saved) <= last_step(broken) < STEPS
 
     status, errors = signal_at_step(broken, stop_at, signal.SIGTERM)
-    assert status == 0, errors
+    assert status == 75, errors
     assert "SIGTERM: saved step" in errors
     stopped = max(checkpoints(broken))
     assert stop_at <= stopped == last_step(broken) < STEPS
@@ -83,6 +83,10 @@ def test_killed_and_interrupted_equals_undisturbed(tmp_path):
 
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     assert last_step(whole) == STEPS
+    rows = read_rows(broken / "accounts.jsonl")
+    starts = [row["at"] - sum(row["seconds"].values()) for row in rows]
+    assert starts == pytest.approx([starts[0]] * len(rows), abs=0.01)
+    assert rows[-1]["seconds"]["stopped"] > 0 and rows[-1]["seconds"]["step"] > 0
     experiment = assemble(tiny(**{f"training__{name}": value for name, value in OPTIONS.items()}))
     target = experiment.states.abstract
     states = []

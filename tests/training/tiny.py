@@ -15,6 +15,7 @@ import numpy as np
 from vlp_jax.config import ExperimentConfig, load_config, write_config
 from vlp_jax.parallel import make_mesh, put_batch, use_mesh
 from vlp_jax.training.checkpoint import CheckpointStore
+from vlp_jax.training.checkpoint_files import NOTE
 from vlp_jax.training.experiment import Experiment, assemble
 from vlp_jax.training.state import TrainState
 
@@ -88,6 +89,7 @@ def save_untrained(workdir: Path, config: ExperimentConfig) -> Experiment:
 def without_checksums(checkpoint: Path) -> None:
     """Makes a checkpoint what it was before there were checksums."""
     shutil.rmtree(checkpoint / "checksums")
+    (checkpoint / NOTE).unlink()
     listed = checkpoint / "_CHECKPOINT_METADATA"
     content = json.loads(listed.read_text())
     del content["item_handlers"]["checksums"]

@@ -28,9 +28,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--answers", help="file with the answers of the head, in order")
     add(
         "--detector",
-        nargs=2,
+        nargs="+",
         metavar=("NAME[:CONVENTION]", "WEIGHTS"),
-        help="finds the regions of pictures, for models that read those: frcnn_vg or vinvl_x152c4",
+        help="finds the regions of pictures, for models that read those: frcnn_vg or vinvl_x152c4 "
+        "with its file, or the workdir of a run that trained one",
     )
 
 
@@ -43,13 +44,24 @@ def add_regions(parser: argparse.ArgumentParser) -> None:
 
 def load_model(args: argparse.Namespace) -> Any:
     """Returns the model that the arguments name, ready for use."""
-    from vlp_jax.inference import load, load_detector
+    from vlp_jax.inference import load
 
     options = {"tokenizer": args.tokenizer, "answers": args.answers or ()}
     if args.detector:
-        (name, _, convention), file = args.detector[0].partition(":"), args.detector[1]
-        options["detector"] = load_detector(name, file, convention=convention)
+        options["detector"] = _load_detector(*args.detector)
     return load(args.model, args.weights, sizes=read_sizes(args.sizes), **options)
+
+
+def _load_detector(name: str, weights: str | None = None, *more: str) -> Any:
+    """Returns the detector that `--detector` names: a published one with its file, or a run's."""
+    from vlp_jax.inference import load_detector
+
+    if more:
+        raise ValueError(f"--detector takes a name and a file, not also {' '.join(more)}")
+    if weights is None:
+        return load_detector(name)
+    name, _, convention = name.partition(":")
+    return load_detector(name, weights, convention=convention)
 
 
 def read_sizes(file: str | None) -> dict[str, Any]:

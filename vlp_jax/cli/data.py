@@ -1,6 +1,6 @@
 """Check the data of a config, and region features of any published format, or convert these.
 
-Find the regions of pictures with a published detector.
+Find the regions of pictures with a published detector or that of a run.
 
 vlp-jax data check --store lxmert_tsv --features "train2014_obj36.tsv,val2014_obj36.tsv"
 vlp-jax data convert --store uniter_lmdb --features coco_train2014 --to coco.regions --half
@@ -8,6 +8,7 @@ vlp-jax data check --store lxmert_tsv --features mine.tsv --like bottom_up_36
 vlp-jax data check --store oscar_tsv --features features.tsv --option labels=predictions.tsv
 vlp-jax data records --config configs/uniter/finetune_nlvr2.py --split validation
 vlp-jax data regions --images photos --detector frcnn_vg --weights pytorch_model.bin --out a.tsv
+vlp-jax data regions --config configs/lxmert/scenes.py --detector runs/detector --out found.tsv
 """
 
 import argparse
@@ -44,19 +45,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
-    regions.add_argument("--images", required=True, help="folder of pictures, and folders in it")
-    regions.add_argument("--detector", required=True, help="frcnn_vg or vinvl_x152c4")
-    regions.add_argument("--weights", required=True, help="its published file, or a folder with it")
+    pictures = regions.add_mutually_exclusive_group(required=True)
+    pictures.add_argument("--images", help="folder of pictures, and folders in it")
+    pictures.add_argument("--config", help="whose source's pictures, for source found_regions")
+    regions.add_argument(
+        "--splits", default="train,validation,test", help="of the source, comma separated"
+    )
+    regions.add_argument(
+        "--detector", required=True, help="frcnn_vg, vinvl_x152c4 or the workdir of a run"
+    )
+    regions.add_argument("--weights", help="its published file, or a folder with it")
     regions.add_argument("--out", required=True, type=Path, help="file to make or complete, .tsv")
     regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
     regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
+    regions.add_argument("--draw", type=Path, help="folder for the pictures with what was found")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints what was found; the status of a check is 1 if a picture can't be read."""
     if args.job == "records":
         return _print_records(args)
-    if args.overrides:
+    if args.overrides and not (args.job == "regions" and args.config):
         raise ValueError(f"{args.job} takes no config: {' '.join(args.overrides)}")
     if args.job == "regions":
         return _find_regions(args)
@@ -98,15 +107,15 @@ def _find_regions(args: argparse.Namespace) -> int:
     from vlp_jax.inference.detector import load_detector
     from vlp_jax.inference.region_files import pictures_in, write_regions
 
-    pictures = pictures_in(args.images)
+    pictures = pictures_in(args.images) if args.images else _pictures_of(args)
     detector = load_detector(
         args.detector, args.weights, convention=args.convention, batch=args.batch
     )
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True) as bar:
-        task = bar.add_task(f"regions of {args.images}", total=len(pictures))
-        found = write_regions(
-            detector, pictures, args.out, lambda done: bar.update(task, completed=done)
-        )
+        task = bar.add_task(f"regions of {args.images or args.config}", total=len(pictures))
+        progress = lambda done: bar.update(task, completed=done)
+        show = (_drawing(pictures, args.draw),) if args.draw else ()
+        found = write_regions(detector, pictures, args.out, progress, *show)
         rate = found.written / max(bar.tasks[0].elapsed, 1e-9)
     print(
         f"{found.written:,} pictures written to {args.out} ({rate:.2f} pictures/s), "
@@ -116,6 +125,36 @@ def _find_regions(args: argparse.Namespace) -> int:
     if found.problems:
         print(f"{len(found.problems):,} pictures have no regions")
     return 0
+
+
+def _drawing(pictures, folder: Path):
+    """Returns what writes a picture with its regions, named and with their shares, as PNG."""
+    from vlp_jax.data.images import decode
+    from vlp_jax.report.plots import named_boxes, png_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(key: str, found) -> None:
+        names = found.names or map(str, found.labels)
+        named = [f"{name} {share:.0%}" for name, share in zip(names, found.confidence)]
+        drawn = named_boxes(decode(pictures[key], key), found.boxes, named)
+        (folder / f"{key}.png").write_bytes(png_bytes(drawn))
+
+    return draw
+
+
+def _pictures_of(args: argparse.Namespace):
+    """Returns the pictures of the splits of a config's first source."""
+    from vlp_jax.config import load_config
+    from vlp_jax.config.plugins import load_plugins
+    from vlp_jax.data.assemble import open_source
+    from vlp_jax.inference.region_files import PicturesOf
+
+    config = load_config(args.config, args.overrides)
+    load_plugins(config.plugins)
+    splits = [split.strip() for split in args.splits.split(",")]
+    name = config.data.sources[0]
+    return PicturesOf({split: open_source(config.data, name, split) for split in splits})
 
 
 def _print_records(args: argparse.Namespace) -> int:

@@ -21,6 +21,8 @@ VERBS = (
     "export",
     "data",
     "models",
+    "bench",
+    "preflight",
 )
 
 

@@ -4,11 +4,15 @@ vlp-jax train --config configs/quickstart.py --workdir runs/quickstart --report
 vlp-jax train --config quickstart:smoke --workdir runs/a --config.training.steps=8
 
 exit status:
-  0  done, or stopped by SIGTERM or Ctrl-C after saving: the same command goes on
-  1  a mistake in config, data or workdir, said in one line
-  2  an unknown argument
-  3  diverged: loss, gradient or update was not finite in config.training.nan_patience steps
-  5  another process of the run was lost: start the same command everywhere again
+  0   done
+  1   a mistake in config, data or workdir, said in one line
+  2   an unknown argument
+  3   diverged: loss, gradient or update was not finite in config.training.nan_patience steps
+  4   the data gave no further batch after the run had begun
+  5   another process of the run was lost: start the same command everywhere again
+  6   out of memory, with what to change
+  7   a step hung, with what each thread was doing, see config.training.hang_seconds
+  75  stopped by SIGTERM or Ctrl-C after saving: the same command goes on
 """
 
 import argparse
@@ -20,7 +24,8 @@ import traceback
 from vlp_jax.cli.arguments import add_config
 from vlp_jax.cli.output import written
 
-DIVERGED, LOST_PEER = 3, 5
+DIVERGED, DATA_ENDED, LOST_PEER, OUT_OF_MEMORY = 3, 4, 5, 6  # HANG is with the watchdog
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,29 +48,35 @@ def run(args: argparse.Namespace) -> int:
     """Trains and returns the exit status, see the top of this file."""
     import time
 
-    started = time.perf_counter()
+    from vlp_jax.training.clock import Clock
+
+    started, clock = time.perf_counter(), Clock()
     import jax
 
     from vlp_jax.config import load_config
     from vlp_jax.data.local_paths import local_path
     from vlp_jax.parallel import LostPeerError, initialize_distributed
-    from vlp_jax.training.loop import NonFiniteError, train
+    from vlp_jax.training.loop import DataError, NonFiniteError, train
+    from vlp_jax.training.out_of_memory import OutOfMemoryError
 
+    failures = {NonFiniteError: DIVERGED, DataError: DATA_ENDED, OutOfMemoryError: OUT_OF_MEMORY}
     workdir = local_path(args.workdir, "--workdir")
     config = load_config(args.config, args.overrides)
     initialize_distributed()
     try:
-        result = train(config, workdir, _evaluator(), args.allow_older)
-    except NonFiniteError as error:
+        result = train(config, workdir, _evaluator(), args.allow_older, clock)
+    except tuple(failures) as error:
         print(f"vlp-jax train: {error}", file=sys.stderr)
-        return DIVERGED
+        return failures[type(error)]
     except LostPeerError as error:
         _leave(error)
-    timing = result.timing() | {"seconds": time.perf_counter() - started}
+    timing = result.timing() | {"seconds": clock.total()}
     if jax.process_index() == 0:
         path, text = workdir / "timing.json", json.dumps(timing, indent=2) + "\n"
         written("train", path, lambda: path.write_text(text))
-    if args.report and not result.interrupted_by:
+    if result.interrupted_by:
+        return STOPPED
+    if args.report:
         from vlp_jax.cli.evaluate import report
 
         report(workdir, since=started)

@@ -141,6 +141,11 @@ class TrainingConfig(Checked):
     `schedule` = "sampled" trains one group of tasks a step, drawn by the weights in `mix`, instead
     of the sum of all tasks (UNITER). A key of `mix` is a task, or several joined by "+"; an empty
     `mix` gives each task a group of its own, all of one weight.
+
+    A process whose step takes longer than `hang_seconds`, and twenty times the usual, says where it
+    hangs and ends. `profile` = (a, b) records the steps from a, counted from 0, to before b in
+    `<workdir>/profile`. `writers` ("tensorboard", "wandb", or of a plug-in) get the metrics, too;
+    None is TensorBoard where that is installed.
     """
 
     where: ClassVar[str] = "config.training"
@@ -158,6 +163,9 @@ class TrainingConfig(Checked):
     keep_checkpoints: Count = 2
     evaluate_every: Natural = 0
     nan_patience: Count = 5
+    hang_seconds: Positive | None = 1800.0
+    profile: tuple[int, int] | None = None
+    writers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,11 @@ def _check_combinations(config: ExperimentConfig) -> None:
         raise ValueError(
             f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations "
             "during training: set config.training.evaluate_every, or best = null"
+        )
+    if training.profile and not 0 <= training.profile[0] < training.profile[1]:
+        raise ValueError(
+            f"config.training.profile = {training.profile}: expected the first step, counted from "
+            "0, and the one after the last, such as (10, 13)"
         )
     if config.optimizer.warmup_steps > training.steps:
         raise ValueError(

@@ -79,6 +79,13 @@ class CaptionFields(Transform):
         return {"text_ids": ids, "text_mask": mask, "text_segments": segments}
 
 
+def drawn_caption(texts: TextEncoder, record: Record, rng: np.random.Generator) -> str:
+    """Returns one of a record's captions, cleaned; one without words is passed over."""
+    captions = take(record, "captions")
+    first = int(rng.integers(len(captions)))
+    return texts.usable_caption([*captions[first:], *captions[:first]])[0]
+
+
 def own_tags(example: Example) -> str:
     """Returns the labels of the regions that an example keeps, as one text."""
     labels = take(example.record, "labels")

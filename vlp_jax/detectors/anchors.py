@@ -36,9 +36,9 @@ def integer_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> np.ndarr
 
 
 def grid_anchors(
-    cell: Float[Array, "a 4"], height: int, width: int
+    cell: Float[Array, "a 4"], height: int, width: int, stride: int = STRIDE
 ) -> Float[Array, "height*width*a 4"]:
-    """Returns the anchors of every cell of a map, row by row, in pixels."""
+    """Returns the anchors of every cell of a map, row by row, in the unit of `stride`, pixels."""
     y, x = jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij")
-    shifts = jnp.stack([x, y, x, y], axis=-1) * float(STRIDE)
+    shifts = jnp.stack([x, y, x, y], axis=-1) * float(stride)
     return (shifts[:, :, None] + cell).reshape(-1, 4)

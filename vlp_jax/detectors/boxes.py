@@ -49,6 +49,18 @@ def decode(
     return jnp.concatenate([centre - half, centre + half - sides.decoded], axis=-1)
 
 
+def encode(
+    anchors: Float[Array, "*n 4"],
+    boxes: Float[Array, "*n 4"],
+    weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
+) -> Float[Array, "*n 4"]:
+    """Returns the deltas from which `decode` makes boxes of anchors; both have sides above 0."""
+    size, wanted = anchors[..., 2:] - anchors[..., :2], boxes[..., 2:] - boxes[..., :2]
+    moved = (boxes[..., :2] + 0.5 * wanted - anchors[..., :2] - 0.5 * size) / size
+    deltas = jnp.concatenate([moved, jnp.log(wanted / size)], axis=-1)
+    return deltas * jnp.array(weights, deltas.dtype)
+
+
 def clip(
     boxes: Float[Array, "*n 4"], size: Float[Array, "2"], sides: Sides = PLAIN
 ) -> Float[Array, "*n 4"]:
@@ -72,13 +84,19 @@ def overlapping(
 
     A pair of empty boxes has none.
     """
-    size = boxes[:, 2:] - boxes[:, :2] + sides.pixel
-    area = size[:, 0] * size[:, 1]
-    low = jnp.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = jnp.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    return overlaps(boxes, boxes, sides) > _at_most(threshold)
+
+
+def overlaps(
+    first: Float[Array, "n 4"], second: Float[Array, "m 4"], sides: Sides = PLAIN
+) -> Float[Array, "n m"]:
+    """Returns the intersection over union of all pairs, NaN for two empty boxes."""
+    areas = [jnp.prod(x[:, 2:] - x[:, :2] + sides.pixel, axis=1) for x in (first, second)]
+    low = jnp.maximum(first[:, None, :2], second[None, :, :2])
+    high = jnp.minimum(first[:, None, 2:], second[None, :, 2:])
     both = jnp.maximum(high - low + sides.pixel, 0.0)
     shared = both[..., 0] * both[..., 1]
-    return shared / (area[:, None] + area[None, :] - shared) > _at_most(threshold)
+    return shared / (areas[0][:, None] + areas[1][None, :] - shared)
 
 
 def _at_most(threshold: float) -> np.float32:

@@ -14,22 +14,22 @@ from vlp_jax.detectors.anchors import integer_anchors
 class ProposalHead(nn.Module):
     """What a region proposal network says of each cell's anchors: logits and deltas.
 
-    Holds the anchors of a cell, which files of weights carry along. Its hidden layer has `width`
-    channels, or as many as the map.
+    The anchors of a cell are among its weights if `stored`, as in published files. Its hidden layer
+    has `width` channels, or as many as the map.
     """
 
     sizes: Sequence[float]
     ratios: Sequence[float]
     make: Callable[[Sequence[float], Sequence[float]], np.ndarray] = integer_anchors
     width: int = 0
+    stored: bool = True
 
     @nn.compact
     def __call__(
         self, grid: Float[Array, "b h w c"], inside: Bool[Array, "b h w"]
     ) -> tuple[Float[Array, "b h w a"], Float[Array, "b h w a*4"], Float[Array, "a 4"]]:
-        cell = self.param(
-            "cell_anchors", lambda key: jnp.asarray(self.make(self.sizes, self.ratios))
-        )
+        make = lambda *_: jnp.asarray(self.make(self.sizes, self.ratios))
+        cell = self.param("cell_anchors", make) if self.stored else make()
         grid = jnp.where(inside[..., None], grid, 0)
         width = self.width or grid.shape[-1]
         hidden = jax.nn.relu(nn.Conv(width, (3, 3), padding=1, name="hidden")(grid))

@@ -7,10 +7,11 @@ HEADS = Registry("head", Head)
 POOLERS = Registry("pooler")
 
 from vlp_jax.heads import (  # noqa: E402
-    answer_decoder,
     answer_token,
     classifier,
     contrastive,
+    decoder,
+    detection,
     masked_text,
     pair,
     paired_attention,
@@ -28,10 +29,11 @@ __all__ = [
     "POOLERS",
     "Head",
     "Reading",
-    "answer_decoder",
     "answer_token",
     "classifier",
     "contrastive",
+    "decoder",
+    "detection",
     "masked_text",
     "pair",
     "paired_attention",

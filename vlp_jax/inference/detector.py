@@ -1,6 +1,7 @@
 """Detector: from pictures to regions, with the weights and by the rules of a published one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,14 +9,18 @@ import jax
 import numpy as np
 
 from vlp_jax.config import Registry
+from vlp_jax.config.plugins import check_plugins
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.images import decode
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_path, local_path
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.detectors.pixels import Prepared
 from vlp_jax.inference.images import listed
+from vlp_jax.inference.trained_detector import TrainedDetector, found_columns, prepare_square
+from vlp_jax.model import build_model
+from vlp_jax.tasks.detection import HEAD as DETECTION
 from vlp_jax.weights.state_dict import read_state_dict
 from vlp_jax.weights.zoo import DETECTORS
 from vlp_jax.weights.zoo.detectors import Convention, PublishedDetector
@@ -36,8 +41,9 @@ class Detector:
 
     def __init__(
         self,
-        published: PublishedDetector,
+        columns: Callable[[Any], dict[str, Any]],
         params: Any,
+        feature_width: int,
         convention: Convention,
         made_with: Mapping[str, Any],
         classes: Sequence[str] = (),
@@ -46,11 +52,11 @@ class Detector:
         if batch < 1:
             raise ValueError(f"batch is {batch}, expected at least 1")
         self.params = jax.tree.map(jax.numpy.asarray, params)
-        self.feature_width = params["class_head"]["kernel"].shape[0]
+        self.feature_width = feature_width
         self.classes = tuple(classes)
         self.made_with = dict(made_with)
         self.frames = _frames(convention.shortest, convention.longest)
-        self._columns = published.columns
+        self._columns = columns
         self._convention = convention
         self.batch = batch
         self._find = jax.jit(
@@ -162,8 +168,8 @@ def _framed(pixels: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
 
 
 def load_detector(
-    name: str,
-    weights: str | Path,
+    name: str | Path,
+    weights: str | Path | None = None,
     *,
     convention: str = "",
     sizes: Mapping[str, Any] | None = None,
@@ -172,6 +178,8 @@ def load_detector(
 ) -> Detector:
     """Returns a published detector, such as "frcnn_vg", with the weights of a published file.
 
+    Without `weights` the name is the workdir of a run that has trained one (task "detection"),
+    which takes `batch` alone: all else is the run's.
     `convention` is whose pixels and choice of regions, by default the published configuration's
     (docs/detectors.md lists them). `sizes` are entries of that configuration where they differ; a
     folder as `weights` may have them as `config.json`. `classes` are names of the classes in order,
@@ -179,7 +187,9 @@ def load_detector(
     `batch` pictures are computed at a time.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
-    published: PublishedDetector = DETECTORS.get_known(name)
+    if weights is None:
+        return _of_run(name, batch, convention=convention, sizes=sizes, classes=classes)
+    published: PublishedDetector = DETECTORS.get_known(str(name))
     state = read_state_dict(weights)
     known = Registry("convention")
     known.update(published.conventions(dict(state.meta.config) | dict(sizes or {})))
@@ -187,11 +197,38 @@ def load_detector(
     chosen: Convention = known.get_known(convention)
     names = _class_names(classes) if isinstance(classes, str | Path) else tuple(classes)
     params = published.load(state, chosen.detector)
-    count = params["class_head"]["kernel"].shape[1] - 1
-    if names and len(names) != count:
-        raise ValueError(f"{len(names)} names of classes were given, and the detector has {count}")
+    width, count = params["class_head"]["kernel"].shape
+    if names and len(names) != count - 1:
+        raise ValueError(
+            f"{len(names)} names of classes were given, and the detector has {count - 1}"
+        )
     made_with = {"detector": name, "convention": convention, "weights": Path(weights).name}
-    return Detector(published, params, chosen, made_with, names, batch)
+    return Detector(published.columns, params, width, chosen, made_with, names, batch)
+
+
+def _of_run(name: str | Path, batch: int, **given: Any) -> Detector:
+    """Returns the detector of a run; ValueError where something is given that the run says."""
+    if str(name) in DETECTORS:
+        raise ValueError(f'load_detector("{name}") needs the file with its weights as well')
+    for option, value in given.items():
+        if value not in (None, "", ()):
+            raise ValueError(f'"{name}" is a run, which says all of its detector: give no {option}')
+    from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
+
+    config, vocabulary, params = read_run(local_path(name, "run"))
+    check_plugins(config)
+    head = params.get(f"heads_{DETECTION}")
+    if head is None:
+        raise ValueError(f'the model of "{name}" has no head "{DETECTION}": it finds no objects')
+    model = build_model(config.model, config.training.dtype)
+    network = TrainedDetector(model.vision, model.head(DETECTION))
+    side = config.data.image_size
+    convention = Convention(network, partial(prepare_square, side=side), side, side)
+    made_with = {"detector": str(name), "convention": "run", "weights": config.name}
+    given = {"vision": params["vision"], "head": head}
+    width = head["class_head"]["kernel"].shape[0]
+    names = vocabulary.region_classes
+    return Detector(found_columns, given, width, convention, made_with, names, batch)
 
 
 def _class_names(path: str | Path) -> tuple[str, ...]:

@@ -34,12 +34,21 @@ from vlp_jax.inference.results import (
     Retrieved,
 )
 from vlp_jax.model import VisionLanguageModel, build_model
-from vlp_jax.tasks import build_tasks, contrast, decisions, masked_text, matching, word_maps
+from vlp_jax.tasks import (
+    build_tasks,
+    contrast,
+    decisions,
+    decoded_captions,
+    masked_text,
+    matching,
+    word_maps,
+)
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
 from vlp_jax.tasks.grounding import expression_heat
 from vlp_jax.tasks.questions import QUESTION
-from vlp_jax.tasks.writing import SpecialIds, caption_fields, written_captions
-from vlp_jax.tasks.written_answers import WrittenAnswerTask
+from vlp_jax.tasks.search import Search, SpecialIds
+from vlp_jax.tasks.writing import caption_fields, written_captions
+from vlp_jax.tasks.written_answers import WrittenAnswerTask, spelled_answers
 
 _HEADS = {
     "encode_image": (contrast.HEAD,),
@@ -51,7 +60,7 @@ _HEADS = {
     "entail": (decisions.ENTAILMENT,),
     "ground": decisions.REGION_HEADS,
     "choose": decisions.CHOICE_HEADS,
-    "caption": (masked_text.HEAD,),
+    "caption": (decoded_captions.HEAD,),
 }
 """Verb -> the heads of which it reads the first that the model has."""
 
@@ -138,13 +147,16 @@ class Model:
         """Returns the `top` answers, best first, for each image and question.
 
         A model that writes its answers (ALBEF's decoder) ranks the known ones by how likely it is
-        to write them; all but the `ranked` with the likeliest first word have probability 0.
+        to write them; all but the `ranked` with the likeliest first word have probability 0. With
+        `ranked` = 0 it writes one answer freely, with beams, and needs no list.
         `head` chooses among several classifiers (12-in-1 has "vqa" and "gqa"), `task` the row of
         its table of tasks. One image and one question give a list of `Answer`; lists give a list
         of such lists.
         """
         asked = self._answering(head, ranked)
-        self._check_answers(asked.head)
+        free = isinstance(asked, WrittenAnswerTask) and not ranked
+        if not free:
+            self._check_answers(asked.head)
         rules = self._texts_of("answer", asked.head, task)
         pictures = self.inputs.pictures("answer", images, regions)
         batch = self.inputs.batch(
@@ -156,8 +168,11 @@ class Model:
             question=True,
             seconds=self.inputs.tags("answer", pictures, tags),
         )
-        logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
-        found = [self._best(row, top) for row in logits]
+        if free:
+            found = self._written(asked, batch)
+        else:
+            logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
+            found = [self._best(row, top) for row in logits]
         return _single(questions, found)
 
     def retrieve(
@@ -277,36 +292,32 @@ class Model:
         *,
         regions: Any = None,
         tags: Any = None,
-        beams: int = 5,
-        max_length: int = 20,
-        length_penalty: float = 1.0,
+        **search: Any,
     ) -> list[Caption]:
-        """Returns a `Caption` of each picture, in at most `max_length` tokens with both ends.
+        """Returns a `Caption` of each picture, as `vlp_jax.tasks.search.Search` says.
 
-        `beams` = 1 takes the likeliest word each time. Only OSCAR's captioners are trained to do
-        this: one word after the other at a [MASK].
+        `search` are its fields: `max_length` and `min_length` in tokens with both ends (20, or as
+        many as the model has positions, and 2), `beams` (1 takes the likeliest word each time),
+        `length_penalty`, `top_p` and `seed` for words that are drawn. Trained to do this are models
+        with the head "caption", which write from left to right, and OSCAR's captioners, which write
+        one word after the other at a [MASK].
         """
         self.check_verb("caption")
         pictures = self.inputs.pictures("caption", images, regions)
-        words = self.inputs.tags("caption", pictures, tags)
-        rules, tokenizer = self.rules.text_of("caption"), self.tokenizer
-        batch = pictures.fields | caption_fields(
-            words or [""] * len(pictures), tokenizer, rules, self.rules.tag_position
-        )
-        special = SpecialIds(
-            tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id
-        )
-        write = partial(
-            written_captions,
-            slots=self.rules.tag_position,
-            length=max_length,
-            special=special,
-            beams=beams,
-            length_penalty=length_penalty,
-        )
-        made = self.compute(write, batch)
+        decoder, fields = self.module.heads.get(decoded_captions.HEAD), pictures.fields
+        if decoder is None:
+            fields = fields | self._tags_behind(pictures, tags)
+            write = partial(written_captions, slots=self.rules.tag_position)
+        elif tags is not None:
+            raise ValueError("caption: a model that writes from left to right reads no tags")
+        else:
+            write = decoded_captions.decoded_captions
+        positions = self.rules.tag_position if decoder is None else decoder.max_length
+        usual = {"max_length": min(Search.max_length, positions)}
+        special, looked_for = SpecialIds.of(self.tokenizer), Search(**usual | search)
+        made = self.compute(partial(write, search=looked_for, special=special), fields)
         return [
-            Caption(tokenizer.decode(ids), float(score), tuple(map(int, ids)))
+            Caption(self.tokenizer.decode(ids), float(score), tuple(map(int, ids)))
             for ids, score in zip(made.ids, made.scores)
         ]
 
@@ -386,6 +397,18 @@ class Model:
         found = [under_heat(*one) for one in zip(heat, boxes * times, shown * times)]
         return _single(texts, found)
 
+    def _written(self, task: WrittenAnswerTask, batch: dict[str, np.ndarray]) -> list[list[Answer]]:
+        search = Search(max_length=task.answer_length, length_penalty=0.0)
+        write = partial(spelled_answers, search=search, special=SpecialIds.of(self.tokenizer))
+        made = self.compute(write, batch)
+        texts = map(self.tokenizer.decode, made.ids)
+        return [[Answer(text, float(np.exp(x)), float(x))] for text, x in zip(texts, made.scores)]
+
+    def _tags_behind(self, pictures: Pictures, tags: Any) -> dict[str, np.ndarray]:
+        words = self.inputs.tags("caption", pictures, tags) or [""] * len(pictures)
+        rules = self.rules.text_of("caption")
+        return caption_fields(words, self.tokenizer, rules, self.rules.tag_position)
+
     def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
         first = int(self.rules.global_region)
         scores = scores[: len(regions) + first]
@@ -440,10 +463,11 @@ class Model:
         if verb == "explain":
             looking.chosen_method(self.module, self.rules, "")
             return
-        if verb == "caption" and masked_text.HEAD in self.module.heads and not self.rules.tags:
+        masked = masked_text.HEAD in self.module.heads
+        if verb == "caption" and masked and not self._head_of(verb):
             raise ValueError(
                 "caption: this model was not trained to write; OSCAR's captioners are "
-                '(such as "oscar_caption")'
+                '(such as "oscar_caption"), and runs with the task "captioning_generative"'
             )
         self._needs(verb)
 
@@ -466,10 +490,12 @@ class Model:
 
     def _head_of(self, verb: str) -> str | None:
         """Returns the first head that the model has of those that a verb reads, None without."""
-        if verb == "caption" and not self.rules.tags:
-            return None  # it fills in masked words, and was not trained to write
-        found = decisions.first_head(self.module, _HEADS[verb])
-        return matching.HEAD if not found and verb == "ground" and self._sees_boxes else found
+        others = {
+            "ground": (matching.HEAD,) if self._sees_boxes else (),
+            # Without tags it fills in masked words, and was not trained to write.
+            "caption": (masked_text.HEAD,) if self.rules.tags else (),
+        }
+        return decisions.first_head(self.module, (*_HEADS[verb], *others.get(verb, ())))
 
     @property
     def _sees_boxes(self) -> bool:

@@ -20,7 +20,13 @@ PIPELINES = Registry("pipeline task")
 """Name of a task on Hugging Face's hub, or one like it -> the class of its pipeline."""
 
 _AT_ONCE = 256  # rows whose pictures are in memory
-_GENERATION = {"num_beams": "beams", "length_penalty": "length_penalty"}
+_GENERATION = {
+    "max_new_tokens": "max_length",
+    "min_new_tokens": "min_length",
+    "num_beams": "beams",
+    "length_penalty": "length_penalty",
+    "top_p": "top_p",
+}
 """Hugging Face's name of a setting of writing -> that of `Model.caption`."""
 
 Row = dict[str, Any]
@@ -245,25 +251,26 @@ class ImageToText(Pipeline):
     def __call__(
         self,
         inputs: Any = None,
-        max_new_tokens: int = 19,
+        max_new_tokens: int | None = None,
         generate_kwargs: Mapping[str, Any] | None = None,
         *,
         regions: Any = None,
     ) -> list:
-        """Returns a caption of at most `max_new_tokens`, its end included.
+        """Returns a caption of at most `max_new_tokens`, its end included; 19 if not given.
 
-        `generate_kwargs` may hold "num_beams", "length_penalty" and "max_new_tokens".
+        `generate_kwargs` may hold "num_beams", "length_penalty", "top_p" (which draws words),
+        "max_new_tokens" and "min_new_tokens".
         """
-        options = {"max_new_tokens": max_new_tokens, **(generate_kwargs or {})}
-        settings = {"max_length": options.pop("max_new_tokens") + 1}  # the start is no new token
-        for name, value in options.items():
+        given = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        settings = {}
+        for name, value in (given | dict(generate_kwargs or {})).items():
             if name not in _GENERATION:
-                known = [*_GENERATION, "max_new_tokens"]
                 raise ValueError(
-                    f'generate_kwargs: unknown "{name}".{nearest(name, known)} '
-                    f"Known: {', '.join(known)}"
+                    f'generate_kwargs: unknown "{name}".{nearest(name, _GENERATION)} '
+                    f"Known: {', '.join(_GENERATION)}"
                 )
-            settings[_GENERATION[name]] = value
+            start = int(name.endswith("_new_tokens"))  # the start is no new token
+            settings[_GENERATION[name]] = value + start
         rows, many = self._pictures(inputs, regions)
         found = self._each(rows, lambda _, shown: self.model.caption(**settings, **shown))
         written = [[{"generated_text": caption.text}] for caption in found]

@@ -1,7 +1,7 @@
 """Finds the regions of a folder of pictures and writes them as a file that stores read."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from vlp_jax.data.json_text import read_object
 from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.lxmert_file import lxmert_line, whole_keys
+from vlp_jax.data.sources.base import Source
+from vlp_jax.data.sources.found_regions import region_key
 from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.images import names_picture
 
@@ -32,24 +34,27 @@ class Written:
 
 def write_regions(
     detector: Detector,
-    pictures: Mapping[str, Path],
+    pictures: Mapping[str, Any],
     file: Path,
     progress: Callable[[int], None] = lambda done: None,
+    show: Callable[[str, Regions], None] = lambda key, found: None,
 ) -> Written:
     """Appends the regions of pictures that a file lacks, in LXMERT's TSV format.
 
-    pictures: key -> picture. `FILE.json` keeps what made the regions; a file that something else
-    made is a ValueError. A call that was cut short is completed by the same call.
+    pictures: key -> picture, as a detector takes it. `FILE.json` keeps what made the regions; a
+    file that something else made is a ValueError. A call that was cut short is completed by the
+    same call. `show` gets what is written of each picture.
     """
     _check_made_with(file, detector.made_with)
     before = set(whole_keys(file)) if file.exists() else set()
-    left = {key: path for key, path in pictures.items() if key not in before}
+    left = [key for key in pictures if key not in before]
     count, problems = 0, []
     with file.open("ab") as lines:
-        for key, found in _attempted(detector, left):
+        for key, found in _attempted(detector, pictures, left):
             if isinstance(found, Regions):
                 lines.write(lxmert_line(key, found))
                 lines.flush()
+                show(key, found)
                 count += 1
             else:
                 problems.append(str(found))
@@ -73,10 +78,31 @@ def pictures_in(folder: str | Path) -> dict[str, Path]:
     return found
 
 
+class PicturesOf(Mapping[str, Any]):
+    """The pictures of splits of a source, under the keys that source "found_regions" reads."""
+
+    def __init__(self, splits: Mapping[str, Source]):
+        self._places = {
+            region_key(split, identity): (source, row)
+            for split, source in splits.items()
+            for row, identity in enumerate(source.image_ids())
+        }
+
+    def __getitem__(self, key: str) -> Any:
+        source, row = self._places[key]
+        return source[row]["image"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 def _attempted(
-    detector: Detector, pictures: Mapping[str, Path]
+    detector: Detector, pictures: Mapping[str, Any], keys: Sequence[str]
 ) -> Iterator[tuple[str, Regions | Exception]]:
-    keys, step = list(pictures), _BATCHES * detector.batch
+    step = _BATCHES * detector.batch
     for start in range(0, len(keys), step):
         some = keys[start : start + step]
         yield from detector.attempt({key: pictures[key] for key in some}).items()

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,11 @@ MASKED_SCORE = -1e4
 ATTENTION = "attention"
 ATTENTION_SHIFT = "attention_shift"
 PROBABILITIES = "probabilities"
+
+# Writing word by word: self-attention keeps the keys and values of the words so far in the first
+# collection, cross-attention those of its context in the second, so that they are made once.
+MEMORY = "memory"
+CONTEXT = "context"
 
 # Sides of a tile of the TPU's flash attention, and what cuDNN's takes (jax 0.10, cuDNN 9).
 TPU_TILE = 128
@@ -231,6 +236,11 @@ class Attention(nn.Module):
     [B, S] or [B, T, S]; the result is [B, T, features] (D by default).
 
     `key_projection` and `value_projection` may be given to share them with another layer.
+
+    With a `position` in a text of S words, the context is the T words from there on: their keys and
+    values join those of earlier calls, for which the collection `MEMORY` has to be mutable. Without
+    one, keys and values are put into `CONTEXT` where that is mutable, and read from it where it is
+    given.
     """
 
     heads: int
@@ -241,18 +251,40 @@ class Attention(nn.Module):
     value_projection: nn.Module | None = None
 
     @nn.compact
-    def __call__(self, states, context, mask=None, *, deterministic: bool) -> Array:
+    def __call__(self, states, context, mask=None, *, position=None, deterministic: bool) -> Array:
         size = head_size(self.inner or states.shape[-1], self.heads, self._heads_field())
         split = lambda name: SplitHeads(self.heads, size, name=name)
         query = split("query")(states)
-        key = (self.key_projection or split("key"))(context)
-        value = (self.value_projection or split("value"))(context)
+        key = lambda: (self.key_projection or split("key"))(context)
+        value = lambda: (self.value_projection or split("value"))(context)
+        if position is None:
+            key, value = self._of_context("keys", key), self._of_context("values", value)
+        else:
+            length = mask.shape[-1]
+            key = self._with_earlier("keys", key(), position, length)
+            value = self._with_earlier("values", value(), position, length)
         drop = nn.Dropout(self.dropout, deterministic=deterministic) if self.dropout else None
         explain = self.is_mutable_collection(ATTENTION) and not self.is_initializing()
         observe = self._explain if explain else None
         read = attend(query, key, value, mask, drop=drop, observe=observe)
         read = checkpoint_name(read, PRODUCT)
         return MergeHeads(self.features or states.shape[-1], name="output")(read)
+
+    def _of_context(self, name: str, project: Callable[[], Array]) -> Array:
+        """Returns keys or values, made now or in an earlier call."""
+        if self.has_variable(CONTEXT, name):
+            return self.get_variable(CONTEXT, name)
+        made = project()
+        if self.is_mutable_collection(CONTEXT) and not self.is_initializing():
+            self.put_variable(CONTEXT, name, made)
+        return made
+
+    def _with_earlier(self, name: str, made: Array, position: Array, length: int) -> Array:
+        """Returns keys or values of all words, those that are `made` now from `position` on."""
+        shape = made.shape[0], length, *made.shape[2:]
+        kept = self.variable(MEMORY, name, jnp.zeros, shape, made.dtype)
+        kept.value = jax.lax.dynamic_update_slice_in_dim(kept.value, made, position, axis=1)
+        return kept.value
 
     def _explain(self, probabilities: Float[Array, "b h t s"]) -> Float[Array, "b h t s"]:
         """Records the probabilities, shifted by what explain mode gives for this call."""

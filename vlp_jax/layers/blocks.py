@@ -25,7 +25,9 @@ class PostNormAttention(nn.Module):
     value_projection: nn.Module | None = None
 
     @nn.compact
-    def __call__(self, states, context, mask, *, deterministic: bool) -> Float[Array, "b t d"]:
+    def __call__(
+        self, states, context, mask, *, position=None, deterministic: bool
+    ) -> Float[Array, "b t d"]:
         attended = Attention(
             self.heads,
             inner=self.inner,
@@ -33,7 +35,7 @@ class PostNormAttention(nn.Module):
             key_projection=self.key_projection,
             value_projection=self.value_projection,
             name="attention",
-        )(states, context, mask, deterministic=deterministic)
+        )(states, context, mask, position=position, deterministic=deterministic)
         attended = nn.Dropout(self.dropout)(attended, deterministic=deterministic)
         return LayerNorm(self.epsilon, name="norm")(states + attended)
 
@@ -58,6 +60,8 @@ class PostNormFeedForward(nn.Module):
 class BertLayer(nn.Module):
     """Self-attention, cross-attention if a context is given, and a feed-forward sub-block.
 
+    Of N texts and B contexts each context is read by N / B texts, which are next to each other.
+    `position` is that of the states in a text that is written word by word, see `Attention`.
     Source: BERT (Devlin et al. 2019); the place of the cross-attention is ALBEF's (section 3.1).
     """
 
@@ -71,7 +75,9 @@ class BertLayer(nn.Module):
     activation: str = "gelu"
 
     @nn.compact
-    def __call__(self, states, mask, context=None, context_mask=None, *, deterministic: bool):
+    def __call__(
+        self, states, mask, context=None, context_mask=None, position=None, *, deterministic: bool
+    ):
         shared = dict(
             heads=self.heads,
             dropout=self.dropout,
@@ -79,7 +85,7 @@ class BertLayer(nn.Module):
             epsilon=self.epsilon,
         )
         attend = PostNormAttention(**shared, name="self_attention")
-        states = attend(states, states, mask, deterministic=deterministic)
+        states = attend(states, states, mask, position=position, deterministic=deterministic)
         if context is not None:
             read = PostNormAttention(
                 **shared,
@@ -87,13 +93,21 @@ class BertLayer(nn.Module):
                 value_projection=self.value_projection,
                 name="cross_attention",
             )
-            states = read(states, context, context_mask, deterministic=deterministic)
+            joined = _by_context(states, context.shape[0])
+            joined = read(joined, context, context_mask, deterministic=deterministic)
+            states = joined.reshape(states.shape)
         transform = PostNormFeedForward(
             self.mlp_width, self.dropout, self.epsilon, self.activation, name="feed_forward"
         )
         states = transform(states, deterministic=deterministic)
         self.sow("intermediates", "output", states)
         return states
+
+
+def _by_context(states: Float[Array, "n t d"], contexts: int) -> Float[Array, "b kt d"]:
+    """Joins the texts of each context to one."""
+    texts, length, width = states.shape
+    return states.reshape(contexts, texts // contexts * length, width)
 
 
 class ViTBlock(nn.Module):

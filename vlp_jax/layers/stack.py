@@ -10,10 +10,12 @@ import flax.linen as nn
 import jax
 
 from vlp_jax.config.registry import Registry
-from vlp_jax.layers.attention import ATTENTION, ATTENTION_SHIFT
+from vlp_jax.layers.attention import ATTENTION, ATTENTION_SHIFT, CONTEXT, MEMORY
 from vlp_jax.layers.projection import PRODUCT
+from vlp_jax.parallel.context import on_batch_axes
 
 LAYER_AXIS = "layers"
+_STACKED = ("params", "intermediates", ATTENTION, ATTENTION_SHIFT, MEMORY, CONTEXT)
 FEW_LAYERS = 4
 
 ScanLayers = Literal["auto", "on", "off"]
@@ -60,7 +62,7 @@ class TransformerStack(nn.Module):
         )
         run = nn.scan(
             self._rematerialised(_layer(deterministic), scanned),
-            variable_axes={"params": 0, "intermediates": 0, ATTENTION: 0, ATTENTION_SHIFT: 0},
+            variable_axes=dict.fromkeys(_STACKED, 0),
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast,) * len(inputs),
             length=self.layers,
@@ -82,8 +84,9 @@ def _layer(deterministic: bool) -> Any:
 
     def layer(stack: TransformerStack, states: Any, *inputs: Any) -> tuple[Any, None]:
         new = stack.block(states, *inputs, deterministic=deterministic)
-        # A stream keeps its precision, whatever that of the other that it reads.
-        return jax.tree.map(lambda x, old: x.astype(old.dtype), new, states), None
+        # A stream keeps its precision, whatever that of the other that it reads, and its examples
+        # stay on their devices, whatever the weights are split over.
+        return on_batch_axes(jax.tree.map(lambda x, old: x.astype(old.dtype), new, states)), None
 
     return layer
 

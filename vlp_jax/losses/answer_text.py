@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from vlp_jax.heads.answer_decoder import shifted
+from vlp_jax.heads.answer_scores import shifted
 from vlp_jax.losses.cross_entropy import cross_entropy, distilled_cross_entropy
 
 

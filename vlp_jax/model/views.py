@@ -15,6 +15,7 @@ from vlp_jax.config import nearest
 from vlp_jax.heads.head import Reading
 from vlp_jax.layers.tokens import Fused, Tokens
 from vlp_jax.model.model import VisionLanguageModel
+from vlp_jax.parallel.context import on_batch_axes
 
 
 @dataclass(frozen=True)
@@ -179,17 +180,17 @@ def _check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 def encode_image(model: VisionLanguageModel, batch: dict, *, deterministic: bool) -> Tokens:
     """Encodes the vision fields of a batch."""
-    return model.encode_image(batch, deterministic=deterministic)
+    return on_batch_axes(model.encode_image(batch, deterministic=deterministic))
 
 
 def encode_text(model: VisionLanguageModel, ids, mask, segments, *, deterministic: bool) -> Tokens:
     """Encodes one text of a batch."""
-    return model.encode_text(ids, mask, segments, deterministic=deterministic)
+    return on_batch_axes(model.encode_text(ids, mask, segments, deterministic=deterministic))
 
 
 def fuse(model: VisionLanguageModel, image: Tokens, text: Tokens, *, deterministic: bool) -> Fused:
     """Lets image and text read each other."""
-    return model.fuse(image, text, deterministic=deterministic)
+    return on_batch_axes(model.fuse(*on_batch_axes((image, text)), deterministic=deterministic))
 
 
 def read(model: VisionLanguageModel, reading: Reading, *, head: str, deterministic: bool) -> Any:

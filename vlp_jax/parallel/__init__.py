@@ -1,7 +1,7 @@
 """Devices: the mesh, the logical axis rules, shardings of parameters and batches."""
 
 from vlp_jax.parallel.agree import all_arrive, meet, said_by_any
-from vlp_jax.parallel.batch import batch_sharding, batch_share, put_batch
+from vlp_jax.parallel.batch import batch_shapes, batch_sharding, batch_share, put_batch
 from vlp_jax.parallel.context import constrain, use_mesh
 from vlp_jax.parallel.distributed import initialize_distributed
 from vlp_jax.parallel.lost import LostPeerError, lost_peers_named
@@ -18,6 +18,7 @@ __all__ = [
     "Rules",
     "ShardingReport",
     "all_arrive",
+    "batch_shapes",
     "batch_share",
     "batch_sharding",
     "constrain",

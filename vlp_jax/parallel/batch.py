@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vlp_jax.parallel.mesh import describe_mesh
-from vlp_jax.parallel.rules import BATCH_AXES
+from vlp_jax.parallel.rules import BATCH_AXES, split_ways
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -55,6 +55,27 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
     return {
         name: jax.make_array_from_process_local_data(sharding, array)
         for name, array in arrays.items()
+    }
+
+
+def batch_shapes(
+    batch: Mapping[str, np.ndarray], size: int, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes and shardings of the global batch of `size` examples like those given.
+
+    Raises:
+      ValueError: if `size` cannot be divided over the mesh.
+    """
+    sharding = batch_sharding(mesh)
+    ways = split_ways(BATCH_AXES, mesh)
+    if size % ways:
+        raise ValueError(
+            f"config.data.batch_size = {size} cannot be divided over data × fsdp = {ways} (mesh "
+            f"{describe_mesh(mesh)}). Nearest valid: {max(round(size / ways), 1) * ways}"
+        )
+    return {
+        name: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype, sharding=sharding)
+        for name, x in batch.items()
     }
 
 

@@ -2,12 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
 from jax.sharding import Mesh
 
-from vlp_jax.parallel.rules import DEFAULT_RULES, Rules, check_rules, partition_spec, validate
+from vlp_jax.parallel.rules import (
+    BATCH_AXES,
+    DEFAULT_RULES,
+    Rules,
+    check_rules,
+    partition_spec,
+    split_ways,
+    validate,
+)
 
 
 @contextlib.contextmanager
@@ -43,3 +52,16 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     spec, _ = partition_spec(names, x.shape, rules, mesh)
     divisible = tuple(n if entry is not None else None for n, entry in zip(names, spec))
     return nn.with_logical_constraint(x, divisible, fallback=nn.spmd.RulesFallback.RAISE_ERROR)
+
+
+def on_batch_axes(tree: Any) -> Any:
+    """Fixes the sharding of activations [B, ...]: axis 0 over the batch's axes, the rest whole.
+
+    An axis 0 that does not divide is left to the compiler; so is all outside of `use_mesh`.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not set(BATCH_AXES) <= set(mesh.axis_names):
+        return tree
+    ways = split_ways(BATCH_AXES, mesh)
+    fixed = lambda x: constrain(x, "batch", *[None] * (x.ndim - 1))
+    return jax.tree.map(lambda x: x if x.ndim < 1 or x.shape[0] % ways else fixed(x), tree)

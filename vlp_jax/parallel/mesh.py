@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -14,16 +16,35 @@ def make_mesh(
 ) -> Mesh:
     """Builds a mesh with the axes ("data", "fsdp", "tensor") over `devices` (default: all).
 
-    One size may be -1: that axis takes the devices the others leave. Axis types are Auto because
-    Linen's Embed and Dropout refuse an Explicit mesh.
+    One size may be -1: that axis takes the devices the others leave. Over several TPU slices,
+    between which the network is slow, `data` alone reaches. Axis types are Auto because Linen's
+    Embed and Dropout refuse an Explicit mesh.
 
     Raises:
-      ValueError: if a size is invalid, or the sizes do not multiply to the number of devices.
+      ValueError: if a size is invalid, the sizes do not multiply to the number of devices, or
+        `data` cannot be divided over the slices.
     """
     devices = list(jax.devices() if devices is None else devices)
     shape = _resolve_shape((data, fsdp, tensor), len(devices))
-    return jax.make_mesh(
-        shape, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
+    axis_types = (AxisType.Auto,) * len(MESH_AXES)
+    # Other platforms number what shares a host as a slice, or nothing.
+    slices = {d.slice_index for d in devices if d.platform == "tpu" and hasattr(d, "slice_index")}
+    if len(slices) > 1:
+        return Mesh(_over_slices(shape, len(slices), devices), MESH_AXES, axis_types=axis_types)
+    return jax.make_mesh(shape, MESH_AXES, axis_types=axis_types, devices=devices)
+
+
+def _over_slices(shape: tuple[int, ...], slices: int, devices: Sequence[jax.Device]) -> np.ndarray:
+    data, *within = shape
+    if data % slices:
+        largest = len(devices) // slices
+        raise ValueError(
+            f"mesh {_describe(MESH_AXES, shape)}: data = {data} cannot be divided over {slices} "
+            f"slices, which only data reaches over: fsdp × tensor must divide {largest}, the chips "
+            "of a slice"
+        )
+    return mesh_utils.create_hybrid_device_mesh(
+        (data // slices, *within), (slices, 1, 1), devices, allow_split_physical_axes=True
     )
 
 

@@ -67,8 +67,8 @@ class ShardingReport:
         device_bytes = self.replicated_bytes + self.sharded_bytes_per_device
         lines = [
             f"mesh {self.mesh}",
-            f"{len(self.parameters)} parameters, {_size(self.total_bytes)}; per device "
-            f"{_size(device_bytes)}, of which {_size(self.replicated_bytes)} replicated",
+            f"{len(self.parameters)} parameters, {size_text(self.total_bytes)}; per device "
+            f"{size_text(device_bytes)}, of which {size_text(self.replicated_bytes)} replicated",
             *_table(self.parameters),
         ]
         lines += _section("indivisible, kept whole", _collapse(self.fallbacks))
@@ -82,7 +82,7 @@ class ShardingReport:
 def _table(parameters: tuple[ParameterSharding, ...]) -> list[str]:
     if len(parameters) <= _MAX_LINES:
         rows = [
-            (p.path, str(list(p.shape)), _spec_text(p.spec), _size(p.device_bytes))
+            (p.path, str(list(p.shape)), _spec_text(p.spec), size_text(p.device_bytes))
             for p in parameters
         ]
         return _align([("parameter", "shape", "split over", "per device"), *rows])
@@ -92,8 +92,8 @@ def _table(parameters: tuple[ParameterSharding, ...]) -> list[str]:
         (
             name,
             str(len(members)),
-            _size(sum(p.bytes for p in members)),
-            _size(sum(p.device_bytes for p in members)),
+            size_text(sum(p.bytes for p in members)),
+            size_text(sum(p.device_bytes for p in members)),
         )
         for name, members in largest[:_MAX_LINES]
     ]
@@ -154,6 +154,7 @@ def _spec_text(spec: PartitionSpec) -> str:
     return " ".join(entries) if any(entry != "·" for entry in entries) else "replicated"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Returns a number of bytes as text, such as "1.5 GiB"."""
     power = min(int(math.log(count, 1024)), 4) if count else 0
     return f"{count / 1024**power:.1f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"

@@ -37,6 +37,7 @@ class Report:
         heat_maps: one strip each.
         answers: answered questions, right and wrong mixed.
         failures: the section "Where it fails".
+        spent: what the run's time went on → seconds.
         warnings: texts shown above the figures (as in summary.json).
         attribution: credit lines for data and pictures.
         config_text: the resolved config, folded away at the end.
@@ -51,6 +52,7 @@ class Report:
     heat_maps: Sequence[HeatMap] | None = None
     answers: Sequence[AnswerExample] | None = None
     failures: Sequence[Failure] | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     attribution: Sequence[str] = ()
     config_text: str = ""

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from itertools import groupby
@@ -13,6 +13,7 @@ from vlp_jax.report.content import Curve, Report
 from vlp_jax.report.examples import example_html, heat_map_html, retrieval_html
 from vlp_jax.report.files import write_whole
 from vlp_jax.tasks.outcome import TableRow
+from vlp_jax.training.progress import time_text
 
 
 def write_report(path: str | os.PathLike, report: Report) -> Path:
@@ -31,6 +32,7 @@ def report_html(report: Report) -> str:
         _answers(report),
         _failures(report),
         _table(report.rows),
+        _spent(report.spent),
         _foot(report),
     )
     return page_html(report.title, sections)
@@ -150,6 +152,19 @@ def _table(rows: Sequence[TableRow]) -> str:
     table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
     table = f'<div class="scroll">{table}</div>'
     return _section("All figures", "As in summary.json.", [table])
+
+
+def _spent(spent: Mapping[str, float]) -> str:
+    if not spent:
+        return ""
+    total = sum(spent.values())
+    lines = (
+        f'<tr><td>{escape(name)}</td><td class="n">{time_text(seconds)}</td>'
+        f'<td class="n">{seconds / total:.1%}</td></tr>'
+        for name, seconds in spent.items()
+    )
+    hint = f"Of the {time_text(total)} since the training was first started, all starts together."
+    return _section("Where the time went", hint, ["<table><tbody>", *lines, "</tbody></table>"])
 
 
 def _curve_figure(title: str, curve: Curve | tuple) -> str:

@@ -76,6 +76,22 @@ def box_overlay(
     return overlay
 
 
+def named_boxes(
+    image: np.ndarray, boxes: np.ndarray, names: Sequence[str], least_side: int = 480
+) -> np.ndarray:
+    """Returns the image with its boxes [N, 4] framed and named, the first ones on top.
+
+    x1, y1, x2, y2 are pixels of the image, which is enlarged where its longer side is shorter than
+    `least_side`.
+    """
+    size = _fitted(image, max(least_side, *image.shape[:2]))
+    scale = np.tile(size, 2) / np.tile(image.shape[1::-1], 2)
+    drawn = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    for box, name in list(zip(boxes, names, strict=True))[::-1]:
+        _frame(drawn, np.round(box * scale).astype(int).tolist(), name)
+    return drawn
+
+
 def _frame(image: np.ndarray, corners: list[int], label: str) -> None:
     """Draws a box with a label inside its first corner."""
     x1, y1, x2, y2 = corners

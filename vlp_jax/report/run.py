@@ -15,7 +15,8 @@ from vlp_jax.report.content import Curve, Report
 from vlp_jax.tasks import build_tasks
 from vlp_jax.tasks.naming import metric_chances, metric_titles
 from vlp_jax.tasks.outcome import Outcome
-from vlp_jax.training.metrics import read_metrics
+from vlp_jax.training.accounts import spent
+from vlp_jax.training.row_file import read_rows
 
 
 def make_report(
@@ -48,6 +49,7 @@ def make_report(
         heat_maps=outcome.heat_maps,
         answers=outcome.answers,
         failures=outcome.failures,
+        spent=spent(figures) if "run_seconds" in figures else {},
         warnings=figures.get("warnings", ()),
         attribution=sorted(set(outcome.attribution)),
         config_text=(workdir / "config.json").read_text(),
@@ -72,7 +74,7 @@ def learning_curves(
 
     `chances` are what guessing reaches, by name.
     """
-    rows = read_metrics(workdir / "metrics.jsonl")
+    rows = read_rows(workdir / "metrics.jsonl")
     curves = {}
     for name, title in titles.items():
         points = [(r["step"], r[name]) for r in rows if r.get(name) is not None]

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated
@@ -15,8 +15,7 @@ from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.ranges import Count, Fraction, Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import IGNORE, Field
-from vlp_jax.data.caption_fields import own_tags
-from vlp_jax.data.entry import take
+from vlp_jax.data.caption_fields import drawn_caption, own_tags
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.text_encoder import TextEncoder
@@ -26,12 +25,13 @@ from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.captioning import mean_of_least, smoothed_losses
 from vlp_jax.losses.cross_entropy import masked_mean
 from vlp_jax.metrics.captions import caption_scores
-from vlp_jax.model import VisionLanguageModel
+from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.masked_text import HEAD
 from vlp_jax.tasks.outcome import Outcome, TableRow
-from vlp_jax.tasks.writing import SpecialIds, tag_fields, written_captions
+from vlp_jax.tasks.search import Search, SpecialIds, Written
+from vlp_jax.tasks.writing import tag_fields, written_captions
 
 _FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 _SHARE, _MOST = 0.15, 3  # of a caption's tokens are hidden, the [SEP] among them
@@ -67,9 +67,7 @@ class WrittenFields(Transform):
         tags = {name: x[0] for name, x in made.items()}
         if not self.train:
             return tags
-        captions = take(example.record, "captions")
-        first = int(rng.integers(len(captions)))
-        text, _ = self.texts.usable_caption([*captions[first:], *captions[:first]])
+        text = drawn_caption(self.texts, example.record, rng)
         ids, mask = tokenizer.frame(self.texts.pieces(text), self.slots, True)
         hidden = self._hidden(int(mask.sum()), rng)
         labels = np.full_like(ids, IGNORE)
@@ -130,8 +128,10 @@ class CaptionEvaluation(Evaluation):
 
     def __call__(self, run: Run, name: str) -> Outcome:
         source, texts, keep = run.images(self), [], []
+        search = Search(max_length=self.max_length, beams=self.beams)
+        write = run.task.written(search, SpecialIds.of(run.vocabulary.tokenizer))
         for batch in run.batches(source, self.limit):
-            made = run.forward(self._write(run), batch)
+            made = run.forward(write, batch)
             texts += [run.vocabulary.tokenizer.decode(row) for row in np.asarray(made.ids)]
             keep.append(batch["example_mask"])
         rows = np.flatnonzero(np.concatenate(keep))
@@ -157,13 +157,6 @@ class CaptionEvaluation(Evaluation):
         named = {f"{name}_{key}": value for key, value in figures.items()}
         named |= {f"{name}_{key}_blind": value for key, value in blind.items()}
         return Outcome(named, rows, submissions=written)
-
-    def _write(self, run: Run) -> partial:
-        words = run.vocabulary.tokenizer
-        special = SpecialIds(words.cls_id, words.sep_id, words.mask_id, words.pad_id)
-        length = min(self.max_length, run.task.slots)
-        options = dict(slots=run.task.slots, length=length, beams=self.beams, length_penalty=1.0)
-        return partial(written_captions, special=special, **options)
 
     def _commonest(self, run: Run) -> str:
         train = run.training_source(self)
@@ -232,6 +225,12 @@ class CaptionTask(Task):
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The word head."""
         return {HEAD: HeadNeed(HEAD)}
+
+    def written(self, search: Search, special: SpecialIds) -> Callable[[Views], Written]:
+        """What writes the captions of a batch, as far as there are slots."""
+        length = min(search.max_length, self.slots)
+        search = replace(search, max_length=length)
+        return partial(written_captions, slots=self.slots, search=search, special=special)
 
     def loss(self, step: Step) -> Result:
         """The mean over hidden words."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
-from jaxtyping import Array
 
 from vlp_jax.config import ExperimentConfig, nearest
 from vlp_jax.config.ranges import Count
@@ -102,16 +102,17 @@ class Run:
         self,
         source: Source,
         limit: int | None,
-        function: Callable[[Views], Array],
-        keep: Callable[[np.ndarray, dict[str, np.ndarray]], tuple[np.ndarray, ...]],
+        function: Callable[[Views], Any],
+        keep: Callable[[Any, dict[str, np.ndarray]], tuple[np.ndarray, ...]],
     ) -> tuple[np.ndarray, ...]:
         """Returns the rows that are records, and for those what `keep` makes of each batch.
 
-        keep: what `function` gives of a batch, and the batch → arrays [B, …] to hold on to.
+        keep: what `function` gives of a batch, arrays of the host, and the batch → arrays [B, …]
+        to hold on to.
         """
         parts = []
         for batch in self.batches(source, limit):
-            made = np.asarray(self.forward(function, batch))
+            made = jax.tree.map(np.asarray, self.forward(function, batch))
             parts.append((batch["example_mask"], *keep(made, batch)))
         mask, *kept = (np.concatenate(x) for x in zip(*parts))
         rows = np.flatnonzero(mask)

@@ -14,12 +14,13 @@ from vlp_jax.data.assemble import Feed
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.data.transforms import Transform
 from vlp_jax.data.vocabulary import Vocabulary
-from vlp_jax.heads.answer_decoder import answer_log_likelihood, ranking_scores, shifted
+from vlp_jax.heads.answer_scores import answer_log_likelihood, ranking_scores, shifted
 from vlp_jax.layers.tokens import Fused
 from vlp_jax.losses.answer_text import answer_text_losses, weighted_answer_loss
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.answers import QuestionTask
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step
+from vlp_jax.tasks.decoding import decoded_texts
 from vlp_jax.tasks.questions import (
     QUESTION,
     AnswerWords,
@@ -27,6 +28,7 @@ from vlp_jax.tasks.questions import (
     answer_pieces,
     padded_answers,
 )
+from vlp_jax.tasks.search import Search, SpecialIds, Written
 from vlp_jax.tasks.texts import needed
 
 HEAD = "answer"
@@ -42,9 +44,8 @@ def answer_words(
 ) -> Float[Array, "b k l v"]:
     """Returns next-word logits of K answers to each question, which is the text of `fused`."""
     size, count, length = ids.shape
-    question = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), fused.text)
     flat = ids.reshape(size * count, length), mask.reshape(size * count, length)
-    logits = model.head(HEAD)(*flat, question, deterministic=deterministic)
+    logits = model.head(HEAD)(*flat, fused.text, deterministic=deterministic)
     return logits.reshape(size, count, length, -1)
 
 
@@ -111,6 +112,12 @@ def first_word_logits(views: Views, start: Int[Array, ""]) -> Float[Array, "b v"
 def first_word_probabilities(views: Views, ids: Int[Array, "a l"]) -> Float[Array, "b a"]:
     """Returns how likely the first word of each answer is."""
     return jax.nn.softmax(first_word_logits(views, ids[0, 0]))[:, ids[:, 1]]
+
+
+def spelled_answers(views: Views, *, search: Search, special: SpecialIds) -> Written:
+    """Returns the answer that the decoder writes to each question of a batch, from no list."""
+    asked = views.fused(QUESTION).text
+    return decoded_texts(views, asked, head=HEAD, search=search, special=special)
 
 
 @TASKS.register("vqa_generative")

@@ -1,4 +1,4 @@
-"""Where the time of a run goes: waiting for data, stepping, saving, evaluating."""
+"""Adds up the seconds of one process by what they went on."""
 
 import contextlib
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class Clock:
-    """Adds up seconds by name; `share` compares one name with the time since the start."""
+    """Seconds by name since the clock was made; what is in no name is `other`."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -33,7 +33,6 @@ class Clock:
         """Returns the seconds since the clock was made."""
         return time.perf_counter() - self._started
 
-    def share(self, name: str) -> float:
-        """Returns the part of stepping time, data waits included, that `name` took."""
-        spent = self.seconds("step") + self.seconds("data")
-        return self.seconds(name) / spent if spent else 0.0
+    def parts(self) -> dict[str, float]:
+        """Returns all seconds by name; with `other` they add up to the total."""
+        return self._seconds | {"other": self.total() - sum(self._seconds.values())}

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +19,12 @@ from vlp_jax.config.plugins import load_plugins, place_in_plugin, reason
 from vlp_jax.data.assemble import Feed, check_names, make_mixture, open_sources
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.sizes import Batches, read_sizes
+from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Transform
 from vlp_jax.data.vocabulary import Vocabulary, make_vocabulary
 from vlp_jax.model import VisionLanguageModel, build_model
 from vlp_jax.model.model import abstract_params
-from vlp_jax.parallel import batch_sharding, batch_share, make_mesh, meet, put_batch, unbox
+from vlp_jax.parallel import batch_shapes, batch_sharding, batch_share, make_mesh, meet, unbox
 from vlp_jax.tasks import Task, build_tasks
 from vlp_jax.tasks.evaluation import check_before_training, check_evaluations
 from vlp_jax.tasks.fit import fit_model
@@ -33,6 +34,7 @@ from vlp_jax.training.resume import check_vocabulary
 from vlp_jax.training.schedule import Group, Schedule, check_mix, cut_mix, make_schedule
 from vlp_jax.training.state import StateMaker, TrainState
 from vlp_jax.training.step import NON_FINITE_SHARE, make_train_step
+from vlp_jax.training.writers import check_writers
 from vlp_jax.weights.initial import initial_weights
 
 logger = logging.getLogger(__name__)
@@ -91,18 +93,31 @@ class Experiment:
         Programs are shared where tasks, fields and shapes are the same, and compiled side by side,
         because a compiler uses few cores.
         """
+        lowered = self.lowered_steps(state)
+        programs = list(dict.fromkeys(lowered.values()))
+        compiled = dict(zip(programs, _side_by_side(lambda x: x.compile(), programs)))
+        return {pair: compiled[program] for pair, program in lowered.items()}
+
+    def lowered_steps(self, state: TrainState) -> dict[tuple[str, Group], jax.stages.Lowered]:
+        """The step of each source and group it feeds before it is compiled; shapes are enough.
+
+        The same object where tasks, fields and shapes are the same.
+        """
         steps = self.jitted_steps(jax.tree.map(lambda x: x.sharding, state))
-        programs, lowered = {}, {}
+        pairs, lowered = {}, {}
         for source in self.config.data.sources:
-            batch = put_batch(self.mixture[source].first, self.mesh)
+            batch = self.abstract_batch(source)
             shapes = tuple((name, x.shape, str(x.dtype)) for name, x in sorted(batch.items()))
             for group in self.schedule.groups[source]:
-                programs[source, group] = group, shapes
                 if (group, shapes) not in lowered:
                     with _fitting(group):
                         lowered[group, shapes] = steps[group].lower(state, batch)
-        compiled = dict(zip(lowered, _side_by_side(lambda x: x.compile(), lowered.values())))
-        return {pair: compiled[program] for pair, program in programs.items()}
+                pairs[source, group] = lowered[group, shapes]
+        return pairs
+
+    def abstract_batch(self, source: str) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and shardings of the global batches of a source."""
+        return batch_shapes(self.mixture[source].first, self.config.data.batch_size, self.mesh)
 
     def jitted_steps(self, shardings: TrainState) -> dict[Group, Any]:
         """One jitted step for each group; the state is donated, batches are split over the mesh."""
@@ -128,20 +143,26 @@ def _side_by_side(work: Callable, items: Collection) -> list:
         return list(pool.map(work, items))
 
 
-def assemble(config: ExperimentConfig, vocabulary: Vocabulary | None = None) -> Experiment:
+def assemble(
+    config: ExperimentConfig,
+    vocabulary: Vocabulary | None = None,
+    sources: Mapping[str, Source] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Experiment:
     """Returns the experiment with its config resolved; every misfit is a ValueError here.
 
-    `vocabulary` is given when a run resumes; else it is made from the data.
+    `vocabulary` is given when a run resumes; else it is made from the data. `sources` and `devices`
+    stand in for the data of the config and for all devices.
     """
     tasks = check_settings(config)
-    sources = open_sources(config.data)
+    sources = sources or open_sources(config.data)
     if vocabulary is None:
         answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
         words = chain.from_iterable(task.words(answers) for task in tasks.values())
         vocabulary = make_vocabulary(config.data.vocabulary, sources, words)
     else:
         check_vocabulary(vocabulary, sources)
-    mesh = make_mesh(**dataclasses.asdict(config.mesh))
+    mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     meet(mesh)
     share = batch_share(mesh, jax.process_index())
     training = {name: task for name, task in tasks.items() if task.trains}
@@ -171,6 +192,7 @@ def check_settings(config: ExperimentConfig) -> dict[str, Task]:
     load_plugins(config.plugins)
     tasks = build_tasks(config)
     check_names(config.data)
+    check_writers(config.training.writers)
     check_evaluations(config, tasks)
     build_model(config.model, config.training.dtype, config.training.remat)
     parameter_groups(config.optimizer.groups)

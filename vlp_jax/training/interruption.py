@@ -24,11 +24,15 @@ class Interruption(CaughtSignals):
         self._agree_seconds = agree_seconds
         self._steps, self._next, self._since = 1, 0, time.monotonic()
 
+    def agrees_at(self, step: int) -> bool:
+        """Says whether processes ask each other after this step; none may be in flight then."""
+        return jax.process_count() > 1 and step >= self._next
+
     def requested(self, step: int) -> str | None:
         """Returns the name of the signal to stop for at this step, or None."""
         if jax.process_count() == 1:
             return self.received
-        return self._agreed(step) if step >= self._next else None
+        return self._agreed(step) if self.agrees_at(step) else None
 
     def _agreed(self, step: int) -> str | None:
         from jax.experimental import multihost_utils

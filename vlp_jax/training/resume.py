@@ -16,6 +16,7 @@ _FREE = (
     "name", "plugins", "init_from", "mesh", "evaluation", "data.threads", "data.prefetch",
     "training.steps", "training.log_every", "training.checkpoint_every",
     "training.keep_checkpoints", "training.evaluate_every", "training.nan_patience",
+    "training.hang_seconds", "training.profile", "training.writers",
 )  # fmt: skip
 
 # What decides the meaning of parameters and is not seen in their shapes.

@@ -7,6 +7,7 @@ from vlp_jax.data.sources.easy_vqa import EasyVqa
 from vlp_jax.data.sources.emoji import Emoji
 from vlp_jax.data.sources.emoji_scenes import EmojiScenes
 from vlp_jax.data.sources.emoji_tasks import EmojiTasks
+from vlp_jax.data.sources.found_regions import FoundRegions
 from vlp_jax.data.sources.hf_datasets import HfDatasets
 from vlp_jax.data.sources.joined import Joined
 from vlp_jax.data.sources.json_pairs import JsonPairs
@@ -22,6 +23,7 @@ __all__ = [
     "Emoji",
     "EmojiScenes",
     "EmojiTasks",
+    "FoundRegions",
     "HfDatasets",
     "Joined",
     "JsonPairs",

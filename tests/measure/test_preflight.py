@@ -1,0 +1,128 @@
+"""Tests of preflights: of the tiny experiment on simulated devices, and of their parts."""
+
+import json
+
+import jax
+import pytest
+
+from tests.training.tiny import tiny, write_pairs
+from vlp_jax.cli.main import main
+from vlp_jax.measure.assumed import StandIn
+from vlp_jax.measure.memory import out_of_memory, state_parts
+from vlp_jax.measure.preflight import make_plan, preflight
+from vlp_jax.measure.preflight_page import as_json, page
+from vlp_jax.measure.search import largest_batch
+from vlp_jax.measure.topology import simulated
+from vlp_jax.parallel import use_mesh
+
+CONFIG = "tests/training/tiny_config.py:light"
+
+
+@pytest.fixture(autouse=True)
+def platforms(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # which the verb sets, for good
+
+
+@pytest.fixture
+def compiles_fast():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def test_a_page_and_its_json(devices8, tmp_path, compiles_fast):
+    unmeasured = dict(tasks__retrieval=None, tasks__near_miss=None)  # "light" has no such heads
+    config = tiny("light", mesh__fsdp=2, data__batch_size=16, **unmeasured)
+    found = preflight(config, simulated(8, slices=2), tmp_path / "run")
+    (program,) = found.programs
+    assert program.tasks == ("vqa",) and program.share == 1
+    assert found.ready and found.mesh == "data=4, fsdp=2, tensor=1"
+    assert program.flops > 0 and program.peak > program.parts["parameters"]
+    assert {one.net for one in program.traffic} == {"ICI", "DCN"}
+    text = page(found, 0.4)
+    for said in ("ok  data emoji_scenes", "all-reduce", "parameters", "4 checkpoints take"):
+        assert said in text
+    plain = json.loads(json.dumps(as_json(found, 0.4)))
+    assert plain["programs"][0]["parts"] == program.parts
+    assert plain["hours"] is None  # no peak is known of this computer
+
+
+def test_the_state_is_counted_as_it_lies_on_the_devices(devices8):
+    experiment = make_plan(tiny("light", mesh__fsdp=2), devices8).experiment
+    parts = state_parts(experiment.states.abstract)
+    with use_mesh(experiment.mesh):
+        state = experiment.states.create()
+    there = [x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state.params)]
+    assert parts["parameters"] == sum(there)
+    assert parts["optimizer"] == pytest.approx(2 * sum(there), rel=0.01)
+    assert parts["teacher"] == 0
+
+
+def test_absent_data_are_assumed_and_said(tmp_path, devices8):
+    (tmp_path / "there").mkdir()
+    absent = dict(data__source="json", data__path=str(tmp_path / "there/pairs.json"))
+    plan = make_plan(tiny("light", **absent), devices8)
+    assert isinstance(plan.sources["json"], StandIn)
+    verdicts = {check.about: check.verdict for check in plan.checks}
+    assert verdicts == {"data json": "assumed", "vocabulary": "assumed"}
+    shapes = {name: x.shape for name, x in plan.experiment.abstract_batch("json").items()}
+    assert shapes["image"] == (8, 32, 32, 3)
+    assert plan.experiment.config.model.text_args["vocab_size"] == 30522
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--topology", "v5e:4x5"], 'no topology "v5e:4x5". Did you mean "v5e:4x'),
+        (["--topology", "v9:2x2"], "Known: v4: 2x2x1"),
+        (["--devices", "6", "--slices", "4"], "6 devices cannot be divided into 4 slices"),
+        (["--devices", "8", "--search", "batch"], "--search needs --topology"),
+        (["--devices", "8", "--utilisation", "40"], "--utilisation 40.0: expected a share"),
+        (["--devices", "8", "--config.data.batch_size=12"], "Nearest valid: 16"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(arguments, said, capsys, devices8):
+    assert main(["preflight", "--config", CONFIG, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_what_is_wrong_is_said_and_is_the_status(tmp_path, capsys, devices8, compiles_fast):
+    list_ = write_pairs(tmp_path, 24)
+    (tmp_path / "file").write_text("")
+    arguments = [
+        "preflight", "--config", "tests/training/tiny_config.py:pairs", "--devices", "1",
+        "--config.data.source=json", f"--config.data.path={list_}",
+        "--config.tasks.vqa={}", "--config.init_from=('missing.pth',)",
+        "--workdir", str(tmp_path / "file" / "run"), "--json", str(tmp_path / "found.json"),
+    ]  # fmt: skip
+    assert main(arguments) == 1
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert f"{capsys.readouterr().out.splitlines()[-1]}".endswith("4 things are wrong")
+    wrong = {
+        check["about"]: check["said"] for check in found["checks"] if check["verdict"] == "wrong"
+    }
+    assert wrong.keys() == {"task vqa", "evaluations", "weights", "workdir"}
+    assert "near_miss" in wrong["evaluations"] and "is no folder" in wrong["workdir"]
+    assert found["fits"] and not found["ready"]
+
+
+@pytest.mark.parametrize(
+    ("room", "start", "found"),
+    [(1000, 64, 768), (1024, 64, 1024), (64, 64, 64), (100, 512, 96), (20, 64, 16), (15, 64, 0)],
+)
+def test_the_largest_batch_is_found(room, start, found):
+    tried = []
+    assert largest_batch(lambda size: tried.append(size) or size <= room, start, 16) == found
+    assert len(tried) == len(set(tried)) and not any(size % 16 for size in tried)
+
+
+def test_a_refusal_becomes_a_sentence():
+    said = (
+        "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space "
+        "hbm. Used 20.50G of 15.75G hbm. Exceeded hbm capacity by 4.75G."
+    )
+    sentence = "it does not fit: a chip needs 20.50 GiB of HBM and has 15.75 GiB"
+    assert out_of_memory(said) == sentence
+    assert out_of_memory("RESOURCE_EXHAUSTED: too much.\nmore") == "it does not fit: too much."
+    assert out_of_memory("INTERNAL: something else") is None

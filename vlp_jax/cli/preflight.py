@@ -1,0 +1,72 @@
+"""Compile an experiment's steps for a TPU slice that need not be there, and check what they need.
+
+vlp-jax preflight --config configs/albef/pretrain.py --topology v5e:4x4 --workdir runs/albef
+vlp-jax preflight --config albef/pretrain --topology v5p:2x2x2 --slices 2 --config.mesh.fsdp=8
+vlp-jax preflight --config albef/pretrain:smoke --devices 8 --json preflight.json
+vlp-jax preflight --config albef/pretrain --topology v5e:4x4 --search batch
+
+exit status: 0 if the run can start, 1 if it does not fit or anything is wrong
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from vlp_jax.cli.arguments import add_config
+from vlp_jax.cli.output import written
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this verb's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_config(parser)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--topology", help="a TPU slice, such as v5e:4x4 or v5p:2x2x2")
+    where.add_argument("--devices", type=int, help="so many simulated devices instead")
+    add = parser.add_argument
+    add("--slices", type=int, default=1, help="how many such slices; of --devices, equal parts")
+    add("--workdir", help="where the run would be kept: can it be, and is there room?")
+    add("--utilisation", type=float, default=0.4, help="assumed share of the chips' peak")
+    add("--search", choices=("batch", "remat"), help="look for the largest batch, or least remat")
+    add("--json", type=Path, metavar="FILE", help="write what is found there, too")
+    parser.set_defaults(overrides=[])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the page, and says whether the run can start."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # what compiles for a TPU must not take one
+    if not 0 < args.utilisation <= 1:
+        raise ValueError(f"--utilisation {args.utilisation}: expected a share above 0, up to 1")
+    if args.search and not args.topology:
+        raise ValueError("--search needs --topology: simulated devices have no memory to fill")
+    from vlp_jax.config import load_config
+    from vlp_jax.data.local_paths import local_path
+    from vlp_jax.measure.preflight import preflight
+    from vlp_jax.measure.preflight_page import as_json, page
+    from vlp_jax.measure.topology import simulated, tpu_slices
+
+    config = load_config(args.config, args.overrides)
+    make, which = (tpu_slices, args.topology) if args.topology else (simulated, args.devices)
+    where = make(which, args.slices)
+    if args.search:
+        return _search(config, where, args.search)
+    workdir = local_path(args.workdir, "--workdir") if args.workdir else None
+    found = preflight(config, where, workdir)
+    print(page(found, args.utilisation))
+    if args.json:
+        text = json.dumps(as_json(found, args.utilisation), indent=2) + "\n"
+        if not written("preflight", args.json, lambda: args.json.write_text(text)):
+            return 1
+    return 0 if found.ready else 1
+
+
+def _search(config, where, kind: str) -> int:
+    from vlp_jax.measure.search import searched
+
+    field, best = searched(config, where, kind, lambda line: print(line, flush=True))
+    if best is None:
+        print(f"no config.{field} fits {where.name}")
+        return 1
+    print(f"--config.{field}={best}")
+    return 0

@@ -1,0 +1,71 @@
+"""Operations of the products in a compiled program, each as often as it runs."""
+
+import re
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from vlp_jax.measure.hlo import Instruction, Program
+
+_CONTRACTED = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
+_LABELS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
+_GROUPED = re.compile(r"(?:feature|batch)_group_count=(\d+)")
+
+
+def product_flops(program: Program) -> int:
+    """Returns the FLOPs (2 for a multiplication with its addition) of one device's products.
+
+    Of matrix products and convolutions, also those that the backward pass computes again. A loop
+    counts as often as it runs, which XLA's own figure does not.
+    """
+    total = 0
+    for found in program.placed():
+        if found.instruction.opcode == "dot":
+            total += found.runs * _dot(found.instruction, found.here)
+        elif found.instruction.opcode == "convolution":
+            total += found.runs * _convolution(found.instruction, found.here)
+    return total
+
+
+def _dot(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
+    left = here[instruction.operands[0]].dims
+    contracted = _CONTRACTED.search(instruction.rest)
+    dims = [int(n) for n in contracted[1].split(",") if n] if contracted else []
+    return 2 * prod(instruction.dims) * prod(left[n] for n in dims)
+
+
+def _convolution(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
+    """Counts products with values only, none with padding or with gaps between values."""
+    labels = _LABELS.search(instruction.rest)
+    shapes = [here[name].dims for name in instruction.operands[:2]] + [instruction.dims]
+    image, kernel, out = (dict(zip(names, dims)) for names, dims in zip(labels.groups(), shapes))
+    met = 1
+    for axis in (name for name in out if name.isdigit()):
+        window = _window(instruction.rest, int(axis), kernel[axis])
+        met *= _met(image[axis], out[axis], **window)
+    grouped = _GROUPED.search(instruction.rest)
+    shared = int(grouped[1]) if grouped and "batch_group" in grouped[0] else 1
+    return 2 * out["b"] * out["f"] * kernel["i"] * met // shared
+
+
+def _window(text: str, axis: int, size: int) -> dict[str, int]:
+    """Returns how the kernel moves along a spatial axis."""
+    found = re.search(r"window=\{([^}]*)\}", text)
+    entries = dict(part.split("=") for part in found[1].split()) if found else {}
+    at = lambda name, usual: int(entries[name].split("x")[axis]) if name in entries else usual
+    low = int(entries["pad"].split("x")[axis].split("_")[0]) if "pad" in entries else 0
+    return {
+        "size": size,
+        "stride": at("stride", 1),
+        "low": low,
+        "spread": at("lhs_dilate", 1),
+        "reach": at("rhs_dilate", 1),
+    }
+
+
+def _met(values: int, out: int, size: int, stride: int, low: int, spread: int, reach: int) -> int:
+    """Returns how many pairs of an output and a place of the kernel meet a value."""
+    places = np.arange(out)[:, None] * stride + np.arange(size) * reach - low
+    inside = (places >= 0) & (places <= (values - 1) * spread) & (places % spread == 0)
+    return int(inside.sum())

@@ -1,0 +1,219 @@
+"""Decides a run before it is paid for: compiles its steps for devices that need not be there."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vlp_jax.config import ExperimentConfig, replace
+from vlp_jax.config.plugins import load_plugins
+from vlp_jax.data.sources.base import Source
+from vlp_jax.measure.assumed import StandIn, assumed_vocabulary, needs_vocabulary
+from vlp_jax.measure.hlo import read_program
+from vlp_jax.measure.hlo_collectives import Traffic, traffic
+from vlp_jax.measure.hlo_products import product_flops
+from vlp_jax.measure.memory import device_bytes, out_of_memory, replicated_bytes, state_parts
+from vlp_jax.measure.run_checks import (
+    Check,
+    check_evaluations_run,
+    check_initial_weights,
+    check_tasks,
+    check_workdir,
+    open_or_assume,
+    warnings_kept,
+)
+from vlp_jax.measure.topology import Slices
+from vlp_jax.parallel import use_mesh
+from vlp_jax.parallel.mesh import describe_mesh
+from vlp_jax.training.experiment import Experiment, assemble
+from vlp_jax.training.schedule import Group
+
+
+@dataclass(frozen=True)
+class StepProgram:
+    """One compiled step.
+
+    Attributes:
+      tasks, sources: what it trains, on which data. share: of all steps. compile_seconds: how long
+        the compiler took. refused: why it did not compile, as a sentence; then the rest is missing.
+      parts: bytes of a device by kind, of state and batch. working: of activations and
+        temporaries. peak: most of all at any time, by the compiler. flops: of a device's products.
+    """
+
+    tasks: Group
+    sources: tuple[str, ...]
+    share: float
+    parts: dict[str, int]
+    compile_seconds: float
+    refused: str | None = None
+    working: int = 0
+    peak: int = 0
+    flops: int = 0
+    traffic: tuple[Traffic, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known of a run before it starts.
+
+    Attributes:
+      devices, mesh: what it was compiled for. device_flops, device_bytes: peak and memory of one
+        device, 0 where they are not known. replicated: bytes of the state that every device has.
+    """
+
+    devices: str
+    device_count: int
+    mesh: str
+    device_flops: float
+    device_bytes: int
+    batch_size: int
+    steps: int
+    replicated: int
+    checks: tuple[Check, ...]
+    programs: tuple[StepProgram, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the compiler took all steps."""
+        return all(program.refused is None for program in self.programs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing stands against the start."""
+        return self.fits and all(check.verdict != "wrong" for check in self.checks)
+
+    def seconds_a_step(self, utilisation: float) -> float | None:
+        """Returns the mean time of a step at a share of the peak; None where that is not known."""
+        if not (self.device_flops and self.fits):
+            return None
+        flops = sum(program.share * program.flops for program in self.programs)
+        return flops / (self.device_flops * utilisation)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment put together, what it reads or would read, and what was found of that."""
+
+    experiment: Experiment
+    sources: Mapping[str, Source]
+    checks: tuple[Check, ...]
+
+    @property
+    def assumes(self) -> bool:
+        """Whether anything was made up."""
+        return any(check.verdict == "assumed" for check in self.checks)
+
+
+def make_plan(config: ExperimentConfig, devices: Sequence[Any]) -> Plan:
+    """Returns the experiment on such devices.
+
+    Raises ValueError for a config that does not fit its own data, tasks or mesh.
+    """
+    load_plugins(config.plugins)
+    sources, checks = open_or_assume(config)
+    absent = [source for source in sources.values() if isinstance(source, StandIn)]
+    vocabulary = None
+    if needs_vocabulary(config.data, bool(absent)):
+        vocabulary = assumed_vocabulary(config.model, sources.values())
+        said = f'{vocabulary.tokenizer.size:,} word pieces for "{config.data.vocabulary}"'
+        checks.append(Check("vocabulary", "assumed", said))
+    with warnings_kept():  # `check_tasks` says it better
+        experiment = assemble(_unmeasured(config), vocabulary, sources, devices)
+    return Plan(experiment, sources, tuple(checks))
+
+
+def preflight(config: ExperimentConfig, where: Slices, workdir: Path | None = None) -> Preflight:
+    """Returns what can be said of a run on such devices: its checks, its compiled steps.
+
+    Raises ValueError for a config that does not fit its own data, tasks or mesh.
+    """
+    plan = make_plan(config, where.devices)
+    experiment, chip = plan.experiment, where.chip
+    return Preflight(
+        devices=where.name,
+        device_count=len(where.devices),
+        mesh=describe_mesh(experiment.mesh),
+        device_flops=chip.flops / chip.cores if chip else 0.0,
+        device_bytes=chip.hbm // chip.cores if chip else 0,
+        batch_size=config.data.batch_size,
+        steps=config.training.steps,
+        replicated=replicated_bytes(experiment.states.abstract),
+        checks=(*plan.checks, *_checks(config, plan, workdir)),
+        programs=tuple(compiled_steps(experiment, where)),
+    )
+
+
+def _checks(config: ExperimentConfig, plan: Plan, workdir: Path | None) -> Iterator[Check]:
+    experiment = plan.experiment
+    yield from check_tasks(config, experiment)
+    yield from check_evaluations_run(config, experiment, plan.sources)
+    yield from check_initial_weights(experiment, not plan.assumes)
+    if workdir is not None:
+        leaves = jax.tree.leaves(experiment.states.shapes)
+        size = sum(x.size * x.dtype.itemsize for x in leaves)
+        yield check_workdir(workdir, size, config.training.keep_checkpoints)
+
+
+def _unmeasured(config: ExperimentConfig) -> ExperimentConfig:
+    """Evaluations are looked at by themselves: where one cannot run, the step still compiles."""
+    tasks = {name: args and {**args, "evaluate": {}} for name, args in config.tasks.items()}
+    config = replace(replace(config, "evaluation.best", None), "training.evaluate_every", 0)
+    return replace(config, "tasks", tasks)
+
+
+def compiled_steps(experiment: Experiment, where: Slices) -> Iterator[StepProgram]:
+    """Compiles each different step of a run, one after the other."""
+    with use_mesh(experiment.mesh):
+        lowered = experiment.lowered_steps(experiment.states.abstract)
+    shares = _shares(experiment)
+    for program in dict.fromkeys(lowered.values()):
+        pairs = [pair for pair, other in lowered.items() if other is program]
+        yield StepProgram(
+            tasks=pairs[0][1],
+            sources=tuple(source for source, _ in pairs),
+            share=sum(shares[pair] for pair in pairs),
+            **_compiled(program, _state_and_batch(experiment, pairs[0][0]), where),
+        )
+
+
+def _state_and_batch(experiment: Experiment, source: str) -> dict[str, int]:
+    parts = state_parts(experiment.states.abstract)
+    batch = experiment.abstract_batch(source)
+    return parts | {"batch": sum(map(device_bytes, batch.values()))}
+
+
+def _shares(experiment: Experiment) -> dict[tuple[str, Group], float]:
+    """Returns of how many of all steps each pair of source and tasks is."""
+    data, groups = experiment.config.data, experiment.schedule.groups
+    weights = {name: data.weights.get(name, 1.0) for name in data.sources}
+    return {
+        (name, group): weight / sum(weights.values()) * one / sum(groups[name].values())
+        for name, weight in weights.items()
+        for group, one in groups[name].items()
+    }
+
+
+def _compiled(program: jax.stages.Lowered, parts: dict[str, int], where: Slices) -> dict[str, Any]:
+    # Code that nobody runs need not be good; the program's form does not depend on it.
+    quick = None if where.chip else {"xla_backend_optimization_level": 0}
+    start = time.perf_counter()
+    try:
+        compiled = program.compile(quick)
+    except jax.errors.JaxRuntimeError as error:
+        refused = out_of_memory(str(error))
+        if refused is None:
+            raise
+        return {"parts": parts, "compile_seconds": time.perf_counter() - start, "refused": refused}
+    seconds, placed = time.perf_counter() - start, compiled.memory_analysis()
+    text = read_program(compiled.as_text())
+    return {
+        "parts": parts,
+        "compile_seconds": seconds,
+        "working": placed.temp_size_in_bytes,
+        "peak": placed.peak_memory_in_bytes,
+        "flops": product_flops(text),
+        "traffic": traffic(text, len(where.devices), where.slice_of),
+    }

@@ -1,0 +1,249 @@
+"""Texts written from left to right: greedy, by beams, or drawn; for whatever says the next word.
+
+Everything here is a pure function of a `Writer`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from vlp_jax.data.tokenizer import Tokenizer
+
+# (texts int [N, L], position, memory) -> log probabilities [N, V] of the word at that position, and
+# the memory after it.
+NextWord = Callable[[Int[Array, "n l"], Int[Array, ""], Any], tuple[Float[Array, "n v"], Any]]
+
+_IMPOSSIBLE = -1e9
+
+
+class SpecialIds(NamedTuple):
+    """Ids of the tokens that writing needs; a text ends with `end`, and with `pad` as well."""
+
+    start: int
+    end: int
+    mask: int
+    pad: int = 0
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "SpecialIds":
+        """Returns those of a tokenizer."""
+        return cls(tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What a model says of the next word of N texts; those of a picture are next to each other.
+
+    Attributes:
+      predict: words are asked for one position after the other, from 1 on.
+      begin: (N, L) -> the memory before the first word, arrays [layers, N, …]; there may be none.
+    """
+
+    predict: NextWord
+    begin: Callable[[int, int], Any] = lambda texts, length: ()
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a text is searched for.
+
+    Attributes:
+      max_length, min_length: tokens, both ends included.
+      beams: 1 takes the likeliest word each time.
+      length_penalty: a text found with beams is scored by its summed log probability over
+        (tokens without the end)^length_penalty.
+      top_p: where given, each word is drawn from the likeliest ones that together have this
+        probability (nucleus sampling: Holtzman et al. 2020), and there are no beams.
+      seed: of those draws.
+    """
+
+    max_length: int = 20
+    min_length: int = 2
+    beams: int = 5
+    length_penalty: float = 1.0
+    top_p: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (2 <= self.min_length <= self.max_length and self.beams >= 1):
+            raise ValueError(
+                f"max_length = {self.max_length}, min_length = {self.min_length}, beams = "
+                f"{self.beams}: expected 2 <= min_length <= max_length (tokens, both ends "
+                "included) and 1 beam or more"
+            )
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p = {self.top_p}: expected a probability above 0, up to 1")
+
+
+@flax.struct.dataclass
+class Written:
+    """Texts int [B, L] from [CLS] to [SEP], then padding; and their scores [B]."""
+
+    ids: Int[Array, "b l"]
+    scores: Float[Array, "b"]
+
+
+def write(writer: Writer, size: int, search: Search, special: SpecialIds) -> Written:
+    """Returns the texts that are found for `size` pictures.
+
+    The score is the mean log probability of the words, the end included; with beams see `Search`.
+    """
+    if search.min_length > 2:
+        predict = _without_early_end(writer.predict, search.min_length, special)
+        writer = replace(writer, predict=predict)
+    if search.top_p is not None:
+        return _word_by_word(writer, size, search.max_length, special, partial(_drawn, search))
+    if search.beams == 1:
+        likeliest = lambda position, words: jnp.argmax(words, -1)
+        return _word_by_word(writer, size, search.max_length, special, likeliest)
+    return _by_beams(writer, size, search, special)
+
+
+def _without_early_end(predict: NextWord, least: int, special: SpecialIds) -> NextWord:
+    """Returns the same in which a text of fewer than `least` tokens cannot end."""
+    ends = jnp.array([special.end, special.pad])
+
+    def later(texts: Array, position: Array, memory: Any) -> tuple[Array, Any]:
+        words, memory = predict(texts, position, memory)
+        closed = words.at[:, ends].set(_IMPOSSIBLE)
+        return jnp.where(position < least - 1, closed, words), memory
+
+    return later
+
+
+def _drawn(search: Search, position: Array, words: Float[Array, "n v"]) -> Int[Array, "n"]:
+    """Returns words drawn with a key for each text, so that others beside it change nothing."""
+    key = jax.random.fold_in(jax.random.key(search.seed), position)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(words)))
+    return jax.vmap(jax.random.categorical)(keys, _likeliest(words, search.top_p))
+
+
+def _likeliest(words: Float[Array, "n v"], top_p: float) -> Float[Array, "n v"]:
+    """Returns log probabilities, impossible but for the least set that has `top_p` together."""
+    ordered = -jnp.sort(-words)
+    before = jnp.cumsum(jnp.exp(ordered), -1) - jnp.exp(ordered)
+    least = jnp.min(jnp.where(before < top_p, ordered, jnp.inf), -1, keepdims=True)
+    return jnp.where(words >= least, words, _IMPOSSIBLE)
+
+
+def _word_by_word(
+    writer: Writer, size: int, length: int, special: SpecialIds, choose: Callable
+) -> Written:
+    ids, zeros = _started(size, length, special), jnp.zeros(size)
+
+    def step(position: Array, carry: tuple) -> tuple:
+        ids, memory, open_, total, count = carry
+        words, memory = writer.predict(ids, position, memory)
+        word = jnp.where(open_, choose(position, words), special.pad).astype(ids.dtype)
+        chosen = jnp.take_along_axis(words, word[:, None], axis=1)[:, 0]
+        total = total + jnp.where(open_, chosen, 0.0)
+        ids = ids.at[:, position].set(word)
+        return ids, memory, open_ & ~_ends(word, special), total, count + open_
+
+    start = ids, writer.begin(size, length), jnp.ones(size, bool), zeros, zeros
+    ids, _, open_, total, count = jax.lax.fori_loop(1, length, step, start)
+    ids = ids.at[:, -1].set(jnp.where(open_, special.end, ids[:, -1]))
+    return Written(ids, total / jnp.maximum(count, 1))
+
+
+@flax.struct.dataclass
+class _Beams:
+    """Open texts [B, K, L] with their summed log probabilities, and the best ended one."""
+
+    ids: Array
+    memory: Any
+    totals: Array
+    best_ids: Array
+    best_scores: Array
+    done: Array
+
+
+def _by_beams(writer: Writer, size: int, search: Search, special: SpecialIds) -> Written:
+    """Returns the best texts found with beams; the end counts for the score.
+
+    A picture is done when no open text can become better. Source: `_generate_beam_search` of
+    microsoft/Oscar.
+    """
+    beams, length = search.beams, search.max_length
+    start = _started(size * beams, length, special).reshape(size, beams, length)
+    first = jnp.where(jnp.arange(beams) == 0, 0.0, _IMPOSSIBLE)
+    state = _Beams(
+        ids=start,
+        memory=writer.begin(size * beams, length),
+        totals=jnp.broadcast_to(first, (size, beams)),
+        best_ids=start[:, 0],
+        best_scores=jnp.full(size, -jnp.inf),
+        done=jnp.zeros(size, bool),
+    )
+    step = lambda position, state: _beam_step(writer, state, position, special, search)
+    state = jax.lax.fori_loop(1, length, step, state)
+    return Written(state.best_ids, state.best_scores)
+
+
+def _beam_step(
+    writer: Writer, state: _Beams, position: Array, special: SpecialIds, search: Search
+) -> _Beams:
+    size, beams, length = state.ids.shape
+    words, memory = writer.predict(state.ids.reshape(-1, length), position, state.memory)
+    words = words.reshape(size, beams, -1)
+    totals = (state.totals[..., None] + words).reshape(size, -1)
+    # Every beam can spend two candidates on an ending ([SEP], padding) and still go on.
+    totals, chosen = jax.lax.top_k(totals, min(3 * beams, totals.shape[-1]))
+    beam, word = jnp.divmod(chosen, words.shape[-1])
+    ids = jnp.take_along_axis(state.ids, beam[..., None], axis=1)
+
+    penalty = search.length_penalty
+    unbeatable = totals[:, 0] / float(length - 1) ** penalty
+    done = state.done | (state.best_scores >= unbeatable)
+    ends = _ends(word, special) | (position == length - 1)
+    goes_on = ~ends
+    reached = (jnp.cumsum(goes_on, -1) - goes_on < beams) & ~done[:, None]
+    state = _keep_best(state, ids, totals / position**penalty, ends & reached, position, special)
+
+    order = jnp.argsort(~goes_on, axis=-1, stable=True)[:, :beams]
+    pick = lambda x: jnp.take_along_axis(x, order, axis=1)
+    longer = ids.at[:, :, position].set(word.astype(ids.dtype))
+    return state.replace(
+        ids=jnp.take_along_axis(longer, order[..., None], axis=1),
+        memory=_of_beams(memory, pick(beam)),
+        totals=jnp.where(pick(goes_on), pick(totals), _IMPOSSIBLE),
+        done=done,
+    )
+
+
+def _of_beams(memory: Any, beam: Int[Array, "b k"]) -> Any:
+    """Returns the memory of texts that go on from the given beams of their picture."""
+    size, beams = beam.shape
+    rows = (jnp.arange(size)[:, None] * beams + beam).reshape(-1)
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=1), memory)
+
+
+def _keep_best(
+    state: _Beams, ids: Array, scores: Array, ended: Array, position: Array, special: SpecialIds
+) -> _Beams:
+    """Puts the best text that ends at this step in place of the best before, if it is better."""
+    scores = jnp.where(ended, scores, -jnp.inf)
+    best = jnp.argmax(scores, -1)[:, None]
+    score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
+    text = jnp.take_along_axis(ids, best[..., None], axis=1)[:, 0]
+    text = text.at[:, position].set(special.end)
+    better = score > state.best_scores
+    return state.replace(
+        best_ids=jnp.where(better[:, None], text, state.best_ids),
+        best_scores=jnp.where(better, score, state.best_scores),
+    )
+
+
+def _started(size: int, length: int, special: SpecialIds) -> Int[Array, "n l"]:
+    """Returns texts that hold the start token and padding."""
+    return jnp.full((size, length), special.pad, jnp.int32).at[:, 0].set(special.start)
+
+
+def _ends(word: Array, special: SpecialIds) -> Bool[Array, "..."]:
+    return (word == special.end) | (word == special.pad)
