@@ -139,7 +139,7 @@ def test_the_journey_of_the_page(tmp_path, monkeypatch):
     assert "annotated" in run(records, tmp_path)
     run(train, tmp_path)
     measured = (tmp_path / "runs/nlvr2/metrics.jsonl").read_text()
-    assert '"nlvr2_accuracy"' in measured and '"nlvr2_consistency"' in measured
+    assert "evaluation/nlvr2_accuracy" in measured and "evaluation/nlvr2_consistency" in measured
     run(evaluate, tmp_path)
     handed_in = (tmp_path / "runs/nlvr2/nlvr2_predictions.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in handed_in] == [f"test1-{i}-0-0" for i in range(COUNT)]
@@ -150,4 +150,4 @@ def test_the_journey_of_the_page(tmp_path, monkeypatch):
     assert judgement.true == (judgement.scores[1] > judgement.scores[0])
     (tmp_path / "runs/nlvr2").rename(tmp_path / "runs/uniter")
     run(assigned, tmp_path)
-    assert '"nlvr2_accuracy"' in (tmp_path / "runs/nlvr2/metrics.jsonl").read_text()
+    assert "evaluation/nlvr2_accuracy" in (tmp_path / "runs/nlvr2/metrics.jsonl").read_text()
