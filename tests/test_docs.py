@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from tests.training.tiny import ROOT, command, environment
+from vlp_jax.cli.main import build_parser
+from vlp_jax.config import load_config
 
 DOCS = ROOT / "docs"
 TINY = ROOT / "tests/training/tiny_config.py"
@@ -108,3 +110,14 @@ def test_a_source_of_a_plugin_is_read(plugins):
         "--config.tasks.vqa=none",
     )
     assert np.isfinite(figures["loss"])
+
+
+def test_the_commands_of_the_page_on_pods_are_valid():
+    page = (DOCS / "running-on-a-pod.md").read_text()
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+             for line in block.splitlines() if line.startswith("vlp-jax ")]  # fmt: skip
+    assert len(lines) == 3
+    for line in lines:
+        verb, *arguments = line.split()[1:]
+        args, overrides = build_parser(verb).parse_known_args([verb, *arguments])
+        assert load_config(args.config, overrides).name.startswith("albef")

@@ -1,6 +1,6 @@
 """The quickstart's model on scenes in the form of NLVR2; arguments "", "scratch" and "smoke".
 
-Half of the sentences are false: of the same words as a true one, which say something else.
+Half of the sentences are false: of a third scene, or of the same words as a true one.
 """
 
 from vlp_jax.config import import_beside

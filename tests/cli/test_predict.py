@@ -58,3 +58,18 @@ def test_exactly_one_thing_is_asked(run, pictures, arguments):
     with pytest.raises(SystemExit) as ended:
         main(["predict", "--model", str(run), "--image", pictures[0], *arguments])
     assert ended.value.code == 2
+
+
+UNREAD = {
+    "no answer": (["--question", "a", "--top", "0"], "--top = 0: must be at least 1"),
+    "all but three": (["--query", "a", "--top", "-3"], "--top = -3: must be at least 1"),
+    "store": (["--text", "a", "--store", "npz"], "--store is the format of --regions"),
+    "reason": (["--reason", "a", "--tags", "dog"], "--tags are for --text, --query"),
+    "choices": (["--question", "a", "--choices", "b", "--tags", "dog"], "--tags are for --text"),
+}
+
+
+@pytest.mark.parametrize(("more", "message"), UNREAD.values(), ids=UNREAD)
+def test_what_would_not_be_read_is_refused_before_the_model_is(more, message, capsys):
+    assert main(["predict", "--model", "gone", "--image", "gone.png", *more]) == 1
+    assert message in capsys.readouterr().err

@@ -52,8 +52,8 @@ def test_the_second_time_nothing_is_encoded(retrieve, folder):
     ("change", "message"),
     [
         (["--query", ""], "text 1 is ''; expected a string with words in it"),
-        (["--top", "0"], "--top is 0; expected at least 1"),
-        (["--rerank", "-1"], "--rerank is -1; expected at least 0"),
+        (["--top", "0"], "--top = 0: must be at least 1"),
+        (["--rerank", "-1"], "--rerank = -1: must be at least 0"),
         (["--index", "0.png/index"], "the index 0.png/index cannot be written"),
         (["--index", "0.png"], "0.png is damaged or no index of pictures"),
         (["--images", "none"], "none holds no pictures"),

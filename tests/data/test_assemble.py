@@ -113,6 +113,20 @@ def test_a_wrong_option_is_told_with_its_place():
         open_source(config, "emoji", "train")
 
 
+SPLIT = {
+    "emoji": {"split": "test"},
+    "joined": {"parts": {"a": {"kind": "emoji", "split": "test"}}},
+    "found_regions": {"records": {"kind": "emoji", "split": "test"}, "features": "a.tsv"},
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_the_split_is_none_of_the_options(name):
+    message = f"^config.data.source_args.{name}: .*split = 'test' is no option: training reads"
+    with pytest.raises(ValueError, match=message):
+        open_source(DataConfig(source_args={name: SPLIT[name]}), name, "train")
+
+
 @pytest.mark.parametrize(
     ("entry", "meant"), [("captoin", "caption"), ("captions", "caption"), ("quesions", "question")]
 )

@@ -1,11 +1,23 @@
 """Paths: addresses and values that are no paths are refused before anything is done."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.data.fakes import FakeSource
-from vlp_jax.data.local_paths import existing_path, is_address, local_path
+from vlp_jax.data.answer_lists import read_answers
+from vlp_jax.data.images import decode
+from vlp_jax.data.json_text import read_json, read_object
+from vlp_jax.data.local_paths import (
+    existing_file,
+    existing_path,
+    is_address,
+    local_path,
+    path_to_write,
+    read_file,
+)
 from vlp_jax.data.regions import open_regions
 from vlp_jax.data.regions.convert import convert
 from vlp_jax.data.sources import SOURCES
@@ -55,3 +67,49 @@ def test_names_that_no_disk_takes_and_homes(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert local_path("~/a", "data") == tmp_path / "a"
     assert not any(map(is_address, ("a/b", "/a:b", "C:/a", "a:b", "./gs:/x")))
+
+
+READERS = {
+    "a file": lambda path: read_file(path, "text"),
+    "a JSON object": read_object,
+    "JSON": read_json,
+    "answers": read_answers,
+    "a picture": decode,
+    "JSON entries": lambda path: SOURCES["json"](path=str(path)),
+    "shards": lambda path: SOURCES["webdataset"](path=str(path)),
+    "regions": lambda path: open_regions("lxmert_tsv", str(path)),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_pipe_is_refused_and_not_waited_for(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe.tar")
+    with pytest.raises(ValueError, match="pipe.tar.*it is a pipe, a socket or a device; only"):
+        read(tmp_path / "pipe.tar")
+
+
+@pytest.mark.parametrize("name", READERS.keys() - {"shards"})  # of which a folder may be full
+def test_a_folder_in_the_place_of_a_file_is_named(name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match="folder.* is a folder|folder.*Is a directory"):
+        READERS[name](tmp_path / "folder")
+
+
+def test_a_link_to_nothing_is_told_from_a_missing_file(tmp_path):
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(FileNotFoundError, match="link does not exist. It is a link to gone, whic"):
+        existing_file(tmp_path / "link", "data")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotFoundError, match=r"b does not exist. .*file is a file\.$"):
+        existing_path(tmp_path / "file" / "b", "data")
+
+
+def test_where_nothing_can_be_written_is_known_before(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("gone")
+    assert path_to_write(tmp_path / "a" / "b", "--out") == tmp_path / "a" / "b"
+    assert list(tmp_path.glob("a")) == []
+    for path, blamed in (("file/a/b", "file"), ("link", "link"), ("link/a", "link")):
+        message = f"--out {tmp_path / path} cannot be written: {tmp_path / blamed} is no folder"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            path_to_write(tmp_path / path, "--out")

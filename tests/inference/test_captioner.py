@@ -64,7 +64,7 @@ def test_the_shell_and_the_demo(model, monkeypatch, capsys, tmp_path):
     assert main(["predict", "--model", "run", "--image", str(file), "--caption"]) == 0
     (said,) = model.caption(PICTURES[0])
     assert json.loads(capsys.readouterr().out)["caption"] == said.text
-    assert [tab.title for tab in tabs_of(model)] == ["Caption"]
+    assert "Caption" in [tab.title for tab in tabs_of(model)]
 
 
 def test_the_figures(model):

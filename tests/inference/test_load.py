@@ -53,3 +53,18 @@ def test_a_run_that_was_moved_still_loads(run, model, tmp_path):
     shutil.copytree(run, tmp_path / "moved")
     assert differing(load(tmp_path / "moved").params, model.params) == []
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(model.params))
+
+
+GIVEN = {"answers": ["yes"], "tokenizer": "vocab.txt", "lowercase": False, "sizes": {"a": 1}}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_run_has_its_own_and_refuses_another(run, name):
+    with pytest.raises(ValueError, match=f"is a run, which is read without {name}: give no {name}"):
+        load(run, **{name: GIVEN[name]})
+
+
+@pytest.mark.parametrize("given", [{"step": 3}, {"which": "teacher"}])
+def test_weights_are_of_no_step(given):
+    with pytest.raises(ValueError, match=f"a file of weights, .* give no {next(iter(given))}"):
+        load("albef", "gone.pth", **given)

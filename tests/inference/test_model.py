@@ -218,3 +218,32 @@ def test_a_model_without_its_answers(answering_only):
     nameless = Model(answering_only.config, None, empty)
     with pytest.raises(ValueError, match="came without its list of answers"):
         nameless.answer(IMAGES[0], "is there a dog?")
+
+
+def batch_of(texts, **changes):
+    image, ids = np.zeros((1, 32, 32, 3), np.uint8), np.ones((texts, 4), np.int32)
+    return {"image": image, "text_ids": ids, "text_mask": ids > 0} | changes
+
+
+WRONG = {
+    "answers of a head that matches": (lambda m: m.answer(IMAGES[0], "what?", head="itm"), "itm"),
+    "a task without a table": (lambda m: m.answer(IMAGES[0], "what?", task=3), "no table of tasks"),
+    "no answers": (lambda m: m.answer(IMAGES[0], "what?", top=0), "top = 0: must be at least 1"),
+    "all but one": (lambda m: m.retrieve("a", IMAGES, top=-1), "top = -1: must be at least 1"),
+    "a part": (lambda m: m.retrieve("a", IMAGES, rerank=0.5), "rerank = 0.5 .float.: expected int"),
+    "other vectors": (
+        lambda m: m.retrieve("a", IMAGES, vectors=np.zeros((2, 8))),
+        "5 images and vectors of 2",
+    ),
+    "a layer's name": (lambda m: m.explain(IMAGES[0], "a dog", layer="last"), "layer = 'last'"),
+    "no field": (lambda m: m.apply({}), "lacks image, text_ids, text_mask; it has none"),
+    "words": (lambda m: m.apply(batch_of(1, image="a.png")), '"image" is <U5 .., expected numbers'),
+    "other rows": (lambda m: m.apply(batch_of(2)), "number of rows: image 1, text_ids 2, text_m"),
+    "a list": (lambda m: m.apply([1]), "the batch is a list, expected a dict of arrays"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG.values(), ids=WRONG)
+def test_arguments_out_of_range_are_named(model, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(model)

@@ -210,7 +210,7 @@ def test_a_name_is_loaded_with_further_arguments(run, loaded, tmp_path):
         ({"image": [{"image": PICTURES[0]}]}, 'item 0 is no dict with "image" (or "regions") and'),
         ({"image": [{"image": "a.png", "question": "what?"}, 3]}, "item 1 is no dict with"),
         ({"image": [], "question": "what?"}, "an empty list was given"),
-        ({"image": PICTURES[0], "question": "what?", "top_k": 0}, "top_k is 0; expected a whole"),
+        ({"image": PICTURES[0], "question": "what?", "top_k": 0}, "top_k = 0: must be at least 1"),
         ({"image": PICTURES[0], "question": ""}, "text 0 is ''; expected a string with words"),
         ({"image": "https://a.b/c.png", "question": "what?"}, "is an address; only local files"),
         ({"regions": LEFT, "question": "what?"}, "this model reads pixels"),
@@ -226,8 +226,10 @@ def test_what_is_wrong_with_a_call(model, given, message):
     [
         ("dog", "a {}", "candidate_labels is 'dog'; expected a list of texts"),
         ([], "a {}", r"candidate_labels is \[\]"),
+        (["dog", " "], "a {}", r"candidate_labels is \["),
+        (["dog"], 3, "hypothesis_template is 3; expected"),
         (["dog", 3], "a {}", "expected a list of texts"),
-        (["dog"], "a photo", 'hypothesis_template is "a photo"; expected {} for the label'),
+        (["dog"], "a photo", "hypothesis_template is 'a photo'; expected {} for the label"),
     ],
 )
 def test_labels_that_are_none(model, labels, template, message):

@@ -11,8 +11,9 @@ from PIL import Image
 
 from tests.detectors.oracle import GOLDENS
 from vlp_jax.cli.main import main
-from vlp_jax.data.regions import Regions, open_regions
+from vlp_jax.data.regions import Regions, open_regions, record_folder
 from vlp_jax.data.regions.lxmert_file import lxmert_line, whole_keys
+from vlp_jax.data.regions.record_folder import RecordFolder
 from vlp_jax.inference.region_files import pictures_in, write_regions
 
 BUNDLE = GOLDENS / "detector-frcnn-a"
@@ -51,21 +52,23 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_what_is_written_is_what_the_store_reads(folder, tmp_path):
-    detector, file = Pretended(), tmp_path / "new" / "a.tsv"
+@pytest.mark.parametrize("name, store", [("a.tsv", "lxmert_tsv"), ("a", "array_record")])
+def test_what_is_written_is_what_the_store_reads(folder, tmp_path, name, store):
+    detector, file = Pretended(), tmp_path / "new" / name
     pictures = pictures_in(folder)
     done = []
     found = write_regions(detector, pictures, file, done.append)
     assert (found.written, found.before) == (10, 0) and done == list(range(1, 21))
     assert sorted(found.problems) == sorted(f"p{i} is odd" for i in range(1, 20, 2))
-    store = open_regions("lxmert_tsv", str(file))
-    assert sorted(store.keys()) == sorted(f"p{i}" for i in range(0, 20, 2))
-    for key in store.keys():
-        read, expected = store[key], detector.regions(key, pictures[key])
+    read_store = open_regions(store, str(file))
+    assert sorted(read_store.keys()) == sorted(f"p{i}" for i in range(0, 20, 2))
+    for key in read_store.keys():
+        read, expected = read_store[key], detector.regions(key, pictures[key])
         assert (read.width, read.height) == (expected.width, expected.height)
         for name in ("features", "boxes", "labels", "confidence"):
             np.testing.assert_array_equal(getattr(read, name), getattr(expected, name))
-        assert read.attributes.tolist() == [0, 0]
+        if store == "lxmert_tsv":  # which holds attributes, of no confidence
+            assert read.attributes.tolist() == read.attribute_confidence.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("lost", [1, 40, 400])
@@ -101,6 +104,26 @@ def test_pictures_must_be_there_and_have_names_of_their_own(folder, tmp_path):
         pictures_in(tmp_path / "empty")
     with pytest.raises(FileNotFoundError):
         pictures_in(tmp_path / "nowhere")
+
+
+def test_a_folder_loses_what_no_closed_file_holds(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(record_folder, "GROWING", 4)
+    monkeypatch.setattr(RecordFolder, "close", lambda self: None)  # as a kill does
+    pictures, there = pictures_in(folder), tmp_path / "cut"
+    write_regions(Pretended(), pictures, there)
+    monkeypatch.undo()
+    assert len(open_regions("array_record", str(there))) == 8
+    found = write_regions(Pretended(), pictures, there)
+    assert (found.written, found.before) == (2, 8)
+    assert sorted(open_regions("array_record", str(there)).keys()) == sorted(
+        f"p{i}" for i in range(0, 20, 2)
+    )
+
+
+def test_an_ending_that_nothing_writes_is_refused_before_work(folder, tmp_path):
+    with pytest.raises(ValueError, match="ends in .h5: expected .tsv"):
+        write_regions(Pretended(), pictures_in(folder), tmp_path / "a.h5")
+    assert not list(tmp_path.glob("a*"))
 
 
 def test_what_the_format_cannot_hold_is_refused():

@@ -109,8 +109,12 @@ def test_ground_by_where_the_model_looks(loaded, name):
     ("given", "message"),
     [
         (None, "this model chooses among boxes: give `regions`"),
-        ([[0, 0, 9]], r"regions\[0\] has shape \[1, 3\], expected finite numbers"),
-        ([[5, 0, 4, 9]], "has a box that is reversed"),
+        ([[0, 0, 9]], r"regions\[0\] are no boxes.*shape \[1, 3\], expected \[N, 4\]"),
+        ([[5, 0, 4, 9]], r"box \[5.0, 0.0, 4.0, 9.0\] is reversed"),
+        ([[0, 0, 900, 900]], "lies outside the picture of "),
+        ([[0.1, 0.1, 0.5, 0.5]], "they are shares of the picture already"),
+        ([["a", 0, 9, 9]], r"regions\[0\] are no boxes .*could not convert"),
+        ([[0, 0, 9, 9], [1]], r"regions\[0\] are no boxes"),
         ([[[0, 0, 9, 9]]] * 2, "1 pictures and boxes of 2"),
         (LEFT, "of a picture of 200 x 100 pixels, and the picture has"),
     ],
@@ -279,6 +283,12 @@ def test_answer_lists_in_all_forms(tmp_path):
         read_answers(tmp_path / "e.json")
     with pytest.raises(FileNotFoundError, match=r'Did you mean "e\.json"'):
         read_answers(tmp_path / "ee.json")
+
+
+@pytest.mark.parametrize("place", [None, (), 0.5, 1])
+def test_classes_of_answers_that_are_not_those_of_a_head(place):
+    with pytest.raises(ValueError, match="answers: the classes of 1 answers are not 0, 1, 2"):
+        read_answers({"yes": place})
 
 
 def test_regions_in_all_forms(tmp_path, loaded):

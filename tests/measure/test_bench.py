@@ -14,6 +14,7 @@ from vlp_jax.config.shipped import shipped_configs
 from vlp_jax.measure.bench_contrastive import contrastive_row, symmetric_loss
 from vlp_jax.measure.bench_data import on_drawn_data
 from vlp_jax.measure.bench_models import MODELS, SIZES, experiment_to_time, model_to_time
+from vlp_jax.measure.bench_ours import TRUNK
 from vlp_jax.measure.bench_peaks import peak_flops
 from vlp_jax.measure.bench_turns import Program, Spread, by_turns
 from vlp_jax.model import build_model
@@ -145,7 +146,8 @@ def test_a_benchmark_prints_a_table_and_writes_figures(tmp_path, capsys):
 def test_any_experiment_can_be_timed(tmp_path, capsys):
     path = tmp_path / "figures.json"
     assert main(["bench", "--config", f"{CONFIG}:light", "--steps", "1", "--json", str(path)]) == 0
-    train, _ = json.loads(path.read_text())["rows"]
+    train, infer = json.loads(path.read_text())["rows"]
+    assert infer["tasks"] == [TRUNK] and infer["sides"]["jax"]["flops_per_pair"] > 0
     assert (train["model"], train["batch"], train["tasks"]) == ("tiny", 8, ["vqa"])
 
 

@@ -34,11 +34,10 @@ def test_a_twin_has_the_parameters_and_operations_of_our_model(name):
     twin = Twin(name, experiment.config, batch)
     assert twin.parameters == sum(x.size for x in jax.tree.leaves(params))
     infer = lambda params, batch: Views(experiment.model, params, batch).head("itm")
-    train, forward = twin.flops()
-    assert forward == pytest.approx(matmul_flops(infer, params, batch), rel=0.02)
+    assert twin.infer().flops == pytest.approx(matmul_flops(infer, params, batch), rel=0.02)
     (group,) = experiment.schedule.every_group
     most = MORE_WORK.get(name, 1.02)
-    assert train <= most * step_flops(experiment, group, batch).model
+    assert twin.train().flops <= most * step_flops(experiment, group, batch).model
 
 
 def test_both_sides_of_a_row(tmp_path):

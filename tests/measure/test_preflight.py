@@ -3,17 +3,19 @@
 import json
 
 import jax
+import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.training.tiny import tiny, write_pairs
 from vlp_jax.cli.main import main
 from vlp_jax.measure.assumed import StandIn
-from vlp_jax.measure.memory import out_of_memory, state_parts
+from vlp_jax.measure.memory import device_bytes, out_of_memory, replicated_bytes
 from vlp_jax.measure.preflight import make_plan, preflight
 from vlp_jax.measure.preflight_page import as_json, page
 from vlp_jax.measure.search import largest_batch
 from vlp_jax.measure.topology import simulated
-from vlp_jax.parallel import use_mesh
+from vlp_jax.parallel import make_mesh
 
 CONFIG = "tests/training/tiny_config.py:light"
 
@@ -47,15 +49,18 @@ def test_a_page_and_its_json(devices8, tmp_path, compiles_fast):
     assert plain["hours"] is None  # no peak is known of this computer
 
 
-def test_the_state_is_counted_as_it_lies_on_the_devices(devices8):
-    experiment = make_plan(tiny("light", mesh__fsdp=2), devices8).experiment
-    parts = state_parts(experiment.states.abstract)
-    with use_mesh(experiment.mesh):
-        state = experiment.states.create()
-    there = [x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state.params)]
-    assert parts["parameters"] == sum(there)
-    assert parts["optimizer"] == pytest.approx(2 * sum(there), rel=0.01)
-    assert parts["teacher"] == 0
+def test_bytes_are_those_of_one_device(devices8):
+    mesh = make_mesh(4, 2, devices=devices8)
+    whole, split = (NamedSharding(mesh, PartitionSpec(*names)) for names in ((), ("data", "fsdp")))
+    arrays = {
+        "split": jax.device_put(np.zeros((8, 6), np.float32), split),
+        "whole": jax.device_put(np.zeros((3, 5), np.int32), whole),
+        "key": jax.device_put(jax.random.key(0), whole),
+    }
+    found = {name: device_bytes(x) for name, x in arrays.items()}
+    assert found == {"split": 2 * 3 * 4, "whole": 3 * 5 * 4, "key": 8}
+    assert found["split"] == arrays["split"].addressable_shards[0].data.nbytes
+    assert replicated_bytes(arrays) == 3 * 5 * 4 + 8
 
 
 def test_absent_data_are_assumed_and_said(tmp_path, devices8):
@@ -87,6 +92,7 @@ def test_what_cannot_be_is_one_sentence(arguments, said, capsys, devices8):
     assert said in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_and_is_the_status(tmp_path, capsys, devices8, compiles_fast):
     list_ = write_pairs(tmp_path, 24)
     (tmp_path / "file").write_text("")

@@ -109,3 +109,9 @@ def test_no_box_is_found_without_heat():
     _, outcome = evaluated(lambda function, batch: np.zeros((3, 4, 4)))
     assert outcome.figures["refcoco_accuracy"] == 0
     assert outcome.figures["refcoco_blind"] > 0
+
+
+def test_proposals_that_are_shares_already():
+    record = {"picture_size": (640, 480), "proposals": np.array([[0.1, 0.1, 0.5, 0.5]])}
+    with pytest.raises(ValueError, match="reach to 0.5 in a picture of 640 x 480 pixels: they are"):
+        GroundingEvaluation()._best(record, record["proposals"], np.ones((4, 4)))

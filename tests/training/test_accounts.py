@@ -86,6 +86,8 @@ def test_a_line_names_what_took_a_share():
     text = in_words(figures | {"run_seconds": 100.0})
     parts = "steps 90.0%, compiling 8.0%, lost after a checkpoint 2.0%"
     assert text == f"1:40 since the first start: {parts}"
+    speed = {"run_seconds": 100.0, "examples_per_second_per_chip": 17.6, "mfu": 0.4321}
+    assert in_words(figures | speed) == f"{text}; 18 examples/s a chip; MFU 43.2%"
 
 
 def test_the_share_of_waiting_is_of_stepping_and_waiting():

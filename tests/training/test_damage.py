@@ -15,7 +15,7 @@ from tests.training.test_checkpoint import ABOUT, abstract, state_of
 from tests.training.tiny import differing, tiny, without_checksums
 from vlp_jax.parallel import make_mesh
 from vlp_jax.training.checkpoint import CheckpointStore, DamagedCheckpoint, open_store, read_run
-from vlp_jax.training.checkpoint_files import NOTE
+from vlp_jax.training.checkpoint_files import NOTE, changed_file, note_files
 from vlp_jax.training.checkpoint_marks import GOOD
 from vlp_jax.training.checksums import _sum_on_devices, _sum_on_host, checksums
 from vlp_jax.training.loop import train
@@ -193,3 +193,18 @@ def test_checksums_tell_every_flip_exchange_and_cast():
     others += [np.roll(array, 1), array[::-1], signs, array.reshape(4, 8), array.view(np.int32)]
     assert all(checksums({"a": other}) != wanted for other in others)
     assert checksums({"k": jax.random.key(1)}) != checksums({"k": jax.random.key(2)})
+
+
+def test_a_kill_while_the_note_is_written_damages_nothing(tmp_path, monkeypatch):
+    def killed(path, text):
+        path.write_bytes(text[:7].encode())
+        raise KeyboardInterrupt
+
+    (tmp_path / "array").write_bytes(b"12345678")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", killed)
+        note_files(tmp_path)
+    assert changed_file(tmp_path) is None
+    note_files(tmp_path)
+    (tmp_path / "array").write_bytes(b"12345679")
+    assert changed_file(tmp_path) == 'its file "array" is not what was saved'

@@ -106,6 +106,18 @@ def test_processes_agree_by_the_seconds_of_the_slowest(monkeypatch):
     assert agree(range(35, 300), 0.001) == [35, 135, 235]
 
 
+def test_it_is_known_before_when_processes_agree(monkeypatch):
+    assert not Interruption().agrees_at(1)
+    processes = TwoProcesses(monkeypatch)
+    interruption = Interruption(agree_seconds=4)
+    for step in range(1, 30):
+        processes.now += 0.5
+        agrees, before = interruption.agrees_at(step), len(processes.asked)
+        interruption.requested(step)
+        assert agrees == (len(processes.asked) > before)
+    assert 1 < len(processes.asked) < 29
+
+
 def test_all_processes_stop_for_a_signal_to_one(monkeypatch):
     processes = TwoProcesses(monkeypatch)
     with Interruption() as interruption:

@@ -191,7 +191,7 @@ def test_sharded_directories(tmp_path, kind):
         ({"layer.weight": "tow"}, FileNotFoundError, 'Did you mean "two"'),
         ({"layer.weight": "../one"}, ValueError, "not the name of a file beside it"),
         ({"layer.weight": "/etc/passwd"}, ValueError, "not the name of a file beside it"),
-        ({"layer.weight": ".."}, ValueError, "not"),
+        ({"layer.weight": ".."}, ValueError, "is a folder; expected a file"),
         ({"layer.weight": 3}, ValueError, "not the name"),
         ([], ValueError, "weight_map"),
     ],

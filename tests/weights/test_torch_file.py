@@ -222,5 +222,5 @@ def test_missing_file_names_its_nearest_sibling(tmp_path):
     save(tmp_path, zip_bytes({}))
     with pytest.raises(FileNotFoundError, match='"weights.pth"'):
         read_torch_file(tmp_path / "weigths.pth")
-    with pytest.raises(ValueError, match="not a file"):
+    with pytest.raises(ValueError, match="is a folder; expected a file"):
         read_torch_file(tmp_path)

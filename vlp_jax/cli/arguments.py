@@ -42,6 +42,12 @@ def add_regions(parser: argparse.ArgumentParser) -> None:
     add("--tags", help="object tags, joined by ; (OSCAR; by default the regions' names)")
 
 
+def check_store(args: argparse.Namespace) -> None:
+    """Raises ValueError for the format of regions that are not given."""
+    if args.store and not args.regions:
+        raise ValueError("--store is the format of --regions: give those as well")
+
+
 def load_model(args: argparse.Namespace) -> Any:
     """Returns the model that the arguments name, ready for use."""
     from vlp_jax.inference import load
@@ -68,19 +74,19 @@ def read_sizes(file: str | None) -> dict[str, Any]:
     """Returns the entries in the file of `--sizes`; none without a file."""
     from vlp_jax.data.json_text import read_object
 
-    return read_object(Path(file), f'--sizes "{file}"') if file else {}
+    return {} if file is None else read_object(file, "--sizes")
 
 
 def read_regions(names: list[str], kind: str) -> list[Any]:
     """Returns the regions of each FILE[:KEY]; a file is opened once."""
-    from vlp_jax.inference.region_inputs import as_regions, open_features
+    from vlp_jax.inference.region_inputs import only_picture, open_features
 
     stores: dict[str, Any] = {}
     found = []
     for name in names:
         path, colon, key = name.rpartition(":")
         if not colon or Path(name).exists():
-            found += as_regions(name)
+            found.append(only_picture(name, kind))
             continue
         if path not in stores:
             stores[path] = open_features(path, kind)

@@ -23,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, after a check that every tensor is known and every parameter filled."""
-    from vlp_jax.data.local_paths import local_path
+    from vlp_jax.data.local_paths import path_to_write
     from vlp_jax.weights.conversion import count_parameters
     from vlp_jax.weights.safetensors_file import write_safetensors
     from vlp_jax.weights.state_dict import read_state_dict
     from vlp_jax.weights.zoo import DETECTORS, ZOO
 
-    local_path(args.to, "--to")
+    path_to_write(args.to, "--to")
     if args.model in DETECTORS:
         return _convert_detector(args)
     model = ZOO.get_known(args.model, "--model")

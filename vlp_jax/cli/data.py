@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--option", action="append", default=[], metavar="NAME=VALUE", help="of the store"
         )
     check.add_argument("--like", help="a published file to compare with, see docs/detectors.md")
-    convert.add_argument("--to", required=True, type=Path, help="folder to make")
+    convert.add_argument("--to", required=True, help="folder to make")
     convert.add_argument("--half", action="store_true", help="keep float16, half the size")
     convert.add_argument("--skip-bad", action="store_true", help="leave out what can't be read")
     convert.add_argument("--pictures-per-file", type=int, default=10_000)
@@ -55,7 +55,7 @@ def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
         "--detector", required=True, help="frcnn_vg, vinvl_x152c4 or the workdir of a run"
     )
     regions.add_argument("--weights", help="its published file, or a folder with it")
-    regions.add_argument("--out", required=True, type=Path, help="file to make or complete, .tsv")
+    regions.add_argument("--out", required=True, help="made or completed: a file .tsv or a folder")
     regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
     regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
     regions.add_argument("--draw", type=Path, help="folder for the pictures with what was found")
@@ -105,8 +105,9 @@ def _find_regions(args: argparse.Namespace) -> int:
     from rich.progress import MofNCompleteColumn, Progress
 
     from vlp_jax.inference.detector import load_detector
-    from vlp_jax.inference.region_files import pictures_in, write_regions
+    from vlp_jax.inference.region_files import pictures_in, region_file, write_regions
 
+    out = region_file(args.out)
     pictures = pictures_in(args.images) if args.images else _pictures_of(args)
     detector = load_detector(
         args.detector, args.weights, convention=args.convention, batch=args.batch
@@ -115,10 +116,10 @@ def _find_regions(args: argparse.Namespace) -> int:
         task = bar.add_task(f"regions of {args.images or args.config}", total=len(pictures))
         progress = lambda done: bar.update(task, completed=done)
         show = (_drawing(pictures, args.draw),) if args.draw else ()
-        found = write_regions(detector, pictures, args.out, progress, *show)
+        found = write_regions(detector, pictures, out, progress, *show)
         rate = found.written / max(bar.tasks[0].elapsed, 1e-9)
     print(
-        f"{found.written:,} pictures written to {args.out} ({rate:.2f} pictures/s), "
+        f"{found.written:,} pictures written to {out} ({rate:.2f} pictures/s), "
         f"{found.before:,} were there"
     )
     _print_problems(found.problems)

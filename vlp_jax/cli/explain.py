@@ -12,7 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vlp_jax.cli.arguments import add_model, add_regions, load_model, read_regions
+from vlp_jax.cli.arguments import (
+    add_model,
+    add_regions,
+    check_store,
+    load_model,
+    read_regions,
+)
 
 _ENDINGS = (".html", ".png")
 
@@ -34,10 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the page or picture, and prints one JSON line."""
     from vlp_jax.data.images import decode
+    from vlp_jax.data.local_paths import path_to_write
     from vlp_jax.report.explanation import explanation_html, explanation_png
     from vlp_jax.report.files import write_whole
 
-    out = Path(args.out)
+    out = path_to_write(args.out, "--out")
     _check(args, out)
     image = None if args.image is None else decode(args.image)
     given = {} if args.regions is None else {"regions": read_regions([args.regions], args.store)}
@@ -64,6 +71,7 @@ def _check(args: argparse.Namespace, out: Path) -> None:
         raise ValueError("--text is empty; expected a text with words in it")
     if args.image is None and args.regions is None:
         raise ValueError("give a picture: --image, or --regions for a model that reads those")
+    check_store(args)
 
 
 def _line(found: Any, args: argparse.Namespace) -> dict[str, Any]:

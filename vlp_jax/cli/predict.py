@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from vlp_jax.cli.arguments import add_model, add_regions, load_model, read_regions
+from vlp_jax.cli.arguments import (
+    add_model,
+    add_regions,
+    check_store,
+    load_model,
+    read_regions,
+)
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count
 
 _DIGITS = 6
 
@@ -45,13 +53,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one JSON line for each picture (or for each picture found)."""
-    if args.choices and args.question is None:
-        raise ValueError("--choices are answers to a --question: give that as well")
+    _check_used(args)
     _check_pictures(args)
     model = load_model(args)
     for line in _predictions(model, args):
         print(json.dumps(line))
     return 0
+
+
+def _check_used(args: argparse.Namespace) -> None:
+    """Raises ValueError for numbers out of range, and for what would not be read."""
+    coerce(args.top, Count, "--top")
+    if args.choices and args.question is None:
+        raise ValueError("--choices are answers to a --question: give that as well")
+    check_store(args)
+    others = (args.reason, args.entail, args.ground, args.choices)
+    if args.tags is not None and any(asked is not None for asked in others):
+        raise ValueError("--tags are for --text, --query, --caption, --question without --choices")
 
 
 def _check_pictures(args: argparse.Namespace) -> None:

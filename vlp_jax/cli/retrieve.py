@@ -30,11 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one JSON line for each picture found; what it does, and what that costs, to stderr."""
+    from vlp_jax.config.build import coerce
+    from vlp_jax.config.ranges import Count, Natural
     from vlp_jax.inference import ImageIndex
 
-    for name, least in (("top", 1), ("rerank", 0)):
-        if getattr(args, name) < least:
-            raise ValueError(f"--{name} is {getattr(args, name)}; expected at least {least}")
+    coerce(args.top, Count, "--top")
+    coerce(args.rerank, Natural, "--rerank")
     model = load_model(args)
     index = ImageIndex(model, args.images, args.index)
     model.encode_text(args.query)  # a text without words is an error before any picture is read

@@ -19,14 +19,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     name, texts = str(name), (str(k) for k in known)
     if len(name) > _LONGEST:
         return ""
-    short = [text for text in texts if len(text) <= _LONGEST]
-    close = difflib.get_close_matches(name, short, n=3, cutoff=0.5)
-    meant = [other for other in close if _is_near(name, other)]
+    short = {text.lower(): text for text in texts if len(text) <= _LONGEST}
+    close = difflib.get_close_matches(name.lower(), short, n=3, cutoff=0.5)
+    meant = [short[other] for other in close if _is_near(name.lower(), other)]
     return f' Did you mean "{meant[0]}"?' if meant else ""
 
 
 def _is_near(first: str, second: str) -> bool:
-    first, second = first.lower(), second.lower()
     shorter, longer = sorted((first, second), key=len)
     if len(shorter) >= _TELLING and shorter in longer:
         return True

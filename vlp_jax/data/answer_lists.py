@@ -6,7 +6,7 @@ from typing import Any
 
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.json_text import parse_json
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import read_file
 from vlp_jax.pickles import read_pickle
 
 
@@ -19,11 +19,8 @@ def read_answers(given: str | Path | Sequence[str] | Mapping[str, int]) -> tuple
     """
     if not isinstance(given, str | Path):
         return _in_order(given, "answers")
-    path = existing_path(given, "list of answers")
-    if path.is_dir():
-        raise ValueError(f"list of answers {path} is a folder; expected a file")
+    data, path = read_file(given, "list of answers"), Path(given)
     with foreign_bytes(f"list of answers {path}"):
-        data = path.read_bytes()
         if path.suffix == ".json":
             return _in_order(parse_json(data, "it"), str(path))
         if path.suffix in (".pkl", ".pickle"):
@@ -34,8 +31,8 @@ def read_answers(given: str | Path | Sequence[str] | Mapping[str, int]) -> tuple
 def _in_order(content: Any, name: str) -> tuple[str, ...]:
     if isinstance(content, Mapping):
         pairs = [(k, a) if isinstance(a, str) else (a, k) for k, a in content.items()]
-        places = {int(place): answer for place, answer in pairs}
-        if sorted(places) != list(range(len(content))):
+        places = {_number(place): answer for place, answer in pairs}
+        if places.keys() != set(range(len(content))):
             raise ValueError(f"{name}: the classes of {len(content)} answers are not 0, 1, 2, …")
         content = [places[i] for i in range(len(places))]
     if isinstance(content, list) and all(isinstance(a, Mapping) for a in content):
@@ -45,3 +42,8 @@ def _in_order(content: Any, name: str) -> tuple[str, ...]:
     if not content:
         raise ValueError(f"{name} is empty; expected the answers in the order of the head")
     return tuple(content)
+
+
+def _number(place: Any) -> Any:
+    """Returns the class that a file may give as text, as keys of JSON are; others as they are."""
+    return int(place) if isinstance(place, str) and place.isdecimal() else place

@@ -12,7 +12,7 @@ from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.several_pictures import SeveralPictures
 from vlp_jax.data.sources import SOURCES
-from vlp_jax.data.sources.base import Source
+from vlp_jax.data.sources.base import Source, of_split
 from vlp_jax.data.text import TEXT_STYLES
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Chain, Transform
@@ -121,7 +121,7 @@ def open_source(config: DataConfig, name: str, split: str) -> Source:
     options = {"path": config.path, **config.source_args.get(name, {})}
     options.pop("kind", None)
     try:
-        opened = source(split=split, **options)
+        opened = of_split(source, split, options)
     except ValueError as error:
         place = (
             f"config.data.source_args.{name}" if name in config.source_args else f"source {name}"

@@ -1,6 +1,6 @@
 """The table of batch fields: the name, dtype and shape of everything a model may be fed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +93,24 @@ def check_batch(batch: Mapping[str, np.ndarray], fields: Mapping[str, Field] = F
             allowed = " or ".join(field.dtypes)
             raise ValueError(f'batch field "{name}" has dtype {array.dtype}, expected {allowed}')
         _check_shape(name, array.shape, field.dims, sizes)
+
+
+def check_given(batch: Mapping[str, np.ndarray], names: Iterable[str]) -> None:
+    """Raises ValueError unless a batch has all these fields, of numbers and of as many rows."""
+    if not isinstance(batch, Mapping):
+        raise ValueError(f"the batch is a {type(batch).__name__}, expected a dict of arrays")
+    missing = [name for name in names if name not in batch]
+    if missing:
+        there = ", ".join(batch) or "none"
+        raise ValueError(f"the batch lacks {', '.join(missing)}; it has {there}")
+    arrays = {name: np.asarray(value) for name, value in batch.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind in "OSUMm" or not array.ndim:
+            raise ValueError(f'"{name}" is {array.dtype} {list(array.shape)}, expected numbers')
+    rows = {name: len(array) for name, array in arrays.items()}
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise ValueError(f"the fields of the batch differ in their number of rows: {told}")
 
 
 def check_indices(batch: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> None:

@@ -31,12 +31,17 @@ def unit_boxes(
             f"box {boxes[outside][0].tolist()} lies outside the picture of {width} x {height} "
             "pixels, expected absolute x1, y1, x2, y2"
         )
+    check_pixels(boxes, width, height)
+    return np.clip(boxes / size, 0.0, 1.0)
+
+
+def check_pixels(boxes: np.ndarray, width: float, height: float) -> None:
+    """Raises ValueError for boxes [N, 4] in shares of a picture, where pixels are expected."""
     if min(width, height) > _SHARES_REACH and 0 < boxes.max(initial=0) <= _SHARES_REACH:
         raise ValueError(
             f"boxes reach to {boxes.max():.6g} in a picture of {width} x {height} pixels: they are "
-            "shares of the picture already, expected absolute x1, y1, x2, y2"
+            "shares of the picture already, expected absolute numbers of pixels"
         )
-    return np.clip(boxes / size, 0.0, 1.0)
 
 
 def move_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:

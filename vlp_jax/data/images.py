@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vlp_jax.data.foreign import foreign_bytes, shortened
-from vlp_jax.data.local_paths import is_address
+from vlp_jax.data.local_paths import file_bytes, is_address
 from vlp_jax.data.picture_objects import check_numbers, pillow_pixels
 
 cv2.setNumThreads(0)  # the pipeline has threads of its own; nested ones only fight over cores
@@ -60,7 +60,7 @@ def _decode_file(path: str | Path, name: str) -> np.ndarray:
     if isinstance(path, str) and is_address(path):
         raise ValueError(f"{name} is an address; only local files are read")
     try:
-        data = Path(path).read_bytes()
+        data = file_bytes(Path(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} does not exist") from None
     except (OSError, ValueError) as error:

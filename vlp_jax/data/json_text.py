@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.foreign import foreign_bytes, shortened
+from vlp_jax.data.local_paths import read_file
+
+_FILE = "JSON file"
 
 
 def parse_json(
@@ -29,17 +32,17 @@ def parse_json(
 
 
 def read_json(file: Path, pairs_hook: Callable[[list], Any] | None = None) -> Any:
-    """Returns the value in a file, as `parse_json` does; OSError if it can't be read."""
-    return parse_json(file.read_bytes(), str(file), pairs_hook)
+    """Returns the value in a file, as `parse_json` and `read_file` do."""
+    return parse_json(read_file(file, _FILE), str(file), pairs_hook)
 
 
-def read_object(file: Path, name: str = "") -> dict[str, Any]:
+def read_object(file: str | Path, what: str = _FILE) -> dict[str, Any]:
     """Returns the JSON object in a file; ValueError where it holds anything else.
 
-    `name` is what messages call the file, instead of its path.
+    `what` is what messages call the file, before its path.
     """
-    name = name or str(file)
-    content = parse_json(file.read_bytes(), name)
+    name = str(file) if what == _FILE else f"{what} {file}"
+    content = parse_json(read_file(file, what), name)
     if not isinstance(content, dict):
         raise ValueError(f"{name}: expected a JSON object, found {type(content).__name__}")
     return content

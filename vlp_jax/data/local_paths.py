@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,77 @@ def local_path(path: Any, what: str) -> Path:
 
 
 def existing_path(path: Any, what: str) -> Path:
-    """Returns a local path that exists.
+    """Returns the local path of a file or folder that exists.
 
     FileNotFoundError names its nearest sibling, ValueError says why it can't be read or is none.
     """
     path = local_path(path, what)
+    shown = f"{what} {shortened(str(path))}"
     try:
         if path.exists():
+            _check_read_at_once(path)
             return path
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = _hint(path)
     except OSError as error:  # a name that is too long, a folder that may not be read
-        raise ValueError(f"{what} {shortened(str(path))}: {error.strerror}") from None
-    hint = nearest(path.name, siblings)
+        raise ValueError(f"{shown}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{shown}: {error}") from None
+    raise FileNotFoundError(f"{shown} does not exist.{hint}")
+
+
+def existing_file(path: Any, what: str) -> Path:
+    """Returns the local path of a file that exists; the errors are those of `existing_path`."""
+    file = existing_path(path, what)
+    if file.is_dir():
+        raise ValueError(f"{what} {file} is a folder; expected a file")
+    return file
+
+
+def read_file(path: Any, what: str) -> bytes:
+    """Returns what a local file holds; FileNotFoundError or ValueError, which name it."""
+    file = existing_file(path, what)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{what} {file} cannot be read: {error.strerror}") from None
+
+
+def path_to_write(path: Any, what: str) -> Path:
+    """Returns a local path at which a file or folder can be made, with the folders before it.
+
+    ValueError where that is impossible, so that no work is done for nothing.
+    """
+    path = local_path(path, what)
+    place = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not place.is_dir() or path.is_symlink() and not path.exists():
+        blame = path if place.is_dir() else place
+        raise ValueError(f"{what} {path} cannot be written: {blame} is no folder that is there")
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"{what} {path} cannot be written: {place} may not be written to")
+    return path
+
+
+def file_bytes(path: Path) -> bytes:
+    """Returns what a file holds, of the many of a data set; the OSErrors are those of opening it.
+
+    ValueError for what is no file: who opens a pipe that nobody writes to waits for ever.
+    """
+    _check_read_at_once(path)
+    return path.read_bytes()
+
+
+def _check_read_at_once(path: Path) -> None:
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError("it is a pipe, a socket or a device; only files and folders are read")
+
+
+def _hint(path: Path) -> str:
+    """Returns what may be meant by a path that is not there, as a sentence behind a space."""
+    if path.is_symlink():
+        return f" It is a link to {shortened(os.readlink(path))}, which is not there."
+    if path.parent.is_file():
+        return f" {path.parent} is a file."
     if not path.parent.is_dir():
-        hint = f" The folder {path.parent} does not exist either."
-    raise FileNotFoundError(f"{what} {path} does not exist.{hint}")
+        return f" The folder {path.parent} does not exist either."
+    return nearest(path.name, [sibling.name for sibling in path.parent.iterdir()])

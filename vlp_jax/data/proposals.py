@@ -3,7 +3,6 @@
 import numpy as np
 
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path
 
 
 def read_proposals(path: str) -> dict[str, np.ndarray]:
@@ -12,9 +11,9 @@ def read_proposals(path: str) -> dict[str, np.ndarray]:
     The file is a JSON object of lists of boxes; what a box has beyond four numbers, such as its
     score, is not read. ValueError for what is no such file.
     """
-    file = existing_path(path, "file of proposed boxes")
-    where = f"{file}: the boxes of picture"
-    return {name: _boxes(rows, f"{where} {name}") for name, rows in read_object(file).items()}
+    content = read_object(path, "file of proposed boxes")
+    where = f"{path}: the boxes of picture"
+    return {name: _boxes(rows, f"{where} {name}") for name, rows in content.items()}
 
 
 def _boxes(rows: object, where: str) -> np.ndarray:

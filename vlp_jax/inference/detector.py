@@ -9,11 +9,13 @@ import jax
 import numpy as np
 
 from vlp_jax.config import Registry
+from vlp_jax.config.build import coerce
 from vlp_jax.config.plugins import check_plugins
+from vlp_jax.config.ranges import Count
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.images import decode
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path, local_path
+from vlp_jax.data.local_paths import existing_file, local_path
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.detectors.pixels import Prepared
@@ -49,8 +51,6 @@ class Detector:
         classes: Sequence[str] = (),
         batch: int = 1,
     ):
-        if batch < 1:
-            raise ValueError(f"batch is {batch}, expected at least 1")
         self.params = jax.tree.map(jax.numpy.asarray, params)
         self.feature_width = feature_width
         self.classes = tuple(classes)
@@ -187,6 +187,7 @@ def load_detector(
     `batch` pictures are computed at a time.
     Raises FileNotFoundError and ValueError, naming what was given and the nearest valid choice.
     """
+    batch = coerce(batch, Count, "batch")
     if weights is None:
         return _of_run(name, batch, convention=convention, sizes=sizes, classes=classes)
     published: PublishedDetector = DETECTORS.get_known(str(name))
@@ -233,7 +234,7 @@ def _of_run(name: str | Path, batch: int, **given: Any) -> Detector:
 
 def _class_names(path: str | Path) -> tuple[str, ...]:
     """Returns the first of each line's names, which commas separate, or those of a label map."""
-    file = existing_path(path, "names of classes")
+    file = existing_file(path, "names of classes")
     if file.suffix == ".json":
         return _label_map(file)
     lines = file.read_text(encoding="utf-8").splitlines()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vlp_jax.data.images import decode
+from vlp_jax.data.images import check_size, decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions
 from vlp_jax.inference.inputs import Fields, Inputs, Pictures, is_pixels
@@ -73,6 +73,7 @@ def _behind(regions: Regions, image: Any) -> np.ndarray:
     known = max(regions.width, regions.height) > 1
     width, height = (regions.width, regions.height) if known else (_BLANK_SIDE, _BLANK_SIDE)
     if image is None:
+        check_size(round(width), round(height), "the picture of the regions")
         return np.full((round(height), round(width), 3), 255, np.uint8)
     picture = decode(image, "the picture")
     if known and abs(picture.shape[1] / picture.shape[0] / (width / height) - 1) > _RATIO:

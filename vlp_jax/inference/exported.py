@@ -14,7 +14,7 @@ from vlp_jax.config.plugins import check_plugins
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.local_paths import path_to_write
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.detector import Detector
@@ -57,7 +57,7 @@ def write_export(
 
 def free_folder(folder: str | Path) -> Path:
     """Returns the path of a folder that is not there or empty; ValueError for any other."""
-    path = local_path(folder, "the folder to write")
+    path = path_to_write(folder, "the folder to write")
     if path.is_dir() and any(path.iterdir()):
         raise ValueError(f'"{path}" is not empty: give a new folder')
     if path.exists() and not path.is_dir():

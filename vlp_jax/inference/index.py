@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vlp_jax.data.images import decode, resize
-from vlp_jax.data.local_paths import existing_path, local_path
+from vlp_jax.data.local_paths import existing_path, path_to_write
 from vlp_jax.inference.images import PICTURE_ENDINGS, names_picture
 from vlp_jax.inference.index_file import Kept, Stamp, read_index, write_index
 from vlp_jax.inference.model import Model
@@ -45,7 +45,9 @@ class ImageIndex:
             raise ValueError("an index is of pictures, and this model reads region features")
         self._model = model
         self.folder = existing_path(folder, "the folder of pictures")
-        self.path = self.folder / FILE if path is None else local_path(path, "the index")
+        self.path = path_to_write(self.folder / FILE if path is None else path, "the index")
+        if self.path.is_dir():
+            raise ValueError(f"the index {self.path} is a folder; expected the name of a file")
         self._stamps = picture_stamps(self.folder)
         self.unreadable: dict[str, str] = {}
         made_by = fingerprint(model)

@@ -56,8 +56,11 @@ def load(
     answers = read_answers(answers) if answers else ()
     make_tokenizer = partial(_tokenizer, lowercase=lowercase)
     given = dict(answers=answers, detector=detector)
+    of_run = dict(step=step, which=None if which == "params" else which)
+    own = dict(answers=answers, tokenizer=tokenizer, lowercase=lowercase, sizes=sizes)
     if weights is not None:
         published = ZOO.get_known(str(name_or_path))
+        _check_none_given(weights, "a file of weights", **of_run)
         config, read = (
             published.config_of(sizes or {}),
             partial(make_tokenizer, tokenizer or weights),
@@ -67,10 +70,10 @@ def load(
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
     if is_export(path):
-        own = dict(answers=answers, tokenizer=tokenizer, lowercase=lowercase, sizes=sizes)
-        _check_none_given(path, **own, step=step, which=None if which == "params" else which)
+        _check_none_given(path, "an export", **own, **of_run)
         return read_export(path, detector)
     if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
+        _check_none_given(path, "a Hugging Face directory", **of_run)
         state = read_state_dict(path)
         published = find_architecture(state.meta.config)
         config = published.config_of(dict(state.meta.config) | dict(sizes or {}))
@@ -78,6 +81,7 @@ def load(
         return _published_model(published, state, config, read, **given)
     if not path.exists():
         raise _nothing_there(name_or_path, path)
+    _check_none_given(path, "a run", **own)
     from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
 
     config, vocabulary, params = read_run(path, step, which)
@@ -85,12 +89,11 @@ def load(
     return Model(config, params, vocabulary, detector=detector)
 
 
-def _check_none_given(path: Path, **given: Any) -> None:
+def _check_none_given(path: str | Path, kind: str, **given: Any) -> None:
+    """Raises ValueError for arguments that would not be read."""
     for name, value in given.items():
         if value not in (None, (), {}, ""):
-            raise ValueError(
-                f'"{path}" is an export, which holds all that belongs to its model: give no {name}'
-            )
+            raise ValueError(f'"{path}" is {kind}, which is read without {name}: give no {name}')
 
 
 def _nothing_there(given: str | Path, path: Path) -> FileNotFoundError:

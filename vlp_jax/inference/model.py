@@ -3,14 +3,16 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.data.batch import check_indices, check_numbers
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count, Natural, Range
+from vlp_jax.data.batch import check_given, check_indices, check_numbers
 from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
 from vlp_jax.data.regions import Regions, Rules
@@ -33,7 +35,7 @@ from vlp_jax.inference.results import (
     Judgement,
     Retrieved,
 )
-from vlp_jax.model import VisionLanguageModel, build_model
+from vlp_jax.model import CAPTION, VisionLanguageModel, build_model
 from vlp_jax.tasks import (
     build_tasks,
     contrast,
@@ -153,6 +155,7 @@ class Model:
         its table of tasks. One image and one question give a list of `Answer`; lists give a list
         of such lists.
         """
+        top, ranked = coerce(top, Count, "top"), coerce(ranked, Natural, "ranked")
         asked = self._answering(head, ranked)
         free = isinstance(asked, WrittenAnswerTask) and not ranked
         if not free:
@@ -194,6 +197,7 @@ class Model:
         `vectors` [N, W] are those of `encode_image` for a list of images that is searched, where it
         has been called before: only images that are scored again are read.
         """
+        top, rerank = coerce(top, Count, "top"), coerce(rerank, Natural, "rerank")
         if isinstance(query, str):
             texts, images = [query], candidates
             self.inputs.encoder.cleaned(texts, self.rules.text_of("retrieve"))  # before candidates
@@ -208,6 +212,9 @@ class Model:
             order = np.argsort(-odds, kind="stable")[:top]
             return [Retrieved(int(i), float(odds[i])) for i in order]
         pictures = None
+        if vectors is not None and len(vectors) != len(listed(images)):
+            counts = f"{len(listed(images))} images and vectors of {len(vectors)}"
+            raise ValueError(f"retrieve was given {counts}; expected a vector of each")
         if vectors is None:
             pictures = read(images, regions)
             vectors = self.compute(contrast.image_vector, pictures.fields)
@@ -216,7 +223,7 @@ class Model:
         if heads and rerank:
             best = order[:rerank]
             if pictures is None:
-                pairs = read([images[i] for i in best]), texts
+                pairs = read([listed(images)[i] for i in best]), texts
             else:
                 pairs = _picked(best, pictures, texts)
             odds = self._odds("retrieve", *pairs, None)
@@ -340,7 +347,7 @@ class Model:
         Beside `regions` the image is only what their boxes are shown on.
         """
         method = looking.chosen_method(self.module, self.rules, method)
-        function = looking.looks(self.module, method, layer)
+        function = looking.looks(self.module, method, coerce(layer, int | None, "layer"))
         pictures, shown = looking.one_picture(self.inputs, image, regions)
         rules, seconds = self.rules.text_of("match"), self.inputs.tags("explain", pictures, tags)
         batch = self.inputs.batch("explain", pictures, text, rules, seconds=seconds)
@@ -356,9 +363,10 @@ class Model:
     def apply(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """Returns every output of the model on a batch of arrays (see docs/data.md) as a dict.
 
-        ValueError for words, types and alignments that the model has no row for, for boxes in
-        pixels and for numbers that are not finite.
+        ValueError for a field that is missing, for words, types and alignments that the model has
+        no row for, for boxes in pixels and for numbers that are not finite.
         """
+        check_given(batch, (*self.module.vision.reads, CAPTION.ids, CAPTION.mask))
         check_indices(batch, self.module.table_sizes())
         check_numbers(batch)
         arrays = {name: jnp.asarray(value) for name, value in batch.items()}
@@ -425,7 +433,7 @@ class Model:
         if head is not None:
             usual = [AnswerTask(head=head)] if head != WrittenAnswerTask.head else usual
         for task in usual:
-            if task.head in self.module.heads:
+            if task.head in self.module.heads and self._gives_answers(task):
                 written = isinstance(task, WrittenAnswerTask)
                 return dataclasses.replace(task, ranked=ranked) if written else task
         self._needs("answer", head or AnswerTask.head)
@@ -451,9 +459,19 @@ class Model:
             rules = task.input_rules(rules)
         return rules
 
+    def _gives_answers(self, task: QuestionTask) -> bool:
+        """Whether the head of a task writes answers or has classes, unlike that of matching."""
+        written = isinstance(task, WrittenAnswerTask)
+        return written or self.module.heads[task.head].size_of("class") > 0
+
     def _texts_of(self, verb: str, head: str, task: int | None) -> TextRules:
-        rules = self.rules.text_of(verb, head)
-        return rules if task is None else dataclasses.replace(rules, task=task)
+        rules, rows = self.rules.text_of(verb, head), getattr(self.module.text, "tasks", 0)
+        if task is None:
+            return rules
+        if not rows:
+            raise ValueError(f"task is {task!r}, and this model has no table of tasks: give none")
+        row = coerce(task, Annotated[int, Range(0, rows - 1)], "task")
+        return dataclasses.replace(rules, task=row)
 
     def check_verb(self, verb: str) -> None:
         """Raises ValueError if the model can't do what a verb asks, whatever it would be given."""

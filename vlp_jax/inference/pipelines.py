@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from vlp_jax.config import Registry, nearest
+from vlp_jax.config.build import coerce
+from vlp_jax.config.ranges import Count
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.load import load
 from vlp_jax.inference.model import Model
@@ -71,7 +73,10 @@ class Pipeline:
     def _pictures(self, image: Any, regions: Any) -> tuple[list[Row], bool]:
         """Returns a row for each picture, and whether a list of them was given."""
         if (image is None) == (regions is None):
-            raise ValueError(f"{self.task} needs pictures, or `regions` if its model reads those")
+            given = "neither was" if image is None else "both were"
+            raise ValueError(
+                f"{self.task} needs pictures, or `regions` if its model reads those: {given} given"
+            )
         if image is None:
             found = as_regions(regions)
             return [{"regions": x} for x in found], len(found) > 1 or isinstance(regions, list)
@@ -127,7 +132,7 @@ class VisualQuestionAnswering(Pipeline):
         self, image: Any = None, question: Any = None, top_k: int = 5, *, regions: Any = None
     ) -> list:
         """Returns the `top_k` answers, or all if there are fewer, with their probabilities."""
-        _check_top(top_k)
+        coerce(top_k, Count, "top_k")
         rows, many = self._rows(image, regions, question=question)
         found = self._each(rows, lambda asked, shown: self.model.answer(
             questions=asked, top=top_k, **shown
@@ -170,7 +175,7 @@ class ImageTextRetrieval(Pipeline):
         rerank: int = 16,
     ) -> list:
         """Returns the `top_k` best; `rerank` of them are scored by a matching head, if any."""
-        _check_top(top_k)
+        coerce(top_k, Count, "top_k")
         options = {"top": top_k, "rerank": rerank}
         if _holds_dicts(image):
             rows = self._of_dicts(image, "text")
@@ -319,18 +324,13 @@ def _holds_dicts(image: Any) -> bool:
     return isinstance(first, Mapping)
 
 
-def _check_top(top_k: Any) -> None:
-    if not isinstance(top_k, int) or top_k < 1:
-        raise ValueError(f"top_k is {top_k!r}; expected a whole number of at least 1")
-
-
 def _label_texts(labels: Any, template: str) -> list[str]:
     """Returns the text of each label; ValueError for no labels and for a template without {}."""
     given = list(labels) if isinstance(labels, list | tuple) else []
-    if not given or not all(isinstance(label, str) for label in given):
+    if not given or not all(isinstance(label, str) and label.strip() for label in given):
         raise ValueError(f"candidate_labels is {labels!r:.80}; expected a list of texts")
-    if "{}" not in template:
-        raise ValueError(f'hypothesis_template is "{template:.80}"; expected {{}} for the label')
+    if not isinstance(template, str) or "{}" not in template:
+        raise ValueError(f"hypothesis_template is {template!r:.80}; expected {{}} for the label")
     return [template.replace("{}", label) for label in given]
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.boxes import unit_boxes
+from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.regions import Regions
 from vlp_jax.inference.region_inputs import as_regions, pixel_box
 from vlp_jax.inference.results import Grounded
@@ -54,14 +56,9 @@ def _in_pixels(given: Any, picture: np.ndarray, name: str) -> np.ndarray:
             )
         boxes = [pixel_box(given, row) for row in range(len(given))]
         return np.array(boxes) * np.tile([width / given.width, height / given.height], 2)
-    boxes = np.asarray(given, np.float64)
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or not np.isfinite(boxes).all():
-        raise ValueError(
-            f"{name} has shape {list(boxes.shape)}, expected finite numbers [N, 4]: x1, y1, x2, y2 "
-            "in pixels"
-        )
-    if (boxes[:, :2] > boxes[:, 2:]).any():
-        raise ValueError(f"{name} has a box that is reversed, expected x1 <= x2 and y1 <= y2")
+    with foreign_bytes(f"{name} are no boxes [N, 4] of x1, y1, x2, y2 in pixels"):
+        boxes = np.asarray(given, np.float64)
+        unit_boxes(boxes, width, height)
     return boxes
 
 

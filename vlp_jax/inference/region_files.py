@@ -1,5 +1,6 @@
-"""Finds the regions of a folder of pictures and writes them as a file that stores read."""
+"""Finds the regions of pictures and writes them as a file that stores read."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_path, path_to_write
 from vlp_jax.data.regions import Regions
-from vlp_jax.data.regions.lxmert_file import lxmert_line, whole_keys
+from vlp_jax.data.regions.lxmert_file import LxmertLines, check_key
+from vlp_jax.data.regions.record_folder import RecordFolder
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.sources.found_regions import region_key
 from vlp_jax.inference.detector import Detector
-from vlp_jax.inference.images import names_picture
+from vlp_jax.inference.index import picture_stamps
 
 # Batches that are read together, so that pictures of one shape meet.
 _BATCHES = 8
+
+# What writes a file that grows, by its ending.
+_GROWN = {".tsv": LxmertLines, "": RecordFolder}
 
 
 @dataclass(frozen=True)
@@ -35,46 +40,59 @@ class Written:
 def write_regions(
     detector: Detector,
     pictures: Mapping[str, Any],
-    file: Path,
+    file: str | Path,
     progress: Callable[[int], None] = lambda done: None,
     show: Callable[[str, Regions], None] = lambda key, found: None,
 ) -> Written:
-    """Appends the regions of pictures that a file lacks, in LXMERT's TSV format.
+    """Adds the regions of pictures that a file lacks: a TSV of LXMERT, or a folder of ArrayRecords.
 
-    pictures: key -> picture, as a detector takes it. `FILE.json` keeps what made the regions; a
-    file that something else made is a ValueError. A call that was cut short is completed by the
-    same call. `show` gets what is written of each picture.
+    pictures: key -> picture, as a detector takes it. file: with the ending .tsv, or none for a
+    folder. `FILE.json` keeps what made the regions; a file that something else made is a
+    ValueError. A call that was cut short is completed by the same call. `show` gets what is written
+    of each picture.
     """
+    file = region_file(file)
     _check_made_with(file, detector.made_with)
-    before = set(whole_keys(file)) if file.exists() else set()
-    left = [key for key in pictures if key not in before]
     count, problems = 0, []
-    with file.open("ab") as lines:
+    with contextlib.closing(_GROWN[file.suffix](file)) as grown:
+        left = [key for key in pictures if key not in grown.keys]
         for key, found in _attempted(detector, pictures, left):
             if isinstance(found, Regions):
-                lines.write(lxmert_line(key, found))
-                lines.flush()
+                grown.add(key, found)
                 show(key, found)
                 count += 1
             else:
                 problems.append(str(found))
-            progress(len(before) + count + len(problems))
-    return Written(count, len(before), tuple(problems))
+            progress(len(grown.keys) + count + len(problems))
+    return Written(count, len(grown.keys), tuple(problems))
+
+
+def region_file(path: str | Path) -> Path:
+    """Returns where regions can be written, by `_GROWN`; ValueError where they cannot."""
+    file = path_to_write(path, "the file of regions")
+    if file.suffix not in _GROWN:
+        raise ValueError(
+            f'"{file}" ends in {file.suffix}: expected .tsv (store "lxmert_tsv") or no ending, for '
+            'a folder (store "array_record")'
+        )
+    if file.exists() and file.is_file() != bool(file.suffix):
+        wanted = "file" if file.suffix else "folder"
+        raise ValueError(f"the {wanted} of regions {file} is no {wanted}; give another name")
+    return file
 
 
 def pictures_in(folder: str | Path) -> dict[str, Path]:
     """Returns the pictures of a folder and of those in it by their names without ending, sorted.
 
-    Raises ValueError if there are none, or two of one name.
+    Hidden ones are passed over. Raises ValueError if there are none, or two of one name.
     """
     folder = existing_path(folder, "folder of pictures")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if names_picture(path.name)):
+    for path in map(folder.joinpath, picture_stamps(folder)):
         if path.stem in found:
             raise ValueError(f'{found[path.stem]} and {path} have one name, "{path.stem}"')
+        check_key(path.stem)
         found[path.stem] = path
-    if not found:
-        raise ValueError(f"{folder} holds no pictures")
     return found
 
 

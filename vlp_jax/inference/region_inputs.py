@@ -10,7 +10,7 @@ import numpy as np
 from vlp_jax.data.batch import stack
 from vlp_jax.data.foreign import foreign_bytes, listed, shortened
 from vlp_jax.data.input_rules import InputRules
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_path, read_file
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.regions import JoinedStores, Regions, RegionStore, Rules, open_regions
 from vlp_jax.data.regions.build import build_regions
@@ -50,7 +50,7 @@ def as_regions(given: Any, name: str = "regions") -> list[Regions]:
             check_regions(given, None)
         return [given]
     if isinstance(given, str | Path):
-        return [_only_picture(given)]
+        return [only_picture(given)]
     if _is_pair(given):
         return _of_keys(*given)
     if isinstance(given, Sequence) and given:
@@ -71,13 +71,17 @@ def _of_keys(store: Any, keys: Any) -> list[Regions]:
     return [store[str(key)] for key in (keys if isinstance(keys, list) else [keys])]
 
 
-def _only_picture(path: str | Path) -> Regions:
-    """Returns the regions of a file with one picture: an .npz or .npy, or a store of one."""
+def only_picture(path: str | Path, kind: str = "") -> Regions:
+    """Returns the regions of a file with one picture: an .npz or .npy, or a store of one.
+
+    `kind` and errors are those of `open_features`; ValueError for several pictures.
+    """
     file = existing_path(path, "region features")
-    if file.suffix in _SINGLE:
+    if not kind and file.suffix in _SINGLE:
+        data = read_file(file, "region features")
         with foreign_bytes(f"{file}"):
-            return build_regions(read_npz(file.read_bytes(), True), Rules(), None)
-    store = open_features(file)
+            return build_regions(read_npz(data, True), Rules(), None)
+    store = open_features(file, kind)
     keys = store.keys()
     if len(keys) != 1:
         raise ValueError(

@@ -4,7 +4,6 @@ MFU = operations that have to be computed (forward and backward, nothing twice) 
 the devices; the share of the ceiling is the same with a matrix product of this run as the peak.
 """
 
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vlp_jax.config import ExperimentConfig
-from vlp_jax.measure.bench_ours import Measured, Ours, measured
+from vlp_jax.measure.bench_ours import Ours, measured
 from vlp_jax.measure.bench_peaks import peak_flops
-from vlp_jax.measure.bench_turns import Program, Spread, by_turns
+from vlp_jax.measure.bench_turns import Measured, Spread, by_turns
 from vlp_jax.training.experiment import Experiment
 
 OURS, TORCH, COMPILED = "jax", "torch", "torch.compile"
@@ -30,7 +28,7 @@ class Side:
       seconds: of a call. pairs_per_second: at the median.
       ceiling_share: of the same library's matrix product in this run.
       mfu: of what the maker promises; None where that is not known.
-      flops_per_pair: that have to be computed.
+      flops_per_pair: that have to be computed. recomputed_per_pair: those beside them.
       memory_bytes: ours as the compiler plans it, torch's as its allocator counts it on a GPU.
     """
 
@@ -39,10 +37,10 @@ class Side:
     ceiling_share: float
     mfu: float | None
     flops_per_pair: float
+    recomputed_per_pair: float
     memory_bytes: int | None
     parameters: int
-    compile_seconds: float | None = None
-    recomputed_per_pair: float = 0.0
+    compile_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,8 @@ def machine() -> dict[str, Any]:
 def ceilings(dtype: str, rivals: Rivals, turns: int) -> dict[str, float]:
     """Returns the operations a second of a large matrix product in each library, on one device."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
-    product = measured(jnp.matmul, *[jnp.ones((side, side), dtype)] * 2)
+    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = measured(jnp.matmul, matrix, matrix)
     programs = {OURS: product.program}
     if rivals.names:
         from vlp_jax.measure.bench_torch import torch_matmul
@@ -108,57 +107,31 @@ def rows_of(
         from vlp_jax.measure.bench_torch import TWINS, Twin
 
         twin = Twin(name, config, ours.batch) if name in TWINS else None
-    theirs = twin.flops() if twin else (0.0, 0.0)
-    for what, own, flops in (("train", ours.train, theirs[0]), ("infer", ours.infer, theirs[1])):
-        mine = own()
-        programs: dict[str, Program] = {OURS: mine.program}
+    for what, tasks in (("train", ours.group), ("infer", (ours.asked,))):
+        found = {OURS: getattr(ours, what)()}
         for rival in rivals.names if twin else ():
-            programs[rival] = getattr(twin, what)(compiled=rival == COMPILED)
-        seconds = by_turns(programs, turns)
-        sides = {OURS: _our_side(mine, seconds[OURS], ours, ceiling)}
-        for rival in programs.keys() - {OURS}:
-            memory = twin.memory_bytes(programs[rival])
-            sides[rival] = _side(
-                seconds[rival], flops, config, ceiling[rival], memory, twin.parameters
-            )
-        yield Row(
-            name,
-            what,
-            ours.group if what == "train" else (ours.head,),
-            config.data.batch_size,
-            config.training.dtype,
-            sides,
-            {rival: _ratio(seconds[rival], seconds[OURS]) for rival in sides.keys() - {OURS}},
-        )
+            found[rival] = getattr(twin, what)(compiled=rival == COMPILED)
+        seconds = by_turns({by: each.program for by, each in found.items()}, turns)
+        batch = config.data.batch_size
+        sides = {by: _side(found[by], seconds[by], batch, ceiling[by]) for by in found}
+        ratios = {by: _ratio(seconds[by], seconds[OURS]) for by in found if by != OURS}
+        yield Row(name, what, tasks, batch, config.training.dtype, sides, ratios)
 
 
-def _our_side(
-    mine: Measured, seconds: list[float], ours: Ours, ceiling: Mapping[str, float]
-) -> Side:
-    config = ours.experiment.config
-    side = _side(
-        seconds, mine.flops, config, ceiling[OURS] * jax.device_count(), mine.memory_bytes,
-        ours.parameters,
-    )  # fmt: skip
-    recomputed = mine.recomputed / config.data.batch_size
-    return dataclasses.replace(
-        side, compile_seconds=mine.compile_seconds, recomputed_per_pair=recomputed
+def _side(found: Measured, seconds: list[float], batch: int, ceiling: float) -> Side:
+    spread, peak = Spread.of(seconds), peak_flops(jax.devices()[0])
+    speed = found.flops / spread.median / jax.device_count()
+    return Side(
+        seconds=spread,
+        pairs_per_second=batch / spread.median,
+        ceiling_share=speed / ceiling,
+        mfu=speed / peak if peak else None,
+        flops_per_pair=found.flops / batch,
+        recomputed_per_pair=found.recomputed / batch,
+        memory_bytes=found.memory_bytes,
+        parameters=found.parameters,
+        compile_seconds=found.compile_seconds,
     )
-
-
-def _side(
-    seconds: list[float],
-    flops: float,
-    config: ExperimentConfig,
-    ceiling: float,
-    memory: int | None,
-    parameters: int,
-) -> Side:
-    spread, batch = Spread.of(seconds), config.data.batch_size
-    speed, peak = flops / spread.median, peak_flops(jax.devices()[0])
-    mfu = speed / peak / jax.device_count() if peak else None
-    pairs = batch / spread.median
-    return Side(spread, pairs, speed / ceiling, mfu, flops / batch, memory, parameters)
 
 
 def _ratio(theirs: list[float], ours: list[float]) -> Spread:

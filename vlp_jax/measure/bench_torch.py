@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.measure.bench_turns import Program
+from vlp_jax.measure.bench_turns import Measured, Program
 from vlp_jax.measure.torch_albef import Albef
 from vlp_jax.measure.torch_huggingface import Lxmert, VisualBert
 from vlp_jax.measure.torch_single_stream import SingleStream
@@ -53,26 +53,25 @@ class Twin:
         """How many are trained."""
         return sum(x.numel() for x in self._trained)
 
-    def train(self, compiled: bool = False) -> Program:
+    def train(self, compiled: bool = False) -> Measured:
         """Returns the train step; `compiled` by `torch.compile`."""
-        return Program(
-            partial(self._step, self._maybe_compiled(self.model.loss, compiled)), self._wait
-        )
+        return self._measured(self._step, self.model.loss, compiled)
 
-    def infer(self, compiled: bool = False) -> Program:
+    def infer(self, compiled: bool = False) -> Measured:
         """Returns the forward pass; `compiled` by `torch.compile`."""
-        forward = self._maybe_compiled(self.model.forward, compiled)
-        return Program(partial(self._infer, forward), self._wait)
+        return self._measured(self._infer, self.model.forward, compiled)
 
-    def flops(self) -> tuple[float, float]:
-        """Returns the operations of a train step and of inference, attention in full."""
-        with sdpa_kernel(SDPBackend.MATH):
-            return self._count(self._step, self.model.loss), self._count(self._infer, self.model)
+    def _measured(self, run: Callable, function: Callable, compiled: bool) -> Measured:
+        flops = _flops(lambda: run(function))
+        function = torch.compile(function) if compiled else function
+        program = Program(lambda: run(function), self._wait)
+        return Measured(program, flops, self._memory_bytes(program), self.parameters)
 
-    def memory_bytes(self, program: Program) -> int | None:
+    def _memory_bytes(self, program: Program) -> int | None:
         """Returns the most that a call takes of a GPU; None without one."""
         if self.device == "cpu":
             return None
+        program.seconds(1)
         torch.cuda.reset_peak_memory_stats()
         program.seconds(1)
         return torch.cuda.max_memory_allocated()
@@ -98,24 +97,27 @@ class Twin:
         with self._autocast():
             return forward(self.batch)
 
-    def _maybe_compiled(self, function: Callable, compiled: bool) -> Callable:
-        return torch.compile(function) if compiled else function
-
     def _wait(self, result: Any) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
-    def _count(self, run: Callable, function: Callable) -> float:
-        with FlopCounterMode(display=False) as counter, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            run(function)
-        return float(counter.get_total_flops())
+
+def _flops(run: Callable[[], Any]) -> float:
+    """Returns the operations of a call, attention in full."""
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        run()
+    return float(counter.get_total_flops())
 
 
 def torch_matmul(side: int, dtype: str) -> Program:
     """Returns a matrix product of torch's, on the GPU if there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    matrix = torch.ones(side, side, dtype=getattr(torch, dtype), device=device)
+    matrix = torch.randn(side, side, dtype=getattr(torch, dtype), device=device)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     return Program(lambda: matrix @ matrix, lambda _: wait())
 

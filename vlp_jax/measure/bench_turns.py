@@ -35,6 +35,24 @@ class Program:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """A program, and what is known of it before it is timed.
+
+    Attributes:
+      flops: that have to be computed. recomputed: those beside them.
+      memory_bytes: that it takes of a device; None where nobody counts them.
+      parameters: of the model, where it is one.
+    """
+
+    program: Program
+    flops: float
+    memory_bytes: int | None = None
+    parameters: int = 0
+    recomputed: float = 0.0
+    compile_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Spread:
     """The median of some numbers, and the quarters of them below and above it."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vlp_jax.config.ranges import Count, Share
+from vlp_jax.data.boxes import check_pixels
 from vlp_jax.data.entry import take
 from vlp_jax.metrics.figures import figure_names
 from vlp_jax.metrics.refcoco import box_under_heat, referring_iou
@@ -74,6 +75,7 @@ class GroundingEvaluation(Evaluation):
 
     def _best(self, record: Mapping[str, Any], boxes: np.ndarray, heat: np.ndarray) -> int:
         width, height = take(record, "picture_size")
+        check_pixels(record["proposals"], width, height)
         best = box_under_heat(heat, boxes, height, width, self.exponent)
         return -1 if best is None else best
 

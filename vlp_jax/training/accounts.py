@@ -102,7 +102,16 @@ def spent(figures: Mapping[str, float]) -> Seconds:
 
 
 def in_words(figures: Mapping[str, float]) -> str:
-    """Returns where the time of a run went, as one line."""
+    """Returns where the time of a run went, and how fast its steps were, as one line."""
     total = figures["run_seconds"]
-    parts = (f"{name} {seconds / total:.1%}" for name, seconds in spent(figures).items())
-    return f"{time_text(total)} since the first start: {', '.join(parts)}"
+    parts = [f"{name} {seconds / total:.1%}" for name, seconds in spent(figures).items()]
+    speed = [
+        text.format(figures[name])
+        for name, text in (
+            ("examples_per_second_per_chip", "{:.0f} examples/s a chip"),
+            ("mfu", "MFU {:.1%}"),
+        )
+        if name in figures
+    ]
+    where = f"{time_text(total)} since the first start: {', '.join(parts)}"
+    return "; ".join([where, *speed])

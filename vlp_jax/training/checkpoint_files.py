@@ -5,6 +5,7 @@ reader of today happens to open.
 """
 
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -16,7 +17,9 @@ def note_files(folder: Path) -> None:
     """Writes down name, size and, of small ones, checksum of each file of a complete checkpoint."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     found = {str(path.relative_to(folder)): _print(path) for path in files}
-    (folder / NOTE).write_text(json.dumps(found, indent=1) + "\n")
+    unfinished = folder / f"{NOTE}.unfinished"  # a process may be killed while it writes
+    unfinished.write_text(json.dumps(found, indent=1) + "\n")
+    os.replace(unfinished, folder / NOTE)
 
 
 def changed_file(folder: Path) -> str | None:

@@ -147,7 +147,8 @@ class _Loop:
             self.saving.store.wait()
         all_arrive(f"the end at step {step}")  # a launcher may kill others once one has ended
         self.accounts.write(step)
-        figures = self.accounts.figures() | (steps.speed(self.clock) if steps else {})
+        whole = steps and not stop  # after a signal there may be little time to count in
+        figures = self.accounts.figures() | (steps.speed(self.clock) if whole else {})
         self.log.say(*[in_words(figures)] * bool(steps), *said)
         return RunResult(self.experiment, self.state, step, stop, figures)
 

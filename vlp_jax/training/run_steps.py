@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vlp_jax.measure.bench_peaks import peak_flops
+from vlp_jax.measure.flops import step_flops
 from vlp_jax.training.clock import Clock
 from vlp_jax.training.experiment import Experiment
 from vlp_jax.training.state import TrainState
@@ -51,10 +53,24 @@ class RunSteps:
         return state, metrics, when
 
     def speed(self, clock: Clock) -> dict[str, float]:
-        """Returns what a device has done in a second of steps, waits for data included."""
-        seconds = clock.seconds("step") + clock.seconds("data")
+        """Returns what a chip has done in a second of steps, waits for data included.
+
+        Where the chip's peak is known, that is also the share of it in operations that the losses
+        and their gradients need (`measure.flops`): the MFU. They are counted now, by a trace.
+        """
+        chip_seconds = jax.device_count() * (clock.seconds("step") + clock.seconds("data"))
         examples = self.given.total() * self._experiment.config.data.batch_size
-        return {"examples_per_second_per_chip": examples / seconds / jax.device_count()}
+        figures = {"examples_per_second_per_chip": examples / chip_seconds}
+        if peak := peak_flops(jax.devices()[0]):
+            figures["mfu"] = self._flops() / chip_seconds / peak
+        return figures
+
+    def _flops(self) -> float:
+        made = self._experiment
+        return sum(
+            count * step_flops(made, group, made.abstract_batch(source)).model
+            for (source, group), count in self.given.items()
+        )
 
     def averages(self, state: TrainState) -> Any:
         """Returns copies of the meters and the bad steps, which the next step overwrites."""

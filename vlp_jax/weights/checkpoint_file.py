@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlp_jax.config import nearest
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data import local_paths
 from vlp_jax.weights.hub import fetched
 
 TORCH_ZIP = "torch zip"
@@ -19,20 +18,12 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 
 def existing_path(path: str | Path) -> Path:
     """Returns `path`, fetched if it is on the hub; FileNotFoundError names the nearest sibling."""
-    path = local_path(fetched(path), "weights")
-    if not path.exists():
-        folder = path.parent
-        siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        hint = nearest(path.name, siblings) if folder.is_dir() else f" {folder} does not exist."
-        raise FileNotFoundError(f"{path} does not exist.{hint}")
-    return path
+    return local_paths.existing_path(fetched(path), "weights")
 
 
 def map_file(path: str | Path) -> np.ndarray:
     """Returns the file's bytes as a read-only memory-mapped uint8 array [size]."""
-    path = existing_path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file; expected a checkpoint file")
+    path = local_paths.existing_file(fetched(path), "weights")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty; expected a checkpoint file")
     with path.open("rb") as file:

@@ -162,7 +162,7 @@ def _read_shards(index: Path) -> _Content:
         if not isinstance(file, str) or file != Path(file).name:
             raise ValueError(f"{index}: {str(file)[:80]!r} is not the name of a file beside it")
         if file not in shards:
-            shards[file] = _read_file(existing_path(index.parent / file))
+            shards[file] = _read_file(index.parent / file)
         if name not in shards[file].tree:
             raise ValueError(f'{index}: tensor "{name}" is not in {file}')
         tree[name] = shards[file].tree[name]

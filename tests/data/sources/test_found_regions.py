@@ -1,5 +1,6 @@
 """Source "found_regions": a source's records, with the regions of a store."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -62,3 +63,12 @@ def test_what_is_missing_is_said(file):
         FoundRegions(records={"kind": "emoji_scene"}, features=file)
     with pytest.raises(ValueError, match='no regions of the picture "train-0"'):
         FoundRegions(records=RECORDS, features=file)
+
+
+def test_classes_of_another_detector_are_told(tmp_path):
+    file, found = tmp_path / "a.tsv", Regions(np.ones((2, 3), np.float32), BOXES, 64, 64)
+    found = dataclasses.replace(found, labels=np.array([3, 1600]), confidence=np.ones(2))
+    file.write_bytes(lxmert_line(region_key("test", 0), found))
+    source = FoundRegions("test", records=RECORDS, features=str(file))
+    with pytest.raises(ValueError, match='regions of "test-0" are of class 1600.*another detector'):
+        source[0]

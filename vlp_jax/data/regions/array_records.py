@@ -1,5 +1,8 @@
 """Store "array_record": what `vlp-jax data convert` writes, all formats as one."""
 
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ class ArrayRecords(RegionStore):
 
     def __init__(self, path: str | Path, /, **rules: Any):
         super().__init__(path, **rules)
-        shards = _read_index(self.path)
+        shards = read_index(self.path)
         self._keys = [key for shard in shards.values() for key in shard]
         self._records = _open_records([self.path / name for name in shards])
         if len(self._records) != len(self._keys):
@@ -85,7 +88,14 @@ def _half(key: str, name: str, values: np.ndarray) -> np.ndarray:
     return halves
 
 
-def _read_index(folder: Path) -> dict[str, list[str]]:
+def write_index(folder: Path, shards: Mapping[str, Sequence[str]]) -> None:
+    """Writes which file holds which keys, all at once: what was being written is not half there."""
+    unfinished = folder / f"{INDEX}.tmp"
+    unfinished.write_text(json.dumps({"format": FORMAT, "shards": shards}))
+    os.replace(unfinished, folder / INDEX)
+
+
+def read_index(folder: Path) -> dict[str, list[str]]:
     """Returns file name → keys of its records."""
     file = folder / INDEX
     if not file.is_file():

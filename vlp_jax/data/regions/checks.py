@@ -23,7 +23,7 @@ def check_regions(regions: Regions, dimension: int | None) -> None:
         value = getattr(regions, name)
         if value is not None and len(value) != len(regions):
             raise ValueError(f"there are {len(value)} {name} for {len(regions)} features")
-    if min(regions.width, regions.height) < 1:
+    if not (1 <= regions.width < np.inf and 1 <= regions.height < np.inf):  # also refuses NaN
         raise ValueError(f"the picture is {regions.width} x {regions.height}, expected at least 1")
     unit_boxes(regions.boxes, regions.width, regions.height, slack(regions))
     for name in ("class_scores", "confidence", "attribute_confidence"):

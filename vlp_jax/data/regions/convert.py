@@ -1,7 +1,6 @@
 """Copies any region store into ArrayRecord files, checking every picture on the way."""
 
 import functools
-import json
 import os
 import shutil
 import uuid
@@ -10,15 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlp_jax.data.local_paths import local_path
-from vlp_jax.data.regions.array_records import FORMAT, INDEX, pack
+from vlp_jax.data.local_paths import path_to_write
+from vlp_jax.data.regions.array_records import pack, write_index
 from vlp_jax.data.regions.joined import JoinedStores
+from vlp_jax.data.regions.record_folder import ShardWriter
 from vlp_jax.data.regions.regions import Regions
 from vlp_jax.data.regions.store import RegionStore
-from vlp_jax.data.sources.base import optional_module
-
-# One record a group makes single records readable; float features hardly shrink.
-_OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def check(
 
 def convert(
     store: RegionStore | JoinedStores,
-    folder: Path,
+    folder: str | Path,
     half: bool = False,
     pictures_per_file: int = 10_000,
     skip_bad: bool = False,
@@ -78,11 +74,11 @@ def convert(
     """
     if pictures_per_file < 1:
         raise ValueError(f"pictures_per_file is {pictures_per_file}, expected at least 1")
-    folder = local_path(folder, "folder to make")
+    folder = path_to_write(folder, "folder to make")
     if folder.exists():
         raise ValueError(f"{folder} exists already; convert into a new folder")
     with _whole_or_nothing(folder) as unfinished:
-        writer = _Writer(unfinished, pictures_per_file)
+        writer = ShardWriter(unfinished, pictures_per_file)
         try:
             prepare = functools.partial(pack, half=half)
             found = check(store, prepare, writer.add, skip_bad, progress)
@@ -90,36 +86,8 @@ def convert(
             writer.close()
         if not found.pictures:
             raise ValueError(f"no picture could be read: {found.problems[0]}")
-        index = {"format": FORMAT, "dimension": store.dimension, "shards": writer.shards}
-        (unfinished / INDEX).write_text(json.dumps(index))
+        write_index(unfinished, writer.shards)
     return found
-
-
-class _Writer:
-    """Writes records into numbered files of one size and remembers their keys."""
-
-    def __init__(self, folder: Path, size: int):
-        module = optional_module("array_record.python.array_record_module", "regions")
-        self._make = module.ArrayRecordWriter
-        self._folder = folder
-        self._size = size
-        self._open = None
-        self.shards: dict[str, list[str]] = {}
-
-    def add(self, key: str, record: bytes) -> None:
-        name = next(reversed(self.shards), None)
-        if name is None or len(self.shards[name]) == self._size:
-            self.close()
-            name = f"regions-{len(self.shards):05d}.array_record"
-            self.shards[name] = []
-            self._open = self._make(str(self._folder / name), _OPTIONS)
-        self._open.write(record)
-        self.shards[name].append(key)
-
-    def close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
 
 
 @contextmanager

@@ -12,6 +12,26 @@ from vlp_jax.data.regions.regions import Regions
 _SEPARATORS = "\t\r\n"
 
 
+class LxmertLines:
+    """A file that grows by a line a picture; one that was cut short goes on.
+
+    Attributes: `keys` of the pictures that were there when it was opened.
+    """
+
+    def __init__(self, file: Path):
+        self.keys = frozenset(whole_keys(file)) if file.exists() else frozenset()
+        self._lines = file.open("ab")
+
+    def add(self, key: str, regions: Regions) -> None:
+        """Writes a picture's line; see `lxmert_line` for what it raises."""
+        self._lines.write(lxmert_line(key, regions))
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Ends writing."""
+        self._lines.close()
+
+
 def whole_keys(file: Path) -> Iterator[str]:
     """Yields the keys of a file's whole lines and cuts off one that was being written."""
     end = 0
@@ -24,13 +44,18 @@ def whole_keys(file: Path) -> Iterator[str]:
         lines.truncate(end)
 
 
+def check_key(key: str) -> None:
+    """Raises ValueError for a key that cannot stand in a line."""
+    if not key or any(c in key for c in _SEPARATORS):
+        raise ValueError(f"{key!r} cannot be a key: expected text without tabs and line breaks")
+
+
 def lxmert_line(key: str, regions: Regions) -> bytes:
     """Returns the line of one picture; attributes are zeros where the detector gives none.
 
     Raises ValueError for a key that cannot stand in a line and for regions without classes.
     """
-    if not key or any(c in key for c in _SEPARATORS):
-        raise ValueError(f"{key!r} cannot be a key: expected text without tabs and line breaks")
+    check_key(key)
     if regions.labels is None or regions.confidence is None:
         raise ValueError(f'picture "{key}" has no classes, which this format holds')
     nothing = np.zeros(len(regions))

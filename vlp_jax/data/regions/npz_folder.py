@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.kept_arrays import is_kept
+from vlp_jax.data.local_paths import file_bytes
 from vlp_jax.data.regions.npz import read_npz
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 
@@ -25,7 +26,7 @@ class NpzFolder(RegionStore):
         self._probe()
 
     def _read(self, row: int) -> dict[str, Any]:
-        return read_npz((self.path / self._keys[row]).read_bytes(), self.rules.class_scores)
+        return read_npz(file_bytes(self.path / self._keys[row]), self.rules.class_scores)
 
 
 @REGION_STORES.register("uniter_npz")

@@ -11,7 +11,7 @@ import numpy as np
 
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_file, existing_path
 from vlp_jax.data.proposals import read_proposals
 from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index
 from vlp_jax.data.sources.region_records import contents_of
@@ -148,12 +148,12 @@ class Annotated(Source):
     def _files(self, split: str) -> Iterator[TaskFiles]:
         for name in self._theirs(split):
             beside = self.beside and self.beside.replace("{split}", name)
-            path = existing_path(self.path.replace("{split}", name), f"{self.form} file")
+            path = existing_file(self.path.replace("{split}", name), f"{self.form} file")
             # The second file of questions has the answers, which a test split lacks.
             optional = beside and split == "test" and not self._form.needs_beside
             if optional and not Path(beside).exists():
                 beside = None
-            second = existing_path(beside, self._form.beside) if beside else None
+            second = existing_file(beside, self._form.beside) if beside else None
             yield TaskFiles(path, second, name, split == "train")
 
     def _read(self, files: TaskFiles) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -107,6 +107,16 @@ class Source(abc.ABC):
 
 
 SOURCES = Registry("source", Source)
+
+
+def of_split(kind: type[Source], split: str, options: Mapping[str, Any]) -> Source:
+    """Returns a split of a source with its options; ValueError if these name a split themselves."""
+    if "split" in options:
+        raise ValueError(
+            f"split = {options['split']!r} is no option: training reads the split train, and an "
+            "evaluation what config.tasks.<task>.evaluate.<name>.split says"
+        )
+    return kind(split=split, **options)
 
 
 def _as_text(value: Any) -> Any:

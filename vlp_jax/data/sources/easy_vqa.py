@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from vlp_jax.data.json_text import read_json
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.local_paths import existing_file, existing_path
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
@@ -49,7 +49,7 @@ class EasyVqa(Source):
         self._images = self._root / ("test" if self.split == "test" else "train") / "images"
         self._questions = self._read(self.split)
         self._by_image = _by_image(self._questions)
-        answers_file = existing_path(self._root / "answers.txt", "easy-VQA answer file")
+        answers_file = existing_file(self._root / "answers.txt", "easy-VQA answer file")
         self._answers = tuple(sorted(set(answers_file.read_text().split())))
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """Source "emoji_tasks": emoji scenes as examples of published tasks, to try their recipes on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from vlp_jax.data.sources.emoji_scenes import DEFAULT_SIZES, EmojiScenes
 from vlp_jax.data.sources.scene_language import a
 
 _CHOICES = 4
+Draw = Callable[[], Record]
+"""Gives another scene of the same split, each time one drawn anew."""
+
 _TASKS = Registry("form of source emoji_tasks")
 
 
@@ -19,9 +22,10 @@ _TASKS = Registry("form of source emoji_tasks")
 class EmojiTasks(Source):
     """Scenes of source "emoji_scenes" with what a task asks of them, in the form of its records.
 
-    form: "picture_pairs" (two scenes, a sentence that is true of one of them or of none),
-    "statements" (a scene entails, contradicts or leaves open), "expressions" (with the box that
-    each means, among all), "choices" (of an answer, and of what a true answer rests on).
+    form: "picture_pairs" (two scenes, a sentence that is true of one of them or of none, where it
+    is a third one's or has the words of a true one), "statements" (a scene entails, contradicts or
+    leaves open), "expressions" (with the box that each means, among all), "choices" (of an answer,
+    and of what a true answer rests on).
     size, canvas, concepts: as there.
     """
 
@@ -53,7 +57,7 @@ class EmojiTasks(Source):
         rng = np.random.default_rng((self.seed, index, len(self.split)))
         kept = ("image", "image_id", "boxes", "labels")
         picture = {k: v for k, v in scene.items() if k in kept or k.startswith("region_")}
-        other = self._scenes[(index + 1 + int(rng.integers(self.size - 1))) % self.size]
+        other = lambda: self._scenes[(index + 1 + int(rng.integers(self.size - 1))) % self.size]
         return {"name": f"{self.split}-{index}-0-0"} | picture | self._make(scene, other, rng)
 
     def image_ids(self) -> np.ndarray:
@@ -79,15 +83,22 @@ def _task(name: str, *provides: str):
 
 
 @_task("picture_pairs", "pictures", "caption", "label")
-def _two_scenes(scene: Record, other: Record, rng: np.random.Generator) -> Record:
-    true = bool(rng.integers(2))
-    text = (scene["captions"] if true else scene["foils"] or other["near_misses"])[0]
+def _two_scenes(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
+    other, true = draw(), bool(rng.integers(2))
+    if true:
+        text = scene["captions"][0]
+    elif scene["foils"] and rng.integers(2):
+        text = scene["foils"][0]
+    else:
+        third = next(x for x in iter(draw, None) if x["image_id"] != other["image_id"])
+        text = third["captions"][0]
     pictures = [scene, other][:: 1 if rng.integers(2) else -1]
     return {"pictures": pictures, "captions": [f"one picture shows {text}"], "label": str(true)}
 
 
 @_task("statements", "caption", "label")
-def _entailed(scene: Record, other: Record, rng: np.random.Generator) -> Record:
+def _entailed(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
+    other = draw()
     texts = {
         "entailment": scene["captions"][0],
         "contradiction": (scene["foils"] or other["captions"])[0],
@@ -98,7 +109,7 @@ def _entailed(scene: Record, other: Record, rng: np.random.Generator) -> Record:
 
 
 @_task("expressions", "caption", "target_box", "proposals")
-def _referred(scene: Record, other: Record, rng: np.random.Generator) -> Record:
+def _referred(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
     place = int(rng.integers(len(scene["labels"])))
     height, width = scene["image"].shape[:2]
     box = scene["boxes"][place] / np.array([width, height] * 2, np.float32)
@@ -110,8 +121,8 @@ def _referred(scene: Record, other: Record, rng: np.random.Generator) -> Record:
 
 
 @_task("choices", "question", "choices", "label")
-def _chosen(scene: Record, other: Record, rng: np.random.Generator) -> Record:
-    absent = [name for name in other["labels"] if name not in scene["labels"]]
+def _chosen(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
+    absent = [name for name in draw()["labels"] if name not in scene["labels"]]
     names = [scene["labels"][0], *absent, "nothing", "something", "one"][:_CHOICES]
     order = rng.permutation(_CHOICES)
     choices = [a(names[i]) for i in order]

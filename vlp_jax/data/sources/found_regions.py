@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index
+from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index, of_split
 from vlp_jax.data.sources.region_records import contents_of
 
 # What a source says of regions of its own.
@@ -50,7 +50,8 @@ class FoundRegions(Source):
                 "`features` that `vlp-jax data regions --config` has written"
             )
         kind = SOURCES.get_known(options.pop("kind"), "records of source found_regions: kind")
-        self._records = kind(split=self.split, **{"path": self.path, "seed": self.seed, **options})
+        own = {"path": self.path, "seed": self.seed, **options}
+        self._records = of_split(kind, self.split, own)
         self._store = open_regions(self.store, self.features, **(self.store_args or {}))
         self._keys = [region_key(self.split, i) for i in self._records.image_ids()]
         self._rows = [row for row, key in enumerate(self._keys) if key in self._store]
@@ -77,6 +78,11 @@ class FoundRegions(Source):
         found = regions.to_record()
         classes = self.region_classes()
         if regions.labels is not None and classes:
+            if int(regions.labels.max()) >= len(classes):
+                raise ValueError(
+                    f'the regions of "{self._keys[row]}" are of class {regions.labels.max()}, and '
+                    f"the records name {len(classes)} classes: another detector has found them"
+                )
             found["labels"] = [classes[label] for label in regions.labels]
         return record | found
 

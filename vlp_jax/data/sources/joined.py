@@ -14,6 +14,7 @@ from vlp_jax.data.sources.base import (
     check_choice,
     check_index,
     check_integer,
+    of_split,
 )
 
 _MOST_IMAGE_ID = 2**31 - 1
@@ -124,7 +125,7 @@ def _shared(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 def _open(name: str, options: dict[str, Any], split: str, seed: int) -> Source:
     kind = SOURCES.get_known(options.pop("kind", None), f'part "{name}" of source joined: kind')
     try:
-        return kind(split=split, **{"seed": seed, **options})
+        return of_split(kind, split, {"seed": seed, **options})
     except FileNotFoundError as error:
         raise FileNotFoundError(f'part "{name}" of source joined: {error}') from None
     except ValueError as error:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vlp_jax.config import nearest
 from vlp_jax.data.foreign import listed, shortened
-from vlp_jax.data.local_paths import existing_path, is_address
+from vlp_jax.data.local_paths import existing_file, existing_path, is_address
 from vlp_jax.data.sources.base import stable_digest
 from vlp_jax.data.sources.json_values import read_values
 from vlp_jax.data.sources.nested_texts import valid_text
@@ -129,7 +129,7 @@ def read_entries(paths: str, image_root: str | None) -> Entries:
     """
     entries, keys = Entries(), _SharedKeys()
     for path in filter(None, (part.strip() for part in paths.split(","))):
-        file = existing_path(path, "JSON file")
+        file = existing_file(path, "JSON file")
         root = existing_path(image_root, "image_root") if image_root else file.parent
         entries.start_file(root.absolute())
         for index, raw in enumerate(read_values(file)):

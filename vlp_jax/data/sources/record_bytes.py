@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.json_text import parse_json
+from vlp_jax.data.local_paths import file_bytes
 from vlp_jax.data.sources.base import Record
 
 _IMAGE = "image"
@@ -52,7 +53,7 @@ def _image_bytes(image: Any) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, str | os.PathLike):
-        return Path(image).read_bytes()
+        return file_bytes(Path(image))
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"the image is a {type(image).__name__}; expected bytes, a path or uint8")
     if image.ndim == 3 and image.shape[2] in (3, 4):

@@ -9,7 +9,7 @@ from pathlib import Path
 from vlp_jax.config import nearest
 from vlp_jax.data.foreign import shortened
 from vlp_jax.data.kept_arrays import is_kept
-from vlp_jax.data.local_paths import is_address
+from vlp_jax.data.local_paths import existing_file, is_address
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -53,7 +53,7 @@ def _expand(pattern: str, suffix: str) -> list[Path]:
     missing = [path for path, files in zip(paths, found) if not files]
     if missing:
         raise FileNotFoundError(f"{named}: {_none_of(missing, len(paths), suffix)}")
-    return [file for files in found for file in files]
+    return [existing_file(file, "the shard") for files in found for file in files]
 
 
 def _matches(path: Path, suffix: str) -> list[Path]:
