@@ -6,7 +6,7 @@ from typing import Any
 
 from vlp_jax.data.foreign import shortened
 
-FORMS = "hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:ORG/NAME/FILE"
+_FORMS = "hf:ORG/NAME, hf:ORG/NAME@REVISION or hf:ORG/NAME/FILE"
 _ADDRESS = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>.+))?")
 _ENDINGS = (".safetensors", ".bin", ".pt", ".pth", ".th", ".ckpt", ".json", ".txt")
 
@@ -42,7 +42,7 @@ def fetched(path: Any) -> Any:
     file = parts and parts["file"]
     if not parts or (file and not file.endswith(_ENDINGS)):
         ending = f" that ends in {', '.join(_ENDINGS)}" if file else ""
-        raise ValueError(f'"{shortened(path)}" is no model on the hub: expected {FORMS}{ending}')
+        raise ValueError(f'"{shortened(path)}" is no model on the hub: expected {_FORMS}{ending}')
     hub = _client(path)
     try:
         options = dict(repo_id=parts["repo"], revision=parts["revision"])
