@@ -55,20 +55,22 @@ def test_values_and_gradients_do_not_depend_on_how_it_runs(variables, scan, rema
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), plain, other)
 
 
-def kept(remat: str) -> int:
+def kept(remat: str, length: int = 8) -> int:
     """Returns how many numbers the forward pass of a layer keeps, beyond parameters and input."""
-    module = Part(layers=1, scan_layers="off", remat=remat)
-    variables = jax.eval_shape(lambda: nn.unbox(module.init(jax.random.key(0), STATES, MASK)))
-    run = lambda states, v: jax.vjp(lambda s: module.apply(v, s, MASK), states)[1]
-    residuals = jax.tree.leaves(jax.eval_shape(run, STATES, variables))
+    module, given = (
+        Part(layers=1, scan_layers="off", remat=remat),
+        (jnp.zeros((B, length, D)), None),
+    )
+    variables = jax.eval_shape(lambda: nn.unbox(module.init(jax.random.key(0), *given)))
+    run = lambda v: jax.vjp(lambda s: module.apply(v, s, None), given[0])[1]
+    residuals = jax.tree.leaves(jax.eval_shape(run, variables))
     return sum(x.size for x in residuals)
 
 
 def test_policies_keep_less_and_less():
     none, dots, cheap, full = (kept(name) for name in ("none", "dots", "cheap", "full"))
-    assert none > cheap > full and dots > full
     # The scores of attention are what "cheap" does without.
-    assert dots - cheap >= B * 2 * T * T
+    assert none > dots > cheap > full
 
 
 @pytest.mark.parametrize("scan", ["on", "off"])
