@@ -164,7 +164,7 @@ class TrainingConfig(Checked):
     evaluate_every: Natural = 0
     nan_patience: Count = 5
     hang_seconds: Positive | None = 1800.0
-    profile: tuple[int, int] | None = None
+    profile: tuple[Natural, Count] | None = None
     writers: tuple[str, ...] | None = None
 
 
@@ -243,7 +243,7 @@ def _check_combinations(config: ExperimentConfig) -> None:
             f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations "
             "during training: set config.training.evaluate_every, or best = null"
         )
-    if training.profile and not 0 <= training.profile[0] < training.profile[1]:
+    if training.profile and training.profile[0] >= training.profile[1]:
         raise ValueError(
             f"config.training.profile = {training.profile}: expected the first step, counted from "
             "0, and the one after the last, such as (10, 13)"
