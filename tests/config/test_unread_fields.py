@@ -141,7 +141,9 @@ def test_the_mesh_is_built_from_all_of_its_fields():
     fields = {f.name for f in dataclasses.fields(ExperimentConfig().mesh)}
     assert fields == inspect.signature(make_mesh).parameters.keys() - {"devices"}
     assembled = (PACKAGE / "training" / "experiment.py").read_text()
-    assert re.search(r"make_mesh\(\*\*dataclasses\.asdict\(config\.mesh\)\)", assembled)
+    assert re.search(
+        r"make_mesh\(\*\*dataclasses\.asdict\(config\.mesh\), devices=devices\)", assembled
+    )
 
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(ParameterGroup)])

@@ -42,7 +42,7 @@ def test_addresses_make_no_folders(address, tmp_path, monkeypatch):
     calls += [
         lambda name=name: SOURCES[name](path=address)
         for name in SOURCES
-        if name not in ("regions", "joined", "annotated", "emoji_tasks")
+        if name not in ("regions", "joined", "annotated", "emoji_tasks", "found_regions")
     ]
     for call in calls:
         with pytest.raises((ValueError, FileNotFoundError)) as caught:
@@ -88,7 +88,9 @@ def test_a_pipe_is_refused_and_not_waited_for(read, tmp_path):
         read(tmp_path / "pipe.tar")
 
 
-@pytest.mark.parametrize("name", sorted(READERS.keys() - {"shards"}))  # of which a folder may be full
+@pytest.mark.parametrize(
+    "name", sorted(READERS.keys() - {"shards"})
+)  # of which a folder may be full
 def test_a_folder_in_the_place_of_a_file_is_named(name, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match="folder.* is a folder|folder.*Is a directory"):
