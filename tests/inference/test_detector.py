@@ -146,7 +146,7 @@ def test_unknown_names_are_answered_with_the_nearest():
         vlp_jax.load_detector("frcnn-vg", WEIGHTS)
     with pytest.raises(ValueError, match="caffe_adaptive"):
         made(convention="cafe_adaptive")
-    with pytest.raises(ValueError, match="batch is 0"):
+    with pytest.raises(ValueError, match="batch = 0: must be at least 1"):
         made(batch=0)
 
 
