@@ -37,7 +37,9 @@ TWO = "two_image_cross_attention"
 REGION_HEADS = {
     "answer_decoder": dict(vocab_size=9, layers=1, **BLOCK),
     "answer": dict(vocab_size=9, layers=1, **BLOCK),
+    "caption": dict(vocab_size=9, layers=1, **BLOCK),
     "classifier": dict(classes=3),
+    "detection": dict(classes=3),
     "pair_classifier": dict(classes=3),
     "paired_attention": dict(heads=2),
     "region_classifier": dict(classes=3),

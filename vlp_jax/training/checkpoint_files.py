@@ -15,9 +15,10 @@ _SMALL = 1 << 20  # bytes; larger files hold arrays, and are compared by size
 
 def note_files(folder: Path) -> None:
     """Writes down name, size and, of small ones, checksum of each file of a complete checkpoint."""
+    unfinished = folder / f"{NOTE}.unfinished"  # a process may be killed while it writes
+    unfinished.unlink(missing_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     found = {str(path.relative_to(folder)): _print(path) for path in files}
-    unfinished = folder / f"{NOTE}.unfinished"  # a process may be killed while it writes
     unfinished.write_text(json.dumps(found, indent=1) + "\n")
     os.replace(unfinished, folder / NOTE)
 
