@@ -174,4 +174,7 @@ def _type_name(hint: Any) -> str:
         return " | ".join(map(_type_name, args))
     if hint is type(None):
         return "None"
+    if isinstance(origin, type):
+        inner = ("..." if arg is ... else _type_name(arg) for arg in args)
+        return f"{origin.__name__}[{', '.join(inner)}]"
     return hint.__name__ if isinstance(hint, type) and not args else str(hint)
