@@ -135,6 +135,7 @@ def test_bad_input_is_one_line(model, folder, picture, text, message):
     assert "\n" not in line and len(line) < 200 and str(folder) not in line
 
 
+@pytest.mark.slow
 def test_a_model_of_regions_shows_which_one_is_meant(tmp_path, pictures):
     name = "uniter_re"
     file = write_weights(tmp_path, name)

@@ -95,6 +95,7 @@ def test_a_folder_that_cannot_be_written_costs_no_evaluation(copied, capsys, mon
     assert sorted(copied.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_left_for_an_older_one_on_request(copied, capsys, caplog):
     (copied / "checkpoints" / "0").rename(copied / "checkpoints" / "1")
     shutil.copytree(copied / "checkpoints" / "1", copied / "checkpoints" / "0")

@@ -29,6 +29,7 @@ def retrieve(run, folder, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_the_best_pictures_of_each_text(retrieve, pictures, folder):
     (folder / "text.png").write_text("not a picture")
     lines, told = retrieve("--query", "a dog", "--query", "a red apple", "--top", "2")
@@ -41,6 +42,7 @@ def test_the_best_pictures_of_each_text(retrieve, pictures, folder):
     assert any(line.startswith("re-ranking 6 pairs, about ") for line in told)
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_encoded(retrieve, folder):
     first, _ = retrieve("--query", "a dog", "--index", str(folder / "kept"))
     second, told = retrieve("--query", "a dog", "--index", str(folder / "kept"), "--rerank", "0")

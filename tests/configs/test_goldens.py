@@ -56,6 +56,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("golden", CASES)
 def test_an_experiment_is_what_it_was(golden):
     found = describe(SHIPPED[golden])

@@ -47,6 +47,7 @@ def test_published_sizes(depths, trained, tensors):
         assert table.paths == set(flat)
 
 
+@pytest.mark.slow
 def test_tokens_are_grid_cells_row_by_row():
     model, params, batch = tiny()
     tokens, sown = model.apply({"params": params}, batch, mutable=["intermediates"])

@@ -60,6 +60,7 @@ def test_a_text_that_is_too_long_is_an_error():
         DECODER.init(jax.random.key(0), jnp.zeros((1, 7), int), jnp.ones((1, 7), bool), question)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan_layers", ["on", "off"])
 def test_word_by_word_it_says_what_it_says_of_the_whole(call, params, scan_layers):
     apply, ids, question = call

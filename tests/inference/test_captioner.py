@@ -36,6 +36,7 @@ def model():
     return Model(experiment.config, params, experiment.vocabulary)
 
 
+@pytest.mark.slow
 def test_the_verb(model):
     assert model.verbs == ("caption",)
     greedy = model.caption(PICTURES, beams=1, max_length=6, min_length=4)

@@ -24,6 +24,7 @@ REGIONS = random_regions(12)
 TEXT = "a dog's sofa"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["attention", pytest.param("gradcam", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["uniter", "lxmert", "visualbert", "oscar", "vilbert_12in1"])
 def test_words_over_regions(loaded, name, method):
@@ -119,6 +120,7 @@ def test_the_layer_can_be_chosen(loaded):
     assert np.abs(first - second).max() > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, given, message",
     [
@@ -144,6 +146,7 @@ def snippets() -> list[str]:
     return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", snippets(), ids=lambda code: code.split('"')[1])
 def test_what_the_page_shows_runs(code, loaded, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -55,6 +55,7 @@ def published(tmp_path_factory):
     return get
 
 
+@pytest.mark.slow
 def test_a_run_read_back_is_the_same_model(model, folder):
     again = vlp_jax.load(folder)
     assert differing(again.params, model.params) == []

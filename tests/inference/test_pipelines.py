@@ -122,6 +122,7 @@ def test_zero_shot_by_matching(loaded):
         assert one[0]["score"] >= one[1]["score"]
 
 
+@pytest.mark.slow
 def test_regions_in_place_of_pictures(loaded):
     ask = pipeline(VQA, loaded("uniter_vqa"))
     single = ask(regions=LEFT, question="What is it?", top_k=2)

@@ -66,6 +66,7 @@ def test_reason_tells_left_from_right(loaded, name):
         model.reason(texts="Both show a dog.", **pictures(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("entailment"))
 def test_entail(loaded, name):
     found = loaded(name).entail(texts="A dog sleeps.", **pictures(name))
@@ -135,6 +136,7 @@ def test_choose(loaded, name):
         loaded(name).choose(question="What is it?", choices=choices[:1], regions=LEFT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [*presets_of("retrieval"), "uniter", "lxmert", "visualbert", "vilbert_beta_retrieval"]
 )
@@ -148,6 +150,7 @@ def test_match_and_retrieve(loaded, name):
     assert len(model.retrieve("a dog", list(both[1]))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("captioning"))
 def test_captions(loaded, name):
     model = loaded(name)
@@ -206,6 +209,7 @@ def test_padded_lengths(used, limit, padded):
     assert padded_length(used, limit) == padded
 
 
+@pytest.mark.slow
 def test_a_batch_equals_its_parts(loaded):
     model = loaded("lxmert_vqa")
     questions = ["What?", "Is this a very big dog that sleeps on a red bed, or not?"]
@@ -216,6 +220,7 @@ def test_a_batch_equals_its_parts(loaded):
         assert single.score == pytest.approx(answer.score, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "verb", "arguments", "message"),
     [
@@ -363,6 +368,7 @@ def test_predict_takes_a_picture_with_boxes_to_ground_in(tmp_path, loaded, monke
     assert "give pictures: --image" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pictures_from_files(tmp_path, loaded):
     Image.fromarray(PIXELS[0]).save(tmp_path / "a.png")
     model = loaded("albef_vqa")

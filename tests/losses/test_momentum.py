@@ -17,6 +17,7 @@ def rows(first: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return image, image + 0.5, ids
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(1, 5), st.lists(st.integers(1, 8), min_size=1, max_size=4))
 def test_a_queue_is_a_ring(size, batches):

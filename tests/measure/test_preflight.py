@@ -32,6 +32,7 @@ def compiles_fast():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.mark.slow
 def test_a_page_and_its_json(devices8, tmp_path, compiles_fast):
     unmeasured = dict(tasks__retrieval=None, tasks__near_miss=None)  # "light" has no such heads
     config = tiny("light", mesh__fsdp=2, data__batch_size=16, **unmeasured)

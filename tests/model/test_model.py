@@ -421,6 +421,7 @@ def test_one_picture_is_refused_where_every_head_compares_two(vision):
     assert run(random_batch(rng, vision, size=3, pictures=2))["nlvr"].shape == (3, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", ["vit", "regions"])
 def test_a_fusion_of_two_pictures(vision):
     heads = {"nlvr": {"kind": "classifier", "classes": 2}}

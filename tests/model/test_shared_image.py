@@ -57,6 +57,7 @@ def foils(batch):
     return {FOIL.ids: batch["text_ids"][::-1], FOIL.mask: batch["text_mask"][::-1]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_loss_and_gradient_are_those_of_the_plain_form(form):
     changes, remat = FORMS[form]
@@ -70,6 +71,7 @@ def test_loss_and_gradient_are_those_of_the_plain_form(form):
     assert_equal(*value_and_gradient(loss, albef(remat, **changes), batch))
 
 
+@pytest.mark.slow
 def test_pairs_within_parts_of_the_batch():
     rng = np.random.default_rng()
     batch = tiny.random_batch(rng)

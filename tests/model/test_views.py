@@ -227,6 +227,7 @@ def test_a_text_from_the_second_half_on_is_a_foil(inputs):
     np.testing.assert_allclose(with_foils, exact, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_wrong_pairs_are_fusions_of_the_picked_tokens(inputs):
     model, (params, _, batch, _, key) = inputs
     rng = np.random.default_rng()

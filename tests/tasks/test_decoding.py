@@ -36,6 +36,7 @@ def whole_writer(model, params, context):
     return Writer(predict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_what_is_kept_changes_no_word(views, beams):
     search = Search(LENGTH, beams=beams, min_length=5)

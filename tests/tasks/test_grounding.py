@@ -60,6 +60,7 @@ def test_the_heat_of_an_expression_is_that_of_its_words(forward):
     np.testing.assert_allclose(heat.reshape(2, 9), wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_padding_has_no_heat(forward):
     both = [np.asarray(forward(expression_heat, batch(length))) for length in (5, 8)]
     np.testing.assert_allclose(*both, rtol=1e-4, atol=1e-7)

@@ -55,6 +55,7 @@ def tiny():
     return model, params, jax.tree.map(jnp.asarray, batch)
 
 
+@pytest.mark.slow
 def test_the_hardest_are_those_that_the_model_scores_highest(tiny):
     """With all others as candidates it is known which; dropout is off while they are chosen."""
     model, params, batch = tiny

@@ -82,6 +82,7 @@ def test_a_model_that_writes_answers(experiment, trained):
     assert both[0][0].probability == pytest.approx(found[0].probability, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_written_freely_is_as_likely_as_its_words(experiment, trained):
     words = experiment.vocabulary.tokenizer
     model = Model(experiment.config, trained[0].params, Vocabulary(words))  # no list of answers

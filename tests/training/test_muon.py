@@ -69,6 +69,7 @@ def test_the_size_of_updates_is_an_option():
         np.testing.assert_allclose(large[path], factor * usual[path], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_attention_update_mixes_its_heads():
     """[D, H, K] is one D × HK matrix: orthogonal rows would be impossible within each head."""
     update = first_updates("muon", seed=4)[("text", "layers", "attention", "query", "kernel")][0]

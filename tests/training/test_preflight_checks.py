@@ -43,6 +43,7 @@ def test_parts_that_compare_pictures_need_several(part):
         assemble(tiny("light", **{f"model__{path}": part}))
 
 
+@pytest.mark.slow
 def test_a_head_that_takes_something_else_is_one_sentence():
     experiment = assemble(tiny("light", model__heads__vqa={"kind": "mlm"}))
     with use_mesh(experiment.mesh), pytest.raises(ValueError) as error:

@@ -68,6 +68,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(single, batche
     assert (float(share.total), float(share.count)) == (1.0, 2.0)
 
 
+@pytest.mark.slow
 def test_bad_steps_in_a_row_are_counted_until_a_good_one(single, batches, poisoned):
     state = single.initial
     counts = []

@@ -99,6 +99,7 @@ def test_no_connection_and_no_client(sent, monkeypatch, capsys):
     assert 'needs the package "huggingface_hub": pip install "vlp_jax[hf]"' in line
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_and_converted(sent, repositories, tmp_path):
     """An export that a colleague has put there, and the file of a published model."""
     name, target = "albef_retrieval", tmp_path / "converted.safetensors"

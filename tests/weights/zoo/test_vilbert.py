@@ -222,6 +222,7 @@ def test_configs_that_no_published_model_has_are_refused(change, message):
         pretrain_config(TINY | change)
 
 
+@pytest.mark.slow
 def test_task_token_follows_cls_without_a_position():
     config = pretrain_config(TINY | {"task_specific_tokens": True, "num_task_embeddings": 3})
     model = build_model(config)
