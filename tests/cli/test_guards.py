@@ -148,9 +148,10 @@ def test_the_statuses_are_in_the_help():
         command("train", "--help"), capture_output=True, text=True, env=environment(), check=True
     )
     for status in (
-        "0  done",
-        "1  a mistake",
-        "3  diverged",
-        "5  another process of the run was lost",
+        "0   done",
+        "1   a mistake",
+        "3   diverged",
+        "5   another process of the run was lost",
+        "75  stopped by SIGTERM",
     ):
         assert status in found.stdout
