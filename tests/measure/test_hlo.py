@@ -154,6 +154,30 @@ def test_traffic_of_a_recorded_text():
     }
 
 
+GATHERED = """
+HloModule jit_g, entry_computation_layout={(f32[4]{0})->f32[8]{0}}
+
+ENTRY %main (a: f32[4]) -> f32[8] {
+  %a = f32[4]{0} parameter(0)
+  ROOT %g = f32[8]{0} all-gather(%a), replica_groups=mesh['a'=4,'b'=2] {'NAME'}, dimensions={0}
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "slice_of", "net"),
+    [
+        ("b", lambda device: device // 2, "ICI"),
+        ("b", lambda device: device % 2, "DCN"),
+        ("a", lambda device: device % 2, "ICI"),
+        ("a", lambda device: device // 4, "DCN"),
+    ],
+)
+def test_devices_of_a_mesh_are_numbered_row_by_row(name, slice_of, net):
+    (found,) = traffic(read_program(GATHERED.replace("NAME", name)), 8, slice_of)
+    assert found.net == net
+
+
 def test_bytes_of_shapes():
     assert array_bytes("(f32[2,3]{1,0:T(8,128)}, pred[], bf16[0,5], s4[8])") == 24 + 1 + 0 + 4
 

@@ -133,7 +133,8 @@ def _count_inner(eqn: Any, inner: list[Jaxpr], given: list[bool], again: bool) -
 
 def _count_scan(eqn: Any, body: Jaxpr, given: list[bool], again: bool) -> Count:
     """Counts a loop; what one turn carries to the next is marked from the turn that marks it."""
-    first, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+    carried = _number_of_equal_rank(eqn.outvars, body.outvars)
+    first = _number_of_equal_rank(eqn.invars, body.invars) - carried
     given = list(given)
     while True:
         total, repeated, marks = _count(body, given, again)
@@ -141,6 +142,11 @@ def _count_scan(eqn: Any, body: Jaxpr, given: list[bool], again: bool) -> Count:
         if new == given[first : first + carried]:
             return eqn.params["length"] * total, eqn.params["length"] * repeated, marks
         given[first : first + carried] = new
+
+
+def _number_of_equal_rank(outside: list[Any], inside: list[Any]) -> int:
+    """Returns how many variables of a loop are not those of which each turn has its own slice."""
+    return sum(x.aval.ndim == y.aval.ndim for x, y in zip(outside, inside))
 
 
 def _inner(eqn: Any) -> Iterator[Jaxpr]:

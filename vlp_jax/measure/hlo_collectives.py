@@ -143,7 +143,8 @@ def _along(axes: str, dims: str | None, order: str | None, named: str) -> list[l
 
 
 def _iota(dims: list[int], order: list[int] | None) -> np.ndarray:
-    return np.transpose(np.arange(prod(dims)).reshape(dims), order)
+    numbers = np.arange(prod(dims)).reshape(dims)
+    return numbers if order is None else np.transpose(numbers, order)
 
 
 def _numbers(text: str | None) -> list[int] | None:
