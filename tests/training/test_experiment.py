@@ -218,8 +218,6 @@ def test_each_source_is_opened_once_and_its_first_batch_made_once(monkeypatch):
     experiment = assemble(tiny("light", data__source="emoji_scenes::easy_vqa"))
     with use_mesh(experiment.mesh):
         state = experiment.states.abstract
-        put = lambda batch, mesh: batch
-        monkeypatch.setattr("vlp_jax.training.experiment.put_batch", put)
         experiment.compiled_steps(state)
     batches = experiment.mixture.iterate()
     next(batches)
