@@ -8,6 +8,7 @@ import pytest
 
 from tests.model.tiny import random_batch, random_params, tiny_model
 from vlp_jax.model import CAPTION, Forward, Views
+from vlp_jax.parallel import make_mesh, replicated, use_mesh
 from vlp_jax.tasks import contrast
 from vlp_jax.tasks.answers import answer_logits
 
@@ -52,6 +53,15 @@ def test_a_function_is_traced_once_for_each_shape_and_each_argument(albef, batch
         found = albef(partial(scaled, scale=scale), given)
         np.testing.assert_array_equal(found, scale * given["image_id"])
     assert traced == [2, 3, 3]
+
+
+def test_every_device_has_all_that_is_computed_on_a_mesh(devices8):
+    """Of several processes each reads the results of whole batches."""
+    model, rng = tiny_model(), np.random.default_rng()
+    with use_mesh(make_mesh(4, 2, devices=devices8)) as mesh:
+        forward = Forward(model, replicated(random_params(model, rng), mesh))
+        found = forward(Views.fused, random_batch(rng, size=8))
+        assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(found))
 
 
 def test_there_is_no_dropout(batch):

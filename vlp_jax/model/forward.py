@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vlp_jax.model.model import VisionLanguageModel
 from vlp_jax.model.views import Views
+from vlp_jax.parallel.context import unconstrained
 
 
 class Forward:
@@ -31,7 +32,8 @@ class Forward:
         `functools.partial` counts as the same one with equal arguments.
         """
         arrays = {name: jnp.asarray(value) for name, value in batch.items()}
-        return self._jitted(function)(self.params, arrays, dict(made or {}))
+        with unconstrained():
+            return self._jitted(function)(self.params, arrays, dict(made or {}))
 
     def _jitted(self, function: Callable) -> Callable:
         key = _identity(function)

@@ -34,11 +34,16 @@ def use_mesh(mesh: Mesh, rules: Rules = DEFAULT_RULES) -> Iterator[Mesh]:
         yield mesh
 
 
+def unconstrained() -> contextlib.AbstractContextManager:
+    """Lets `constrain` do nothing, for what every process computes and reads as a whole."""
+    return nn.logical_axis_rules(())
+
+
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     """Fixes the sharding of an activation: one logical name, or None for whole, per dimension.
 
-    Returns `x` itself outside of `use_mesh`. A dimension that does not divide is kept whole, as
-    for parameters.
+    Returns `x` itself outside of `use_mesh` and in `unconstrained`. A dimension that does not
+    divide is kept whole, as for parameters.
 
     Raises:
       ValueError: for an unknown name, a mesh axis on two dimensions, or a wrong number of names.
