@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 import sys
 from types import ModuleType
 
 import pytest
 
 from tests.training.tiny import tiny
-from vlp_jax.training import row_file, writers
+from vlp_jax.training import writers
 from vlp_jax.training.experiment import check_settings
 from vlp_jax.training.row_file import RowFile, read_rows
 from vlp_jax.training.writers import WRITERS, MetricsLog
@@ -61,7 +62,7 @@ def test_a_kill_while_rows_are_cut_loses_none(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(row_file.os, "replace", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         RowFile(tmp_path / "metrics.jsonl", 1)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before

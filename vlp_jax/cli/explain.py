@@ -41,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
     """Writes the page or picture, and prints one JSON line."""
     from vlp_jax.data.images import decode
     from vlp_jax.data.local_paths import path_to_write
+    from vlp_jax.data.whole_file import write_whole
     from vlp_jax.report.explanation import explanation_html, explanation_png
-    from vlp_jax.report.files import write_whole
 
     out = path_to_write(args.out, "--out")
     _check(args, out)

@@ -13,14 +13,12 @@ from vlp_jax.data.assemble import open_source, source_class
 from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.sources.base import Source
 from vlp_jax.measure.assumed import StandIn, feature_width, provided, words
-from vlp_jax.parallel import unbox
 from vlp_jax.parallel.report import size_text
 from vlp_jax.tasks import build_tasks
 from vlp_jax.tasks.evaluation import check_before_training
-from vlp_jax.training.beginning import check_place
-from vlp_jax.training.checkpoint import read_run
+from vlp_jax.training.beginning import check_place, given_weights
 from vlp_jax.training.experiment import Experiment
-from vlp_jax.weights.initial import initial_weights, read_initial_weights
+from vlp_jax.weights.initial import initial_weights
 
 
 @dataclass(frozen=True)
@@ -103,11 +101,8 @@ def check_initial_weights(experiment: Experiment, data_are_there: bool) -> list[
     checks = [_found(f"config.init_from[{i}].path", entry.path) for i, entry in enumerate(entries)]
     if not checks or not data_are_there or any(check.verdict == "wrong" for check in checks):
         return checks
-    params, vocabulary = unbox(experiment.boxed), experiment.vocabulary
     try:
-        given = read_initial_weights(
-            experiment.config, experiment.model, params, vocabulary, read_run
-        )
+        given = given_weights(experiment)
     except (OSError, ValueError) as error:
         return [Check("weights", "wrong", str(error))]
     return [Check("weights", "ok", line) for line in given.news]
@@ -127,10 +122,9 @@ def check_workdir(workdir: Path, checkpoint: int, kept: int) -> Check:
     which is being written.
     """
     try:
-        check_place(workdir)
+        there = check_place(workdir)
     except ValueError as error:
         return Check("workdir", "wrong", str(error))
-    there = next(path for path in (workdir, *workdir.resolve().parents) if path.exists())
     free, needed = shutil.disk_usage(there).free, checkpoint * (kept + 2)
     room = f"{kept + 2} checkpoints take {size_text(needed)}, {size_text(free)} are free"
     return Check("workdir", "ok" if needed < free else "wrong", f'"{workdir}": {room}')

@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from string import Template
 
+from vlp_jax.data.whole_file import write_whole
 from vlp_jax.report.content import Curve, Report
 from vlp_jax.report.examples import example_html, heat_map_html, retrieval_html
-from vlp_jax.report.files import write_whole
 from vlp_jax.tasks.outcome import TableRow
 from vlp_jax.training.progress import time_text
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.whole_file import write_whole
 from vlp_jax.metrics.figures import Value
-from vlp_jax.report.files import write_whole
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

@@ -42,25 +42,28 @@ class Beginning:
     news: Sequence[str]
 
 
-def check_place(workdir: Path) -> None:
-    """Raises ValueError where no workdir can be made, before anything is computed for it."""
+def check_place(workdir: Path) -> Path:
+    """Returns the folder in which a workdir would be made, itself where it is there.
+
+    ValueError where none can be made, before anything is computed for it.
+    """
     there = next(path for path in (workdir, *workdir.resolve().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = "cannot be written" if there.is_dir() else "is no folder"
         raise ValueError(f'cannot create "{workdir}": "{there}" {reason}')
+    return there
 
 
 def make_fresh(config: ExperimentConfig) -> Fresh:
     """Puts a new run together; every misfit is a ValueError here."""
     experiment = assemble(config)
-    given = read_initial_weights(
-        experiment.config,
-        experiment.model,
-        unbox(experiment.boxed),
-        experiment.vocabulary,
-        read_run,
-    )
-    return Fresh(experiment, given)
+    return Fresh(experiment, given_weights(experiment))
+
+
+def given_weights(experiment: Experiment) -> Initialisation:
+    """Returns the weights with which a new run starts; ValueError where they do not fit."""
+    params, vocabulary = unbox(experiment.boxed), experiment.vocabulary
+    return read_initial_weights(experiment.config, experiment.model, params, vocabulary, read_run)
 
 
 def begin(

@@ -2,10 +2,11 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from vlp_jax.data.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,4 @@ def _keep_rows(path: Path, last_step: int) -> None:
     if not path.exists():
         return
     rows = [row for row in read_rows(path) if row["step"] <= last_step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))

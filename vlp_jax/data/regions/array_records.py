@@ -1,7 +1,6 @@
 """Store "array_record": what `vlp-jax data convert` writes, all formats as one."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from vlp_jax.data.regions.regions import PER_REGION, Regions
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 from vlp_jax.data.sources.base import optional_module
 from vlp_jax.data.sources.record_bytes import decode_record, encode_record
+from vlp_jax.data.whole_file import write_whole
 
 INDEX = "index.json"
 FORMAT = "vlp_jax regions 1"
@@ -90,9 +90,7 @@ def _half(key: str, name: str, values: np.ndarray) -> np.ndarray:
 
 def write_index(folder: Path, shards: Mapping[str, Sequence[str]]) -> None:
     """Writes which file holds which keys, all at once: what was being written is not half there."""
-    unfinished = folder / f"{INDEX}.tmp"
-    unfinished.write_text(json.dumps({"format": FORMAT, "shards": shards}))
-    os.replace(unfinished, folder / INDEX)
+    write_whole(folder / INDEX, json.dumps({"format": FORMAT, "shards": shards}))
 
 
 def read_index(folder: Path) -> dict[str, list[str]]:
