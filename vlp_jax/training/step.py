@@ -53,7 +53,7 @@ def make_train_step(
             tasks=state.tasks | {name: result.state for name, result in results.items()},
         )
         good = jnp.isfinite(loss) & jnp.isfinite(norm) & is_sound(new)
-        new = jax.tree.map(functools.partial(jnp.where, good), new, state)
+        new = jax.tree.map(functools.partial(jax.lax.select, good), new, state)
         metrics = collect(loss, norm, tasks, results)
         return (
             new.replace(
