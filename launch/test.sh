@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need into .venv-test and runs the fast ones; arguments go to pytest. `-m ""` runs them all.
+# Installs what the tests need into .venv-test and runs the fast ones; arguments go to pytest. `-m ""` runs the slow ones, too; of tests
+# with many costly cases each session draws some, by the seed it prints: with TEST_ALL=1 it runs them all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh

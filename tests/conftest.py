@@ -1,5 +1,6 @@
 """Settings of all tests: eight simulated devices, a compilation cache, quick examples."""
 
+import collections
 import getpass
 import importlib.metadata
 import os
@@ -45,9 +46,34 @@ settings.register_profile(
 settings.load_profile("vlp_jax")
 
 
+# Off, as in `TEST_ALL=1`, every case of a test that is marked as drawn runs.
+DRAWS = os.environ.get("TEST_ALL", "") in ("", "0")
+
+
 def pytest_report_header() -> str:
     """Says with what seed random tests draw."""
-    return f"seed: TEST_SEED={SEED}"
+    return f"seed: TEST_SEED={SEED}" + ("" if DRAWS else ", every case")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves of each test marked `drawn(n)` every nth case, drawn by the seed; one at least."""
+    cases = collections.defaultdict(list)
+    for item in items:
+        if DRAWS and item.get_closest_marker("drawn") and not _is_named(item, config.args):
+            cases[item.nodeid.split("[")[0]].append(item)
+    left_out = set()
+    for those in cases.values():
+        one_in = those[0].get_closest_marker("drawn").args[0]
+        those.sort(key=lambda item: zlib.crc32(f"{SEED} {item.nodeid}".encode()))
+        left_out.update(those[-(-len(those) // one_in) :])
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _is_named(item: pytest.Item, arguments: list[str]) -> bool:
+    """Says whether a user has asked for this very test, or its file."""
+    named = [argument for argument in arguments if ".py" in argument]
+    return any(item.nodeid.startswith(argument.removeprefix("./")) for argument in named)
 
 
 @pytest.fixture(autouse=True)

@@ -68,6 +68,7 @@ class Published(dict):
         """Nothing is mapped."""
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("file", STEPS, ids=[*NAMES, "albef/pretrain_nlvr2"])
 def test_all_but_the_head_comes_from_the_file_it_starts_from(file, monkeypatch):

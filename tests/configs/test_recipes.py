@@ -38,6 +38,7 @@ def spec(model: str, argument: str = "") -> str:
     return f"{path}:{argument}" if argument else path
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_the_smoke_run_trains_all_tasks_of_the_recipe(model, caplog):

@@ -69,6 +69,7 @@ def junk(rng, tokens):
     return Tokens(np.where(tokens.mask[..., None], tokens.states, other), tokens.mask)
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("fusion", FUSIONS)
 @given(seed=st.integers(0, 2**32 - 1))

@@ -62,6 +62,7 @@ READS = {
 
 
 # "detection" reads a square map and has tests of its own.
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "detection"])
 def test_each_reads_its_part_of_a_pass_and_drops_in_training_alone(name):

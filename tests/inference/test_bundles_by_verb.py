@@ -193,6 +193,7 @@ FROM_PICTURES = {"uniter/itm": "uniter/retrieval"}  # what its bundle of verbs i
 LOGARITHMS = ("albef/ve", "vil_tri_prediction")  # of probabilities: but for a constant
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", BY_VERB)
 def test_the_verb_gives_the_originals_numbers(kind, tmp_path):

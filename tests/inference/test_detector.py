@@ -56,6 +56,7 @@ def test_regions_are_the_originals(alone):
         np.testing.assert_allclose(regions.class_scores[:, 1:].argmax(axis=1), regions.labels)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("frame", [None, (208, 224)])
 def test_company_and_frame_change_nothing(alone, frame):

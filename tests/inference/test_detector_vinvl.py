@@ -49,6 +49,7 @@ def test_regions_are_the_originals(tmp_path):
     assert regions.names == tuple(f"thing {label + 1}" for label in regions.labels)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode, convention", [("extract", "features"), ("demo", "demo")])
 def test_company_changes_nothing(mode, convention):

@@ -24,6 +24,7 @@ REGIONS = random_regions(12)
 TEXT = "a dog's sofa"
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["attention", pytest.param("gradcam", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["uniter", "lxmert", "visualbert", "oscar", "vilbert_12in1"])

@@ -225,6 +225,7 @@ def test_programs_say_what_they_take_and_give(model):
     assert all(field["meaning"] for kind in ("inputs", "outputs") for field in verb[kind].values())
 
 
+@pytest.mark.drawn(4)
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "verb"), CASES)
 def test_a_program_computes_what_the_verb_does(published, name, verb):

@@ -39,6 +39,7 @@ def pictures(name, two=False):
     return {kind: tuple(given) if two else given[0]}
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -54,6 +55,7 @@ def test_answer(loaded, name, options):
     assert [a.score for a in found] == sorted((a.score for a in found), reverse=True)
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("nlvr2"))
 def test_reason_tells_left_from_right(loaded, name):
@@ -66,6 +68,7 @@ def test_reason_tells_left_from_right(loaded, name):
         model.reason(texts="Both show a dog.", **pictures(name))
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("entailment"))
 def test_entail(loaded, name):
@@ -136,6 +139,7 @@ def test_choose(loaded, name):
         loaded(name).choose(question="What is it?", choices=choices[:1], regions=LEFT)
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [*presets_of("retrieval"), "uniter", "lxmert", "visualbert", "vilbert_beta_retrieval"]

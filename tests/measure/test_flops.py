@@ -91,6 +91,7 @@ def experiment_of(name: str) -> Experiment:
     return on_drawn_data(dataclasses.replace(config, model=model))
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_step_of_every_family_has_what_the_compiler_counts(name):

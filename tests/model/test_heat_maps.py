@@ -42,6 +42,7 @@ def heat_of(model, params, text, image):
     return np.asarray(run(params, image, text))
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("fusion", ONE_IMAGE)
 def test_heat_maps_of_as_many_words_as_image_tokens(fusion):

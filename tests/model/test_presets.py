@@ -77,6 +77,7 @@ def passes(described: str):
 ONE_PICTURE = [n for n, published in ZOO.items() if "two_image" not in published.config.fusion]
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_PICTURE)
 def test_training_and_evaluation_show_the_same(name):

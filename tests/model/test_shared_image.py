@@ -57,6 +57,7 @@ def foils(batch):
     return {FOIL.ids: batch["text_ids"][::-1], FOIL.mask: batch["text_mask"][::-1]}
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_loss_and_gradient_are_those_of_the_plain_form(form):

@@ -18,6 +18,7 @@ def stepper(form: str, implementation: str, *shape: int) -> Stepper:
     return Stepper(assemble(build(ExperimentConfig, values, "config")), *shape)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["softmax", "sigmoid"])
 def test_the_ring_trains_as_the_plain_program(form, devices8):

@@ -47,6 +47,7 @@ def test_an_absurd_update_changes_nothing(tmp_path, undisturbed):
     assert differing(train(config_of(6), tmp_path).state, undisturbed) == []
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [1e12, 1e15])
 def test_parameters_that_ruin_the_next_loss_are_not_good(tmp_path, undisturbed, rate, caplog):

@@ -27,6 +27,7 @@ def share_of_one_device(tree) -> float:
     return held / sum(x.nbytes for x in jax.tree.leaves(tree))
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.slow
 def test_every_mesh_gives_the_losses_of_one_device(stepper, batches, single_run):
     state, rows = stepper.run(batches)

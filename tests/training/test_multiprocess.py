@@ -103,6 +103,7 @@ def losses(tmp_path_factory, devices8) -> list[float]:
     return [row["loss"] for row in rows_of(workdir)]
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("mesh", ["fsdp=2", "tensor=2"])
 def test_parameters_that_no_process_holds_whole(tmp_path, losses, mesh):
     """With `tensor` both train on the same rows; the evaluation reads its results with either."""

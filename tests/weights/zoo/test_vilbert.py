@@ -166,6 +166,7 @@ def run_port(config, params, inputs):
     return build_model(config).apply({"params": params}, method=forward)
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", range(4))
 def test_random_configurations_agree_with_the_oracle(draw):
