@@ -44,9 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(unknown or overrides)}")
     if overrides:
         args.overrides = overrides
+    from vlp_jax.config.cpu_compiler import keep_attention_unfused
     from vlp_jax.config.user_cache import keep_compiled_programs  # slow to import
 
-    keep_compiled_programs()  # JAX, which verbs import, reads it once
+    keep_compiled_programs()  # JAX, which verbs import, reads both once
+    keep_attention_unfused()
     try:
         return args.run(args)
     except Exception as error:
