@@ -12,7 +12,7 @@ FLOORS = (
     ("model", "data"),
     ("losses", "metrics", "weights"),
     ("tasks", "verify"),
-    ("training", "inference", "report", "sweep", "demo", "measure"),
+    ("training", "inference", "report", "sweep"),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

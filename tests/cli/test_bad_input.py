@@ -12,8 +12,8 @@ import pytest
 from tests.cli.bad_files import write_bomb, write_regions
 from tests.inference.published import ANSWERS, random_regions, sizes_of, write_weights
 from vlp_jax.cli.main import main
-from vlp_jax.demo.album import Album
-from vlp_jax.demo.tabs import answered, tabs_of
+from vlp_jax.cli.web.album import Album
+from vlp_jax.cli.web.tabs import answered, tabs_of
 from vlp_jax.inference import ImageIndex, load
 from vlp_jax.inference.pipelines import pipeline
 

@@ -24,9 +24,9 @@ from tests.cli.bad_files import write_bomb
 from tests.inference.published import WIDTH, sizes_of, write_weights
 from tests.training.tiny import ROOT, command, environment
 from vlp_jax.cli.main import build_parser, main
+from vlp_jax.cli.web.album import Album
+from vlp_jax.cli.web.tabs import answered, left_out, tabs_of
 from vlp_jax.data.regions import Regions
-from vlp_jax.demo.album import Album
-from vlp_jax.demo.tabs import answered, left_out, tabs_of
 from vlp_jax.inference import Caption
 from vlp_jax.inference.images import listed
 

@@ -11,8 +11,8 @@ from tests.training.tiny import tiny
 from vlp_jax import pipeline
 from vlp_jax.cli import predict
 from vlp_jax.cli.main import main
+from vlp_jax.cli.web.tabs import tabs_of
 from vlp_jax.config import ExperimentConfig, build, to_plain
-from vlp_jax.demo.tabs import tabs_of
 from vlp_jax.inference.model import Model
 from vlp_jax.model import Forward
 from vlp_jax.model.model import abstract_params

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from vlp_jax.measure.flops import Flops
 from vlp_jax.training import run_steps as module
 from vlp_jax.training.clock import Clock
+from vlp_jax.training.flops import Flops
 from vlp_jax.training.run_steps import RunSteps
 
 

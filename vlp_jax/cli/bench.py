@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.against:  # JAX would take most of a GPU's memory, of which torch needs its part
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from vlp_jax.measure.bench import machine
+    from vlp_jax.cli.measure.bench import machine
 
     found = _contrastive(args) if args.contrastive else _models(args)
     figures = machine() | found
@@ -69,8 +69,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _contrastive(args: argparse.Namespace) -> dict:
-    from vlp_jax.measure.bench_contrastive import contrastive_row
-    from vlp_jax.measure.bench_table import print_contrastive
+    from vlp_jax.cli.measure.bench_contrastive import contrastive_row
+    from vlp_jax.cli.measure.bench_table import print_contrastive
 
     row = contrastive_row(args.contrastive, args.width, args.steps)
     print_contrastive(row)
@@ -78,8 +78,8 @@ def _contrastive(args: argparse.Namespace) -> dict:
 
 
 def _models(args: argparse.Namespace) -> dict:
-    from vlp_jax.measure.bench import Rivals, ceilings, rows_of
-    from vlp_jax.measure.bench_table import print_rows
+    from vlp_jax.cli.measure.bench import Rivals, ceilings, rows_of
+    from vlp_jax.cli.measure.bench_table import print_rows
 
     rivals = Rivals(torch=bool(args.against), compiled=args.compile)
     experiments = _experiments(args)
@@ -98,8 +98,8 @@ def _models(args: argparse.Namespace) -> dict:
 
 def _experiments(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """Returns names and experiments, these made one by one; all names are checked at once."""
-    from vlp_jax.measure.bench_data import on_drawn_data
-    from vlp_jax.measure.bench_models import MODELS, experiment_to_time, model_to_time
+    from vlp_jax.cli.measure.bench_data import on_drawn_data
+    from vlp_jax.cli.measure.bench_models import MODELS, experiment_to_time, model_to_time
 
     if args.config:
         experiment = experiment_to_time(args.config, args.overrides)

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serves the page until it is stopped; what is wrong with the arguments is told before."""
-    from vlp_jax.demo.album import Album
-    from vlp_jax.demo.tabs import left_out, tabs_of
+    from vlp_jax.cli.web.album import Album
+    from vlp_jax.cli.web.tabs import left_out, tabs_of
 
     _check_address(args.host, args.port)
     album = Album(args.images, args.index) if args.images else None
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         update_index(album.index(model))
     if args.host not in _LOOPBACK:
         say(f"whoever reaches {args.host} can use the page: it asks for no password")
-    from vlp_jax.demo.server import serve
+    from vlp_jax.cli.web.server import serve
 
     serve(model, tabs, f"vlp_jax: {args.model}", args.host, args.port)
     return 0

@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--utilisation {args.utilisation}: expected a share above 0, up to 1")
     if args.search and not args.topology:
         raise ValueError("--search needs --topology: simulated devices have no memory to fill")
+    from vlp_jax.cli.measure.preflight import preflight
+    from vlp_jax.cli.measure.preflight_page import as_json, page
     from vlp_jax.config import load_config
     from vlp_jax.data.local_paths import local_path
-    from vlp_jax.measure.preflight import preflight
-    from vlp_jax.measure.preflight_page import as_json, page
-    from vlp_jax.measure.topology import simulated, tpu_slices
+    from vlp_jax.parallel.topology import simulated, tpu_slices
 
     config = load_config(args.config, args.overrides)
     make, which = (tpu_slices, args.topology) if args.topology else (simulated, args.devices)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _search(config, where, kind: str) -> int:
-    from vlp_jax.measure.search import searched
+    from vlp_jax.cli.measure.search import searched
 
     field, best = searched(config, where, kind, lambda line: print(line, flush=True))
     if best is None:

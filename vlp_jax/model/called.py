@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+
 from vlp_jax.config.plugins import reason
 from vlp_jax.layers.tokens import Fused, Tokens
 
@@ -44,5 +46,5 @@ def as_fused(path: str, part: Any, given: Any) -> Fused:
 
 
 def _gives(path: str, part: Any, given: Any) -> str:
-    what = f"an array {list(given.shape)}" if hasattr(given, "shape") else type(given).__name__
+    what = f"an array {list(given.shape)}" if isinstance(given, jax.Array) else type(given).__name__
     return f"{path}: {type(part).__name__} gives {what}"

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vlp_jax.measure.bench_peaks import peak_flops
-from vlp_jax.measure.flops import step_flops
+from vlp_jax.parallel.peaks import peak_flops
 from vlp_jax.training.clock import Clock
 from vlp_jax.training.experiment import Experiment
+from vlp_jax.training.flops import step_flops
 from vlp_jax.training.state import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -56,7 +56,7 @@ class RunSteps:
         """Returns what a chip has done in a second of steps, waits for data included.
 
         Where the chip's peak is known, that is also the share of it in operations that the losses
-        and their gradients need (`measure.flops`): the MFU. They are counted now, by a trace.
+        and their gradients need (`training.flops`): the MFU. They are counted now, by a trace.
         """
         chip_seconds = jax.device_count() * (clock.seconds("step") + clock.seconds("data"))
         examples = self.given.total() * self._experiment.config.data.batch_size

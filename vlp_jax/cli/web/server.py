@@ -9,8 +9,8 @@ import fastapi
 import gradio as gr
 import uvicorn
 
-from vlp_jax.demo.page import CSS, build_page
-from vlp_jax.demo.tabs import Tab
+from vlp_jax.cli.web.page import CSS, build_page
+from vlp_jax.cli.web.tabs import Tab
 from vlp_jax.inference import Model
 
 _MOST_BYTES = 20 * 2**20  # of a file that is uploaded

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vlp_jax.measure.hlo import array_bytes, read_program
-from vlp_jax.measure.hlo_collectives import traffic
-from vlp_jax.measure.hlo_products import product_flops
+from vlp_jax.cli.measure.hlo import array_bytes, read_program
+from vlp_jax.cli.measure.hlo_collectives import traffic
+from vlp_jax.cli.measure.hlo_products import product_flops
 from vlp_jax.parallel import make_mesh
 
 LAYERS, BATCH, WIDTH = 5, 16, 32

@@ -6,9 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vlp_jax.measure.bench import Row, Side
-from vlp_jax.measure.bench_contrastive import ContrastiveRow
-from vlp_jax.measure.bench_turns import Spread
+from vlp_jax.cli.measure.bench import Row, Side
+from vlp_jax.cli.measure.bench_contrastive import ContrastiveRow
+from vlp_jax.cli.measure.bench_turns import Spread
 
 _WIDTH = 132  # that the table needs
 _COLUMNS = ("pairs", "ms a call", "pairs/s", "of ceiling", "MFU", "GFLOP a pair", "memory", "ratio")

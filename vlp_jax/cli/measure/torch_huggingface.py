@@ -9,8 +9,8 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
 
+from vlp_jax.cli.measure.torch_parts import word_loss
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.measure.torch_parts import word_loss
 from vlp_jax.weights.zoo import ZOO
 
 Batch = dict[str, Tensor]

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from vlp_jax.demo.tabs import Result, Tab, answered
+from vlp_jax.cli.web.tabs import Result, Tab, answered
 from vlp_jax.inference import Model
 
 _CLEAN = (600, 3600)  # seconds from one cleaning to the next, and for which a file is kept

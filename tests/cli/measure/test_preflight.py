@@ -9,13 +9,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.training.tiny import tiny, write_pairs
 from vlp_jax.cli.main import main
-from vlp_jax.measure.assumed import StandIn
-from vlp_jax.measure.memory import device_bytes, out_of_memory, replicated_bytes
-from vlp_jax.measure.preflight import make_plan, preflight
-from vlp_jax.measure.preflight_page import as_json, page
-from vlp_jax.measure.search import largest_batch
-from vlp_jax.measure.topology import simulated
+from vlp_jax.cli.measure.assumed import StandIn
+from vlp_jax.cli.measure.memory import device_bytes, out_of_memory, replicated_bytes
+from vlp_jax.cli.measure.preflight import make_plan, preflight
+from vlp_jax.cli.measure.preflight_page import as_json, page
+from vlp_jax.cli.measure.search import largest_batch
 from vlp_jax.parallel import make_mesh
+from vlp_jax.parallel.topology import simulated
 
 CONFIG = "tests/training/tiny_config.py:light"
 

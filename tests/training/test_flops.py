@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from vlp_jax.cli.measure.bench_data import on_drawn_data
+from vlp_jax.cli.measure.bench_models import model_to_time
 from vlp_jax.layers.blocks import BertLayer
 from vlp_jax.layers.stack import TransformerStack
-from vlp_jax.measure.bench_data import on_drawn_data
-from vlp_jax.measure.bench_models import model_to_time
-from vlp_jax.measure.flops import gradient_flops, loss_of_step, matmul_flops, step_flops
 from vlp_jax.training.experiment import Experiment
+from vlp_jax.training.flops import gradient_flops, loss_of_step, matmul_flops, step_flops
 
 FAMILIES = ("albef", "uniter", "vilbert", "lxmert", "visualbert", "oscar")
 

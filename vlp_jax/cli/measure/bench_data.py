@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from vlp_jax.cli.measure.assumed import StandIn, assumed_vocabulary, provided
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.data.sources.base import Record, Source
-from vlp_jax.measure.assumed import StandIn, assumed_vocabulary, provided
 from vlp_jax.training.experiment import Experiment, assemble
 
 _SIDE = 256  # of the picture that boxes lie in

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from vlp_jax.cli.web.album import Album
 from vlp_jax.data.foreign import shortened
 from vlp_jax.data.images import decode
-from vlp_jax.demo.album import Album
 from vlp_jax.inference import Model
 from vlp_jax.report.explanation import panels
 from vlp_jax.report.plots import box_overlay

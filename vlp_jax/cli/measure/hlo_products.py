@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from vlp_jax.measure.hlo import Instruction, Program
+from vlp_jax.cli.measure.hlo import Instruction, Program
 
 _CONTRACTED = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
 _LABELS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")

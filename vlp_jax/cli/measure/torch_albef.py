@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlp_jax.config import ExperimentConfig
-from vlp_jax.measure.torch_parts import (
+from vlp_jax.cli.measure.torch_parts import (
     BertLayer,
     Embeddings,
     Vit,
     WordHead,
     masked_rows,
 )
+from vlp_jax.config import ExperimentConfig
 
 Batch = dict[str, Tensor]
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from vlp_jax.measure.preflight import Preflight, StepProgram
+from vlp_jax.cli.measure.preflight import Preflight, StepProgram
 from vlp_jax.parallel.report import size_text
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vlp_jax.cli.measure.assumed import StandIn, feature_width, provided, words
 from vlp_jax.config import ExperimentConfig, replace
 from vlp_jax.data.assemble import open_source, source_class
 from vlp_jax.data.local_paths import existing_path
 from vlp_jax.data.sources.base import Source
-from vlp_jax.measure.assumed import StandIn, feature_width, provided, words
 from vlp_jax.parallel.report import size_text
 from vlp_jax.tasks import build_tasks
 from vlp_jax.tasks.evaluation import check_before_training

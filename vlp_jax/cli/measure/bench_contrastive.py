@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.cli.measure.bench_ours import measured
+from vlp_jax.cli.measure.bench_turns import Spread, by_turns
 from vlp_jax.losses.contrastive import Vectors, contrastive_loss
 from vlp_jax.losses.contrastive_forms import SoftmaxForm
 from vlp_jax.losses.ring_contrastive import ring_loss
 from vlp_jax.losses.similarity_blocks import Scale
-from vlp_jax.measure.bench_ours import measured
-from vlp_jax.measure.bench_turns import Spread, by_turns
 
 _TEMPERATURE = 0.07
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vlp_jax.measure.bench_turns import Measured, Program
-from vlp_jax.measure.flops import matmul_flops, step_flops
+from vlp_jax.cli.measure.bench_turns import Measured, Program
 from vlp_jax.model import Views
 from vlp_jax.parallel import put_batch, use_mesh
 from vlp_jax.training.experiment import Experiment
+from vlp_jax.training.flops import matmul_flops, step_flops
 from vlp_jax.training.schedule import Group
 
 HEADS = ("itm", "itc")

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vlp_jax.cli.measure.torch_parts import Args, BertLayer, Embeddings, WordHead, word_loss
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.encoders.regions import BOX_ENCODINGS
-from vlp_jax.measure.torch_parts import Args, BertLayer, Embeddings, WordHead, word_loss
 
 Batch = dict[str, Tensor]
 

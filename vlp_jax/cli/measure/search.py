@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Iterator
 
+from vlp_jax.cli.measure.preflight import compiled_steps, make_plan
 from vlp_jax.config import ExperimentConfig, replace
-from vlp_jax.measure.preflight import compiled_steps, make_plan
-from vlp_jax.measure.topology import Slices
 from vlp_jax.parallel.rules import BATCH_AXES, split_ways
+from vlp_jax.parallel.topology import Slices
 
 REMAT_ORDER = ("none", "cheap", "dots", "full")
 """What the backward pass computes again, from nothing to everything."""

@@ -10,14 +10,14 @@ import pytest
 
 from tests.training.tiny import CONFIG, ROOT
 from vlp_jax.cli.main import build_parser, main
+from vlp_jax.cli.measure.bench_contrastive import contrastive_row, symmetric_loss
+from vlp_jax.cli.measure.bench_data import on_drawn_data
+from vlp_jax.cli.measure.bench_models import MODELS, SIZES, experiment_to_time, model_to_time
+from vlp_jax.cli.measure.bench_ours import TRUNK
+from vlp_jax.cli.measure.bench_turns import Program, Spread, by_turns
 from vlp_jax.config.shipped import shipped_configs
-from vlp_jax.measure.bench_contrastive import contrastive_row, symmetric_loss
-from vlp_jax.measure.bench_data import on_drawn_data
-from vlp_jax.measure.bench_models import MODELS, SIZES, experiment_to_time, model_to_time
-from vlp_jax.measure.bench_ours import TRUNK
-from vlp_jax.measure.bench_peaks import peak_flops
-from vlp_jax.measure.bench_turns import Program, Spread, by_turns
 from vlp_jax.model import build_model
+from vlp_jax.parallel.peaks import peak_flops
 
 MISTAKES = {
     "model": (["albeff"], 'unknown model to time "albeff". Did you mean "albef"?'),
@@ -40,8 +40,8 @@ def test_mistakes_are_one_line(arguments, message, capsys):
 def test_programs_take_turns(monkeypatch):
     """A turn of a short program has several calls, of which the result is waited for once."""
     now, log = [0.0], []
-    monkeypatch.setattr("vlp_jax.measure.bench_turns.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr("vlp_jax.measure.bench_turns.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("vlp_jax.cli.measure.bench_turns.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("vlp_jax.cli.measure.bench_turns.time.sleep", lambda seconds: None)
 
     def program(name: str, seconds: float) -> Program:
         def call() -> str:

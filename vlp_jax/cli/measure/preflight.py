@@ -8,15 +8,12 @@ from typing import Any
 
 import jax
 
-from vlp_jax.config import ExperimentConfig, replace
-from vlp_jax.config.plugins import load_plugins
-from vlp_jax.data.sources.base import Source
-from vlp_jax.measure.assumed import StandIn, assumed_vocabulary, needs_vocabulary
-from vlp_jax.measure.hlo import read_program
-from vlp_jax.measure.hlo_collectives import Traffic, traffic
-from vlp_jax.measure.hlo_products import product_flops
-from vlp_jax.measure.memory import device_bytes, out_of_memory, replicated_bytes, state_parts
-from vlp_jax.measure.run_checks import (
+from vlp_jax.cli.measure.assumed import StandIn, assumed_vocabulary, needs_vocabulary
+from vlp_jax.cli.measure.hlo import read_program
+from vlp_jax.cli.measure.hlo_collectives import Traffic, traffic
+from vlp_jax.cli.measure.hlo_products import product_flops
+from vlp_jax.cli.measure.memory import device_bytes, out_of_memory, replicated_bytes, state_parts
+from vlp_jax.cli.measure.run_checks import (
     Check,
     check_evaluations_run,
     check_initial_weights,
@@ -25,9 +22,12 @@ from vlp_jax.measure.run_checks import (
     open_or_assume,
     warnings_kept,
 )
-from vlp_jax.measure.topology import Slices
+from vlp_jax.config import ExperimentConfig, replace
+from vlp_jax.config.plugins import load_plugins
+from vlp_jax.data.sources.base import Source
 from vlp_jax.parallel import use_mesh
 from vlp_jax.parallel.mesh import describe_mesh
+from vlp_jax.parallel.topology import Slices
 from vlp_jax.training.experiment import Experiment, assemble
 from vlp_jax.training.schedule import Group
 

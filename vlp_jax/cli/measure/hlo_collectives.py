@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from vlp_jax.measure.hlo import Instruction, Placed, Program, array_bytes
+from vlp_jax.cli.measure.hlo import Instruction, Placed, Program, array_bytes
 
 # Of the bytes of the whole (gathered or summed) array, what a device sends where n take part.
 _SENT: dict[str, Callable[[int], float]] = {

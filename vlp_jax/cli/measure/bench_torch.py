@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from vlp_jax.cli.measure.bench_turns import Measured, Program
+from vlp_jax.cli.measure.torch_albef import Albef
+from vlp_jax.cli.measure.torch_huggingface import Lxmert, VisualBert
+from vlp_jax.cli.measure.torch_single_stream import SingleStream
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.measure.bench_turns import Measured, Program
-from vlp_jax.measure.torch_albef import Albef
-from vlp_jax.measure.torch_huggingface import Lxmert, VisualBert
-from vlp_jax.measure.torch_single_stream import SingleStream
 
 TWINS: Mapping[str, Callable[[ExperimentConfig, int], nn.Module]] = {
     "albef": Albef,

@@ -2,7 +2,7 @@
 
 import jax
 
-from vlp_jax.measure.topology import CHIPS
+from vlp_jax.parallel.topology import CHIPS
 
 # Dense products in bfloat16, FLOP/s; by how the kind of a device begins in JAX. Source: the data
 # sheets of Nvidia's H100 SXM, H200 SXM and A100.

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vlp_jax.measure.hlo import read_program
-from vlp_jax.measure.hlo_collectives import traffic
-from vlp_jax.measure.hlo_products import product_flops
-from vlp_jax.measure.topology import CHIPS, tpu_slices
+from vlp_jax.cli.measure.hlo import read_program
+from vlp_jax.cli.measure.hlo_collectives import traffic
+from vlp_jax.cli.measure.hlo_products import product_flops
 from vlp_jax.parallel import make_mesh
+from vlp_jax.parallel.topology import CHIPS, tpu_slices
 
 pytestmark = [
     pytest.mark.slow,

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from vlp_jax.cli.measure.bench_data import on_drawn_data
 from vlp_jax.config import ExperimentConfig, Registry, load_config, replace
 from vlp_jax.config.files import with_overrides
-from vlp_jax.measure.bench_data import on_drawn_data
 from vlp_jax.tasks import TASKS
 from vlp_jax.training.experiment import Experiment, assemble
 

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vlp_jax.measure.bench_ours import Ours, measured
-from vlp_jax.measure.bench_peaks import peak_flops
-from vlp_jax.measure.bench_turns import Measured, Spread, by_turns
+from vlp_jax.cli.measure.bench_ours import Ours, measured
+from vlp_jax.cli.measure.bench_turns import Measured, Spread, by_turns
+from vlp_jax.parallel.peaks import peak_flops
 from vlp_jax.training.experiment import Experiment
 
 OURS, TORCH, COMPILED = "jax", "torch", "torch.compile"
@@ -90,7 +90,7 @@ def ceilings(dtype: str, rivals: Rivals, turns: int) -> dict[str, float]:
     product = measured(jnp.matmul, matrix, matrix)
     programs = {OURS: product.program}
     if rivals.names:
-        from vlp_jax.measure.bench_torch import torch_matmul
+        from vlp_jax.cli.measure.bench_torch import torch_matmul
 
         programs[TORCH] = torch_matmul(side, dtype)
     seconds = by_turns(programs, turns)
@@ -104,7 +104,7 @@ def rows_of(
     """Yields the row of the train step and that of inference; torch's side where it has a twin."""
     config, ours, twin = experiment.config, Ours(experiment), None
     if rivals.names:
-        from vlp_jax.measure.bench_torch import TWINS, Twin
+        from vlp_jax.cli.measure.bench_torch import TWINS, Twin
 
         twin = Twin(name, config, ours.batch) if name in TWINS else None
     for what, tasks in (("train", ours.group), ("infer", (ours.asked,))):

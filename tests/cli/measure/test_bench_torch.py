@@ -6,17 +6,17 @@ import jax
 import pytest
 
 from vlp_jax.cli.main import main
-from vlp_jax.measure.bench_data import on_drawn_data
-from vlp_jax.measure.bench_models import model_to_time
-from vlp_jax.measure.flops import matmul_flops, step_flops
+from vlp_jax.cli.measure.bench_data import on_drawn_data
+from vlp_jax.cli.measure.bench_models import model_to_time
 from vlp_jax.model import Views
+from vlp_jax.training.flops import matmul_flops, step_flops
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from vlp_jax.measure.bench_torch import TWINS, Twin
+from vlp_jax.cli.measure.bench_torch import TWINS, Twin
 
 # ALBEF's torch model projects keys and values of an image anew for each of its three texts.
 MORE_WORK = {"albef": 1.15}
