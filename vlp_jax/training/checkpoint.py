@@ -313,9 +313,8 @@ def _array_trees() -> ocp.PyTreeCheckpointHandler:
         min_slice_bytes_for_replica_parallel=_CUT_BYTES,
         array_metadata_store=array_metadata_store.Store(),
     )
-    registry = type_handlers.create_type_handler_registry(
-        (np.ndarray, type_handlers.NumpyHandler()), (jax.Array, arrays)
-    )
+    kinds = {kind: type_handlers.get_type_handler(kind) for kind in type_handlers.supported_types()}
+    registry = type_handlers.create_type_handler_registry(*(kinds | {jax.Array: arrays}).items())
     return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
 
 
