@@ -76,7 +76,7 @@ def test_every_shipped_config_loads(path):
 RUNS = [path for path in CONFIGS if not path.name.startswith("finetune_")]
 
 
-@pytest.mark.drawn(4)
+@pytest.mark.drawn(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RUNS, ids=names)
 def test_every_shipped_config_runs_with_smoke(path, tmp_path):

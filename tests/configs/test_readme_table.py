@@ -73,7 +73,7 @@ def shown_to(model: Model, folder):
     return {kind: both[0]}, {kind: tuple(both)}
 
 
-@pytest.mark.drawn(4)
+@pytest.mark.drawn(6)
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "row"), CELLS, ids=lambda x: getattr(x, "task", x))
 def test_a_cell_is_trained_measured_and_asked(family, row, files):

@@ -124,7 +124,7 @@ def whole_and_chunked(inputs):
     return found
 
 
-@pytest.mark.drawn(4)
+@pytest.mark.drawn(6)
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(FORMS)), ids=FORMS)
 def test_chunks_change_no_loss_and_no_gradient(whole_and_chunked, index):

@@ -11,7 +11,7 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 BUNDLES = sorted(path.name for path in GOLDENS.iterdir() if path.is_dir())
 
 
-@pytest.mark.drawn(3)
+@pytest.mark.drawn(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUNDLES)
 def test_every_output_is_within_its_tolerance(name):

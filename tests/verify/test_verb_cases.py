@@ -37,7 +37,7 @@ def test_texts_that_verbs_refuse_are_left_out():
     assert list(expected_of_cases({"tokenisation": texts})) == ["text0/input_ids"]
 
 
-@pytest.mark.drawn(3)
+@pytest.mark.drawn(4)
 @pytest.mark.slow
 @pytest.mark.skipif(not BUNDLES, reason="the shared bundles are not here")
 @pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.name)
