@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from vlp_jax.config.plugins import reason
 from vlp_jax.layers.tokens import Fused, Tokens
@@ -46,5 +47,6 @@ def as_fused(path: str, part: Any, given: Any) -> Fused:
 
 
 def _gives(path: str, part: Any, given: Any) -> str:
-    what = f"an array {list(given.shape)}" if isinstance(given, jax.Array) else type(given).__name__
+    is_array = isinstance(given, jax.Array | np.ndarray)
+    what = f"an array {list(given.shape)}" if is_array else type(given).__name__
     return f"{path}: {type(part).__name__} gives {what}"
