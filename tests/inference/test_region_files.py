@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.detectors.oracle import GOLDENS
 from vlp_jax.cli.main import main
-from vlp_jax.data.regions import Regions, open_regions, record_folder
+from vlp_jax.data.regions import Regions, growing_folders, open_regions, record_folder
+from vlp_jax.data.regions.growing_folders import Hdf5Groups, NpzPictures
 from vlp_jax.data.regions.lxmert_file import lxmert_line, whole_keys
 from vlp_jax.data.regions.record_folder import RecordFolder
 from vlp_jax.inference.region_files import pictures_in, write_regions
@@ -39,7 +40,15 @@ class Pretended:
         boxes = np.float32([[0, 0, width, height], [1, 1, 3, 4]])
         scores = np.float32([0.9, 0.25])
         features = np.float32(np.arange(6).reshape(2, 3)) / width
-        return Regions(features, boxes, width, height, labels=np.array([3, 0]), confidence=scores)
+        return Regions(
+            features,
+            boxes,
+            width,
+            height,
+            labels=np.array([3, 0]),
+            confidence=scores,
+            names=("été", "b"),
+        )
 
 
 @pytest.fixture
@@ -52,23 +61,50 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-@pytest.mark.parametrize("name, store", [("a.tsv", "lxmert_tsv"), ("a", "array_record")])
-def test_what_is_written_is_what_the_store_reads(folder, tmp_path, name, store):
+@pytest.mark.parametrize(
+    "name, store, chosen",
+    [
+        ("a.tsv", "lxmert_tsv", ""),
+        ("a", "array_record", ""),
+        ("a", "npz", "npz"),
+        ("a", "hdf5", "hdf5"),
+    ],
+)
+def test_what_is_written_is_what_the_store_reads(folder, tmp_path, name, store, chosen):
     detector, file = Pretended(), tmp_path / "new" / name
     pictures = pictures_in(folder)
     done = []
-    found = write_regions(detector, pictures, file, done.append)
+    found = write_regions(detector, pictures, file, chosen, done.append)
     assert (found.written, found.before) == (10, 0) and done == list(range(1, 21))
     assert sorted(found.problems) == sorted(f"p{i} is odd" for i in range(1, 20, 2))
     read_store = open_regions(store, str(file))
-    assert sorted(read_store.keys()) == sorted(f"p{i}" for i in range(0, 20, 2))
-    for key in read_store.keys():
-        read, expected = read_store[key], detector.regions(key, pictures[key])
+    ending = ".npz" if store == "npz" else ""
+    keys = sorted(f"p{i}" for i in range(0, 20, 2))
+    assert sorted(read_store.keys()) == [key + ending for key in keys]
+    for key in keys:
+        read, expected = read_store[key + ending], detector.regions(key, pictures[key])
         assert (read.width, read.height) == (expected.width, expected.height)
         for name in ("features", "boxes", "labels", "confidence"):
             np.testing.assert_array_equal(getattr(read, name), getattr(expected, name))
+        assert read.names == (None if store == "lxmert_tsv" else expected.names)
         if store == "lxmert_tsv":  # which holds attributes, of no confidence
             assert read.attributes.tolist() == read.attribute_confidence.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("store", ["npz", "hdf5"])
+def test_folders_of_other_formats_go_on_and_keep_their_format(folder, tmp_path, monkeypatch, store):
+    monkeypatch.setattr(growing_folders, "GROWING", 4)
+    monkeypatch.setattr(Hdf5Groups, "close", lambda self: None)  # as a kill does
+    pictures, there = pictures_in(folder), tmp_path / "cut"
+    write_regions(Pretended(), pictures, there, store)
+    monkeypatch.undo()
+    closed = 8 if store == "hdf5" else 10
+    assert len(open_regions(store, str(there))) == closed
+    found = write_regions(Pretended(), pictures, there, store)
+    assert (found.written, found.before) == (10 - closed, closed)
+    assert len(open_regions(store, str(there))) == 10
+    with pytest.raises(ValueError, match=f"made with store = '{store}', and not 'array_record'"):
+        write_regions(Pretended(), pictures, there)
 
 
 @pytest.mark.parametrize("lost", [1, 40, 400])
@@ -122,16 +158,20 @@ def test_a_folder_loses_what_no_closed_file_holds(folder, tmp_path, monkeypatch)
 
 def test_an_ending_that_nothing_writes_is_refused_before_work(folder, tmp_path):
     with pytest.raises(ValueError, match="ends in .h5: expected .tsv"):
-        write_regions(Pretended(), pictures_in(folder), tmp_path / "a.h5")
+        write_regions(Pretended(), pictures_in(folder), tmp_path / "a.h5", "hdf5")
+    with pytest.raises(ValueError, match='"lmdb".*hdf5'):
+        write_regions(Pretended(), pictures_in(folder), tmp_path / "a", "lmdb")
     assert not list(tmp_path.glob("a*"))
 
 
-def test_what_the_format_cannot_hold_is_refused():
+def test_what_the_format_cannot_hold_is_refused(tmp_path):
     regions = Regions(np.ones((1, 2), np.float32), np.zeros((1, 4), np.float32), 3, 3)
     with pytest.raises(ValueError, match="no classes"):
         lxmert_line("a", regions)
     with pytest.raises(ValueError, match="cannot be a key"):
         lxmert_line("a\tb", regions)
+    with pytest.raises(ValueError, match="cannot be a key"):
+        NpzPictures(tmp_path).add("../a", regions)
 
 
 @pytest.mark.slow

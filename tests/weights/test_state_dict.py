@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,28 @@ def test_tied_tensors_stay_one_array(tmp_path):
     tied = Tensor(shared.storage, shared.shape, shared.strides)
     result = read_state_dict(save(tmp_path, legacy_bytes({"a": shared, "b": tied})))
     assert result["a"] is result["b"]
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_pickle_of_numpy_arrays_is_read_as_detectron2_writes_it(tmp_path, protocol):
+    tree = {"model": WEIGHTS, "__author__": "someone"}
+    result = read_state_dict(save(tmp_path, pickle.dumps(tree, protocol), "weights.pkl"))
+    check(result)
+    assert result.meta.container == "pickle" and result.meta.beside == ("__author__",)
+    for content, message in (([1], "without arrays by name"), ({"a": 1}, "holds no tensors")):
+        with pytest.raises(ValueError, match=message):
+            read_state_dict(save(tmp_path, pickle.dumps(content, protocol), "weights.pkl"))
+
+
+class _Runs:
+    def __reduce__(self):
+        return exec, ("raise SystemExit",)
+
+
+def test_a_pickle_that_would_run_something_is_refused(tmp_path):
+    path = save(tmp_path, pickle.dumps({"model": WEIGHTS, "x": _Runs()}), "weights.pkl")
+    with pytest.raises(ValueError, match=r"weights.pkl: .*exec"):
+        read_state_dict(path)
 
 
 def test_values_that_are_no_weights_are_listed(tmp_path):

@@ -177,7 +177,7 @@ def test_an_entry_that_inflates_to_something_else(tmp_path):
     [
         (b"", "empty"),
         (b"hello world, this is text", "no known checkpoint format"),
-        (b"\x80\x02}.", "pickle but not a torch checkpoint"),
+        (b"\x80\x02}.", "pickle file; expected a torch file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"sys_info".ljust(257, b"\0") + b"ustar  \0" + b"\0" * 300, "tar archive.*unsupported"),

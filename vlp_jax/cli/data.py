@@ -56,6 +56,9 @@ def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
     )
     regions.add_argument("--weights", help="its published file, or a folder with it")
     regions.add_argument("--out", required=True, help="made or completed: a file .tsv or a folder")
+    regions.add_argument(
+        "--store", default="", help="that shall read a folder: array_record (default), npz or hdf5"
+    )
     regions.add_argument("--convention", default="", help="whose rules, see docs/detectors.md")
     regions.add_argument("--batch", type=int, default=1, help="pictures at a time")
     regions.add_argument("--draw", type=Path, help="folder for the pictures with what was found")
@@ -107,7 +110,7 @@ def _find_regions(args: argparse.Namespace) -> int:
     from vlp_jax.inference.detector import load_detector
     from vlp_jax.inference.region_files import pictures_in, region_file, write_regions
 
-    out = region_file(args.out)
+    region_file(args.out, args.store)  # before any work
     pictures = pictures_in(args.images) if args.images else _pictures_of(args)
     detector = load_detector(
         args.detector, args.weights, convention=args.convention, batch=args.batch
@@ -116,10 +119,10 @@ def _find_regions(args: argparse.Namespace) -> int:
         task = bar.add_task(f"regions of {args.images or args.config}", total=len(pictures))
         progress = lambda done: bar.update(task, completed=done)
         show = (_drawing(pictures, args.draw),) if args.draw else ()
-        found = write_regions(detector, pictures, out, progress, *show)
+        found = write_regions(detector, pictures, args.out, args.store, progress, *show)
         rate = found.written / max(bar.tasks[0].elapsed, 1e-9)
     print(
-        f"{found.written:,} pictures written to {out} ({rate:.2f} pictures/s), "
+        f"{found.written:,} pictures written to {args.out} ({rate:.2f} pictures/s), "
         f"{found.before:,} were there"
     )
     _print_problems(found.problems)

@@ -9,7 +9,9 @@ from typing import Any
 
 from vlp_jax.data.json_text import read_object
 from vlp_jax.data.local_paths import existing_path, path_to_write
+from vlp_jax.config import Registry
 from vlp_jax.data.regions import Regions
+from vlp_jax.data.regions.growing_folders import Hdf5Groups, NpzPictures
 from vlp_jax.data.regions.lxmert_file import LxmertLines, check_key
 from vlp_jax.data.regions.record_folder import RecordFolder
 from vlp_jax.data.sources.base import Source
@@ -20,8 +22,11 @@ from vlp_jax.inference.index import picture_stamps
 # Batches that are read together, so that pictures of one shape meet.
 _BATCHES = 8
 
-# What writes a file that grows, by its ending.
-_GROWN = {".tsv": LxmertLines, "": RecordFolder}
+# What writes a file or folder that grows, by the store that reads it.
+_GROWN = Registry("store of found regions")
+_GROWN.update(lxmert_tsv=LxmertLines, array_record=RecordFolder, npz=NpzPictures, hdf5=Hdf5Groups)
+# The store where none is named, by the ending; the file of the first alone has one.
+_BY_ENDING = {".tsv": "lxmert_tsv", "": "array_record"}
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,22 @@ def write_regions(
     detector: Detector,
     pictures: Mapping[str, Any],
     file: str | Path,
+    store: str = "",
     progress: Callable[[int], None] = lambda done: None,
     show: Callable[[str, Regions], None] = lambda key, found: None,
 ) -> Written:
-    """Adds the regions of pictures that a file lacks: a TSV of LXMERT, or a folder of ArrayRecords.
+    """Adds the regions of pictures that a file or folder lacks.
 
-    pictures: key -> picture, as a detector takes it. file: with the ending .tsv, or none for a
-    folder. `FILE.json` keeps what made the regions; a file that something else made is a
+    pictures: key -> picture, as a detector takes it. store: what shall read it, by default
+    "lxmert_tsv" for the ending .tsv and "array_record" for none, a folder; "npz" and "hdf5" are
+    folders, too. `FILE.json` keeps what made the regions; a file that something else made is a
     ValueError. A call that was cut short is completed by the same call. `show` gets what is written
     of each picture.
     """
-    file = region_file(file)
-    _check_made_with(file, detector.made_with)
+    file, store = region_file(file, store)
+    _check_made_with(file, detector.made_with | {"store": store})
     count, problems = 0, []
-    with contextlib.closing(_GROWN[file.suffix](file)) as grown:
+    with contextlib.closing(_GROWN[store](file)) as grown:
         left = [key for key in pictures if key not in grown.keys]
         for key, found in _attempted(detector, pictures, left):
             if isinstance(found, Regions):
@@ -67,18 +74,21 @@ def write_regions(
     return Written(count, len(grown.keys), tuple(problems))
 
 
-def region_file(path: str | Path) -> Path:
-    """Returns where regions can be written, by `_GROWN`; ValueError where they cannot."""
+def region_file(path: str | Path, store: str = "") -> tuple[Path, str]:
+    """Returns where regions can be written, and for which store; ValueError where they cannot."""
     file = path_to_write(path, "the file of regions")
-    if file.suffix not in _GROWN:
+    store = store or _BY_ENDING.get(file.suffix, "")
+    ending = ".tsv" if store and _GROWN.get_known(store) is LxmertLines else ""
+    if not store or file.suffix != ending:
+        folders = ", ".join(f'"{name}"' for name in _GROWN if name != "lxmert_tsv")
         raise ValueError(
-            f'"{file}" ends in {file.suffix}: expected .tsv (store "lxmert_tsv") or no ending, for '
-            'a folder (store "array_record")'
+            f'"{file}" ends in {file.suffix or "nothing"}: expected .tsv for the store '
+            f'"lxmert_tsv", or no ending for a folder, of the store {folders}'
         )
-    if file.exists() and file.is_file() != bool(file.suffix):
-        wanted = "file" if file.suffix else "folder"
+    if file.exists() and file.is_file() != bool(ending):
+        wanted = "file" if ending else "folder"
         raise ValueError(f"the {wanted} of regions {file} is no {wanted}; give another name")
-    return file
+    return file, store
 
 
 def pictures_in(folder: str | Path) -> dict[str, Path]:
@@ -134,6 +144,7 @@ def _check_made_with(file: Path, made_with: Mapping[str, Any]) -> None:
         beside.write_text(json.dumps(made_with, indent=1))
         return
     known = read_object(beside) if beside.is_file() else {}
+    known.setdefault("store", _BY_ENDING[file.suffix])  # older files do not say
     for name, value in made_with.items():
         if known.get(name) != value:
             raise ValueError(

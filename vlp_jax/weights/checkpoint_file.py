@@ -11,7 +11,10 @@ from vlp_jax.weights.hub import fetched
 TORCH_ZIP = "torch zip"
 TORCH_LEGACY = "torch legacy"
 SAFETENSORS = "safetensors"
+PICKLE = "pickle"
 
+# How a pickle begins, of protocols 2 to 5; torch's legacy file does, too.
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
 GIT_LFS_POINTER = b"version https://git-lfs"
 
@@ -43,17 +46,21 @@ def release_pages(data: np.ndarray) -> None:
 def recognise(data: np.ndarray, path: str | Path) -> str:
     """Returns the container kind of a file's bytes; its name does not matter.
 
-    Raises ValueError for anything that is neither a torch file nor safetensors.
+    Raises ValueError for anything that is neither a torch file, nor safetensors, nor a pickle, in
+    which Detectron2 and others keep numpy arrays.
     """
     head = data[:512].tobytes()
     if head.startswith(b"PK\x03\x04"):
         return TORCH_ZIP
     if head[:1] == b"\x80" and LEGACY_MAGIC in head[:40]:
         return TORCH_LEGACY
+    if head.startswith(_PICKLES):
+        return PICKLE
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= data.size - 8:
         return SAFETENSORS
     raise ValueError(
-        f"{path} is {_describe(head)}; expected a torch file (zip or legacy) or safetensors"
+        f"{path} is {_describe(head)}; expected a torch file (zip or legacy), safetensors or "
+        "a pickle of numpy arrays"
     )
 
 
@@ -66,8 +73,6 @@ def _describe(head: bytes) -> str:
         )
     if head.startswith(GIT_LFS_POINTER):
         return "a Git LFS pointer, not the file itself: run `git lfs pull`"
-    if head[:1] == b"\x80":
-        return "a Python pickle but not a torch checkpoint"
     if head.lstrip()[:1] == b"<":
         return "a web page, probably a failed download"
     return f"no known checkpoint format (it starts with {head[:8].hex(' ')}), or truncated"

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vlp_jax.data.json_text import read_object
+from vlp_jax.pickles import read_pickle
 from vlp_jax.weights.checkpoint_file import (
+    PICKLE,
     SAFETENSORS,
     existing_path,
     map_file,
@@ -35,7 +38,7 @@ DIRECTORY_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-CHECKPOINT_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors")
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".pkl", ".safetensors")
 NUMBERS = frozenset(TORCH_DTYPES.values())
 
 
@@ -45,7 +48,7 @@ class Origin:
 
     Attributes:
         path: the file or directory that was asked for.
-        container: "torch zip", "torch legacy" or "safetensors" (of the first shard).
+        container: "torch zip", "torch legacy", "safetensors" or "pickle" (of the first shard).
         wrappers: keys and prefixes taken off, outermost first, such as ("model", "module.").
         dtypes: stored element type of every array, by name.
         skipped: names inside the state dict whose value is not an array of numbers.
@@ -97,7 +100,8 @@ class _Content:
 
 
 def read_state_dict(path: str | Path) -> StateDict:
-    """Reads a checkpoint: a torch file, a safetensors file, or a Hugging Face directory.
+    """Reads a checkpoint: a torch file, safetensors, a pickle of numpy arrays as Detectron2 writes
+    it, or a Hugging Face directory.
 
     The format is recognised by content. Wrappers are taken off: dictionaries (`WRAPPERS`; of
     several the first one listed there), and what DistributedDataParallel, FSDP, torch.compile and
@@ -136,7 +140,19 @@ def _read_file(path: Path) -> _Content:
     if container == SAFETENSORS:
         arrays, metadata = read_safetensors(data, path)
         return _Content(arrays, container, metadata, (data,))
-    return _Content(read_torch_bytes(data, container, path), container, {}, (data,))
+    read = _read_pickled if container == PICKLE else partial(read_torch_bytes, kind=container)
+    return _Content(read(data, path=path), container, {}, (data,))
+
+
+def _read_pickled(data: np.ndarray, path: Path) -> Mapping[Any, Any]:
+    """Returns the mapping in a pickle that torch has not written."""
+    try:
+        tree = read_pickle(data.tobytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} is a pickle without arrays by name; expected a state dict")
+    return tree
 
 
 def _read_directory(path: Path) -> tuple[_Content, dict[str, Any]]:

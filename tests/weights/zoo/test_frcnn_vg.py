@@ -1,5 +1,7 @@
 """The detector of bottom-up attention: sizes, key names, conventions and what it refuses."""
 
+import pickle
+
 import jax
 import numpy as np
 import pytest
@@ -50,11 +52,13 @@ def test_a_file_comes_back_bit_by_bit(published):
                 np.testing.assert_array_equal(array, state[name])
 
 
-def test_counters_need_not_be_there(published):
+def test_the_older_file_is_a_pickle_without_counters(published, tmp_path):
     state, detector = published
-    bare = {name: array for name, array in state.items() if "num_batches" not in name}
-    full = DETECTORS["frcnn_vg"].load(state, detector)
-    jax.tree.map(np.testing.assert_array_equal, DETECTORS["frcnn_vg"].load(bare, detector), full)
+    bare = {name: np.array(x) for name, x in state.items() if "num_batches" not in name}
+    file = tmp_path / "faster_rcnn_from_caffe_attr_original.pkl"
+    file.write_bytes(pickle.dumps({"model": bare, "__author__": "Caffe"}))
+    full, read = (DETECTORS["frcnn_vg"].load(x, detector) for x in (state, read_state_dict(file)))
+    jax.tree.map(np.testing.assert_array_equal, read, full)
 
 
 @pytest.mark.parametrize("number, said", [(np.nan, "NaN or infinite"), (-1.0, "must be above 0")])

@@ -9,7 +9,7 @@ import numpy as np
 
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.json_text import parse_json
-from vlp_jax.data.regions.regions import PER_REGION, Regions
+from vlp_jax.data.regions.regions import Regions
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 from vlp_jax.data.sources.base import optional_module
 from vlp_jax.data.sources.record_bytes import decode_record, encode_record
@@ -55,8 +55,7 @@ def pack(key: str, regions: Regions, half: bool = False) -> bytes:
 
     Raises ValueError for numbers too large for it.
     """
-    fields = {name: getattr(regions, name) for name in (*PER_REGION, "width", "height")}
-    fields = {name: value for name, value in fields.items() if value is not None}
+    fields = regions.fields()
     if half:
         fields |= {n: _half(key, n, fields[n]) for n in fields if _halved(n, fields[n])}
     return encode_record({"key": key, **fields})

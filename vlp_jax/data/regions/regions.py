@@ -78,6 +78,11 @@ class Regions:
         """Returns the names of the optional fields that are there."""
         return frozenset(name for name in OPTIONAL if getattr(self, name) is not None)
 
+    def fields(self) -> dict[str, Any]:
+        """Returns all that is there under the names of this class, which stores know."""
+        fields = {name: getattr(self, name) for name in (*PER_REGION, "width", "height")}
+        return {name: value for name, value in fields.items() if value is not None}
+
     def to_record(self) -> dict[str, Any]:
         """Returns the entries of a source's record (docs/data.md)."""
         record = {key: getattr(self, name) for name, key in _RECORD_KEYS.items()}
