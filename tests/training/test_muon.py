@@ -106,6 +106,23 @@ def test_momentum_carries_over_steps():
     assert float(optax.tree.norm(silent["text"])) > 0.1
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_first_moments_may_be_kept_in_half_precision(name):
+    params, moments = draw(1), {}
+    for dtype in ("float32", "bfloat16"):
+        config = OptimizerConfig(name=name, momentum_dtype=dtype, learning_rate=1.0)
+        optimizer = make_optimizer(config, 10, params)
+        state = optimizer.init(params)
+        for seed in range(3):
+            updates, state = optimizer.update(draw(seed), state, params)
+        found = optax.tree_utils.tree_get_all_with_path(state, "mu")
+        moments[dtype] = jax.tree.leaves([mu for _, mu in found])
+        assert {str(mu.dtype) for mu in moments[dtype]} == {dtype}
+        assert {x.dtype for x in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
+    for full, half in zip(*moments.values(), strict=True):
+        np.testing.assert_allclose(half.astype(np.float32), full, rtol=0.02, atol=0.02)
+
+
 def test_a_momentum_of_one_is_refused():
     with pytest.raises(ValueError, match=r"config.optimizer.muon_momentum = 1.0: must be in"):
         build(ExperimentConfig, {"optimizer": {"muon_momentum": 1.0}}, "config")

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
+import optax
 import pytest
 
 from tests.training.tiny import tiny, write_pairs
@@ -93,10 +95,14 @@ def test_a_resumed_run_says_what_changed(tmp_path, capsys):
     train(tiny("light", **START), tmp_path)
     capsys.readouterr()
     more = dict(training__steps=4, data__batch_size=16, tasks__vqa__question_length=7)
-    train(tiny("light", **START | more), tmp_path)
+    more["optimizer__momentum_dtype"] = "bfloat16"  # what was kept in float32 is rounded
+    result = train(tiny("light", **START | more), tmp_path)
+    found = optax.tree_utils.tree_get_all_with_path(result.state.opt_state, "mu")
+    assert {str(x.dtype) for x in jax.tree.leaves([mu for _, mu in found])} == {"bfloat16"}
     shown = capsys.readouterr().err
     assert "config.data.batch_size was 8 in the checkpoint and is 16 now\n" in shown
     assert "config.tasks.vqa.question_length was 8" in shown and "training.steps" not in shown
+    assert "config.optimizer.momentum_dtype was 'float32' in the checkpoint" in shown
 
 
 @pytest.mark.slow

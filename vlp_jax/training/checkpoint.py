@@ -144,25 +144,27 @@ class CheckpointStore:
     def restore(self, abstract_state: Any, step: int | None = None) -> Any:
         """Returns the state of `step` (default: `latest_step`), laid out as `abstract_state` asks.
 
-        Leaves of `abstract_state` are `jax.ShapeDtypeStruct`s with shardings. Raises ValueError
+        Leaves of `abstract_state` are `jax.ShapeDtypeStruct`s with shardings; floating numbers of
+        another type are verified as they were saved, and then converted. Raises ValueError
         that lists what is missing, unexpected or of another shape, before anything is read, and
         DamagedCheckpoint.
         """
         step = self._existing(step)
-        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
-        args = ocp.args.PyTreeRestore(item=abstract_state, restore_args=restore_args)
         with self._explained(step):
-            self._check_same_tree(abstract_state, step)
+            saved = self._saved_tree(step)
+            self._check_same_tree(abstract_state, saved, step)
+            kept = _typed_as(abstract_state, saved)
+            restore_args = ocp.checkpoint_utils.construct_restore_args(kept)
             state, damage = None, None
             try:
-                state = self._read_state(step, args)
+                state = self._read_state(step, ocp.args.PyTreeRestore(kept, restore_args))
             except _Damage as error:
                 damage = str(error)
             damage = said_by_any(damage)  # of what only one process reads
             if damage:
                 raise _Damage(damage)
             self._verify(step, state)
-            return state
+            return jax.tree.map(_as_type_of, state, abstract_state)
 
     def restore_params(self, step: int | None = None, which: str = "params") -> Any:
         """Returns one sub-tree of a saved state as numpy arrays on this host.
@@ -293,8 +295,8 @@ class CheckpointStore:
             message = f"the checkpoint of step {step} is damaged: {damage}. {way_out}"
             raise DamagedCheckpoint(message, step, older) from damage
 
-    def _check_same_tree(self, wanted: Any, step: int) -> None:
-        have, want = _shapes(self._saved_tree(step)), _shapes(wanted)
+    def _check_same_tree(self, wanted: Any, saved: Any, step: int) -> None:
+        have, want = _shapes(saved), _shapes(wanted)
         # Parameters first: their moments and the teacher only repeat what differs.
         names = sorted({**want, **have}, key=lambda name: not name.startswith("params/"))
         shapes = [(name, have.get(name), want.get(name)) for name in names]
@@ -400,9 +402,29 @@ def _free_name(folder: Path, why: str) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _shapes(tree: Any) -> dict[str, tuple]:
+def _by_name(tree: Any) -> dict[str, Any]:
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {path_name(path): _shape(leaf) for path, leaf in flat if leaf is not None}
+    return {path_name(path): leaf for path, leaf in flat if leaf is not None}
+
+
+def _shapes(tree: Any) -> dict[str, tuple]:
+    return {name: _shape(leaf) for name, leaf in _by_name(tree).items()}
+
+
+def _typed_as(wanted: Any, saved: Any) -> Any:
+    """Returns the shapes of `wanted`, floating numbers in the type that they have on disk."""
+    there = _by_name(saved)
+
+    def typed(path: tuple, leaf: Any) -> Any:
+        if not jax.dtypes.issubdtype(leaf.dtype, np.floating):
+            return leaf
+        return leaf.update(dtype=there[path_name(path)].dtype)
+
+    return jax.tree_util.tree_map_with_path(typed, wanted)
+
+
+def _as_type_of(x: Any, wanted: Any) -> Any:
+    return x if x.dtype == wanted.dtype else x.astype(wanted.dtype)
 
 
 def _difference(name: str, have: tuple | None, want: tuple | None) -> str:

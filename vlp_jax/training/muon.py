@@ -12,7 +12,11 @@ from vlp_jax.layers.layer_names import is_stacked
 
 
 def scale_by_muon_or_adam(
-    params: Any, momentum: float, rms: float, adam: optax.GradientTransformation
+    params: Any,
+    momentum: float,
+    rms: float,
+    adam: optax.GradientTransformation,
+    dtype: str = "float32",
 ) -> optax.GradientTransformation:
     """Returns the transformation that orthogonalises the momentum of matrices (Jordan et al. 2024).
 
@@ -23,7 +27,8 @@ def scale_by_muon_or_adam(
 
     `rms` is the root mean square of a matrix's update, before the learning rate: 0.2 is that of
     Adam's usual ones, so that one learning rate serves both (Liu et al. 2025, "Muon is scalable for
-    LLM training", equation 4); short runs learn faster with more.
+    LLM training", equation 4); short runs learn faster with more. `dtype` is that of the
+    momentum between steps.
     """
     axes = jax.tree_util.tree_map_with_path(_matrix_axes, params)
     labels = jax.tree.map(lambda a: "adam" if a is None else "muon", axes, is_leaf=_is_axes)
@@ -38,7 +43,8 @@ def scale_by_muon_or_adam(
             is_leaf=lambda x: _is_axes(x) or _is_masked(x),
         )
     )
-    muon = optax.chain(scale_by_muon(beta=momentum, weight_dimension_numbers=chosen), to_adam_size)
+    orthogonal = scale_by_muon(beta=momentum, mu_dtype=dtype, weight_dimension_numbers=chosen)
+    muon = optax.chain(orthogonal, to_adam_size)
     return optax.partition({"adam": adam, "muon": muon}, labels)
 
 

@@ -99,12 +99,13 @@ def make_optimizer(
 
 def _direction(config: OptimizerConfig, params: Any) -> optax.GradientTransformation:
     """Returns what turns gradients into directions, before decay and learning rate."""
-    adam = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
+    kept = config.momentum_dtype
+    adam = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon, mu_dtype=kept)
     if not config.bias_correction:
         adam = _uncorrected(adam, config.epsilon)
     if config.name == "adamw":
         return adam
-    return scale_by_muon_or_adam(params, config.muon_momentum, config.muon_rms, adam)
+    return scale_by_muon_or_adam(params, config.muon_momentum, config.muon_rms, adam, kept)
 
 
 def _uncorrected(
