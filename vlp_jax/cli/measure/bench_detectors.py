@@ -27,7 +27,7 @@ WITH_TWIN = ("frcnn_vg",)
 
 # Fields of a detector that a smaller size divides.
 _DIVIDED = ("stem", "width", "inner", "group_width", "hidden")
-# Pixels deviate by some 70 from their mean and the stem makes a third of it: unit maps follow.
+# Noise deviates by some 70 from its mean, of which the stem makes a third: maps near 1 follow.
 _STEM_SCALE = 1 / 32
 # Blocks add little to what they are given: with 1 the map doubles with each.
 _BLOCK_SCALE = 0.1

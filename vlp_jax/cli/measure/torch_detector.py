@@ -133,12 +133,8 @@ class Heads(nn.Module):
 
     def __init__(self, network: Frcnn):
         super().__init__()
-        last, classes, self.bins, self.rule = (
-            network.width * 8,
-            network.classes,
-            network.bins,
-            network.rule,
-        )
+        last, classes = network.width * 8, network.classes
+        self.bins, self.rule = network.bins, network.rule
         self.res5 = _stage(network.depths[3], last // 2, network.inner * 8, last, dilation=2)
         self.box_predictor = nn.ModuleDict(
             {
