@@ -3,6 +3,7 @@
 vlp-jax bench                                   every model of the zoo's pre-training, half as wide
 vlp-jax bench albef lxmert --against torch      the same architecture in torch, turn by turn
 vlp-jax bench albef --size base --dtype bfloat16 --batch 128 --json albef.json
+vlp-jax bench frcnn_vg --against torch          a region detector, in full, on one picture
 vlp-jax bench --config configs/quickstart.py    any experiment
 vlp-jax bench --contrastive 65536               the contrastive loss alone
 """
@@ -12,21 +13,29 @@ import dataclasses
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlp_jax.cli.output import written
+
+if TYPE_CHECKING:
+    from vlp_jax.cli.measure.bench import Timed
+
+# What a call has where the arguments do not say: of a model to train, and of a detector.
+_MODEL = {"size": "small", "batch": 16}
+_DETECTOR = {"size": "base", "batch": 1}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("models", nargs="*", metavar="MODEL", help="albef, lxmert, …; by default all")
+    add("models", nargs="*", metavar="MODEL", help="albef, frcnn_vg, …; by default all that train")
     add("--config", help="an experiment as for `vlp-jax train`, at its own size")
-    add("--size", choices=("base", "small", "tiny"), default="small", help="base is as published")
-    add("--batch", type=int, default=16, help="pairs in a batch")
+    sizes = "base is as published; by default small, and base for a detector"
+    add("--size", choices=("base", "small", "tiny"), help=sizes)
+    add("--batch", type=int, help="pairs in a batch, or pictures: by default 16, and 1")
     add("--dtype", choices=("float32", "bfloat16"), default="float32")
     add("--against", choices=("torch",), help="run the same models in torch, turn by turn")
     add("--compile", action="store_true", help="with --against: by torch.compile as well")
@@ -53,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     for name in ("batch", "steps", "width"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} {getattr(args, name)}: must be at least 1")
+        if (given := getattr(args, name)) is not None and given < 1:
+            raise ValueError(f"--{name} {given}: must be at least 1")
     if args.contrastive is not None and args.contrastive < 2:
         raise ValueError(f"--contrastive {args.contrastive}: must be at least 2 pairs")
     if args.config and args.models:
@@ -82,28 +91,49 @@ def _models(args: argparse.Namespace) -> dict:
     from vlp_jax.cli.measure.bench_table import print_rows
 
     rivals = Rivals(torch=bool(args.against), compiled=args.compile)
-    experiments = _experiments(args)
     rows, ceiling = [], None
-    for name, experiment in experiments:
-        dtype = experiment.config.training.dtype
-        ceiling = ceiling or ceilings(dtype, rivals, args.steps)
-        rows += rows_of(name, experiment, rivals, args.steps, ceiling)
+    for timed in _timed(args):
+        ceiling = ceiling or ceilings(timed.dtype, rivals, args.steps)
+        rows += rows_of(timed, rivals, args.steps, ceiling)
     print_rows(rows)
-    return {
-        "size": None if args.config else args.size,
-        "ceiling_flops": ceiling,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
+    return {"ceiling_flops": ceiling, "rows": [dataclasses.asdict(row) for row in rows]}
 
 
-def _experiments(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    """Returns names and experiments, these made one by one; all names are checked at once."""
-    from vlp_jax.cli.measure.bench_data import on_drawn_data
-    from vlp_jax.cli.measure.bench_models import MODELS, experiment_to_time, model_to_time
+def _timed(args: argparse.Namespace) -> Iterator["Timed"]:
+    """Returns what is timed, made one by one; all names are checked at once."""
+    from vlp_jax.cli.measure.bench import TimedExperiment
+    from vlp_jax.cli.measure.bench_models import MODELS, experiment_to_time
+    from vlp_jax.config import Registry
+    from vlp_jax.weights.zoo import DETECTORS
 
     if args.config:
         experiment = experiment_to_time(args.config, args.overrides)
-        return iter([(experiment.config.name, experiment)])
-    given = args.size, args.batch, args.dtype, args.overrides
-    configs = {name: model_to_time(name, *given) for name in args.models or MODELS}
-    return ((name, on_drawn_data(config)) for name, config in configs.items())
+        return iter([TimedExperiment(experiment.config.name, experiment)])
+    known = Registry("model to time")
+    known.update({name: _model for name in MODELS} | {name: _detector for name in DETECTORS})
+    made = [known.get_known(name)(name, args) for name in args.models or MODELS]
+    return (make() for make in made)
+
+
+def _model(name: str, args: argparse.Namespace) -> Callable[[], "Timed"]:
+    from vlp_jax.cli.measure.bench import TimedExperiment
+    from vlp_jax.cli.measure.bench_data import on_drawn_data
+    from vlp_jax.cli.measure.bench_models import model_to_time
+
+    size, batch = _sizes(args, _MODEL)
+    config = model_to_time(name, size, batch, args.dtype, args.overrides)
+    return lambda: TimedExperiment(name, on_drawn_data(config), size)
+
+
+def _detector(name: str, args: argparse.Namespace) -> Callable[[], "Timed"]:
+    from vlp_jax.cli.measure.bench_detectors import TimedDetector
+
+    if args.dtype != "float32":
+        raise ValueError(f"{name}: detectors compute in float32, not --dtype {args.dtype}")
+    if args.overrides:
+        raise ValueError(f"{name}: a detector has no config for {args.overrides[0]}")
+    return lambda: TimedDetector(name, *_sizes(args, _DETECTOR))
+
+
+def _sizes(args: argparse.Namespace, usual: Mapping[str, Any]) -> tuple[str, int]:
+    return args.size or usual["size"], args.batch or usual["batch"]

@@ -18,9 +18,13 @@ from vlp_jax.cli.measure.bench_turns import Program, Spread, by_turns
 from vlp_jax.config.shipped import shipped_configs
 from vlp_jax.model import build_model
 from vlp_jax.parallel.peaks import peak_flops
+from vlp_jax.weights.zoo import DETECTORS
 
 MISTAKES = {
     "model": (["albeff"], 'unknown model to time "albeff". Did you mean "albef"?'),
+    "detector": (["frcnn_v"], 'unknown model to time "frcnn_v". Did you mean "frcnn_vg"?'),
+    "dtype": (["frcnn_vg", "--dtype", "bfloat16"], "frcnn_vg: detectors compute in float32"),
+    "override": (["frcnn_vg", "--config.name=x"], "a detector has no config for --config.name=x"),
     "batch": (["--batch", "0"], "--batch 0: must be at least 1"),
     "steps": (["--steps", "0"], "--steps 0: must be at least 1"),
     "contrastive": (["--contrastive", "1"], "--contrastive 1: must be at least 2 pairs"),
@@ -139,7 +143,7 @@ def test_a_benchmark_prints_a_table_and_writes_figures(tmp_path, capsys):
     assert ours["flops_per_pair"] == pytest.approx(3 * forward["flops_per_pair"], rel=0.05)
     assert ours["pairs_per_second"] == pytest.approx(8 / ours["seconds"]["median"])
     assert ours["memory_bytes"] > forward["memory_bytes"] > 0 and ours["mfu"] is None
-    assert figures["ceiling_flops"]["jax"] > 0 and train["ratios"] == {}
+    assert train["size"] == "tiny" and figures["ceiling_flops"]["jax"] > 0 and train["ratios"] == {}
 
 
 @pytest.mark.slow
@@ -159,4 +163,7 @@ def test_the_commands_of_the_page_are_taken():
     assert len(ours) == len(commands) - 1
     for arguments in ours:
         given = build_parser("bench").parse_args(["bench", *arguments])
-        assert set(given.models) <= set(MODELS) and given.config in (None, *shipped_configs())
+        assert set(given.models) <= {*MODELS, *DETECTORS} and given.config in (
+            None,
+            *shipped_configs(),
+        )

@@ -7,7 +7,7 @@ the devices; the share of the ceiling is the same with a matrix product of this 
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -47,10 +47,12 @@ class Side:
 class Row:
     """What was timed, with which sizes, and by whom how fast.
 
-    `ratios` are torch's seconds over ours, turn by turn.
+    `size` is one of `bench_models.SIZES`, or None for an experiment at its own; `ratios` are
+    torch's seconds over ours, turn by turn.
     """
 
     model: str
+    size: str | None
     what: str
     tasks: tuple[str, ...]
     batch: int
@@ -98,29 +100,67 @@ def ceilings(dtype: str, rivals: Rivals, turns: int) -> dict[str, float]:
     return found | {rival: found[TORCH] for rival in rivals.names}
 
 
+Call = tuple[str, tuple[str, ...], dict[str, Measured]]
+"""What is called ("train" or "infer"), for which tasks, and whose programs do it."""
+
+
+class Timed(Protocol):
+    """What has rows in the table.
+
+    Attributes:
+      name, size, batch, dtype: as in a row. devices: on which our side computes.
+    """
+
+    name: str
+    size: str | None
+    batch: int
+    dtype: str
+    devices: int
+
+    def calls(self, rivals: Rivals) -> Iterator[Call]:
+        """Yields what is called; torch's side as well where it is wanted and has a twin."""
+
+
+class TimedExperiment:
+    """The train step of an experiment, and inference of its model."""
+
+    def __init__(self, name: str, experiment: Experiment, size: str | None = None):
+        self.name, self.size = name, size
+        self.batch = experiment.config.data.batch_size
+        self.dtype = experiment.config.training.dtype
+        self.devices = jax.device_count()
+        self._experiment = experiment
+
+    def calls(self, rivals: Rivals) -> Iterator[Call]:
+        """Yields the train step, then inference."""
+        ours, twin = Ours(self._experiment), None
+        if rivals.names:
+            from vlp_jax.cli.measure.bench_torch import TWINS, Twin
+
+            twin = (
+                Twin(self.name, self._experiment.config, ours.batch) if self.name in TWINS else None
+            )
+        for what, tasks in (("train", ours.group), ("infer", (ours.asked,))):
+            found = {OURS: getattr(ours, what)()}
+            for rival in rivals.names if twin else ():
+                found[rival] = getattr(twin, what)(compiled=rival == COMPILED)
+            yield what, tasks, found
+
+
 def rows_of(
-    name: str, experiment: Experiment, rivals: Rivals, turns: int, ceiling: Mapping[str, float]
+    timed: Timed, rivals: Rivals, turns: int, ceiling: Mapping[str, float]
 ) -> Iterator[Row]:
-    """Yields the row of the train step and that of inference; torch's side where it has a twin."""
-    config, ours, twin = experiment.config, Ours(experiment), None
-    if rivals.names:
-        from vlp_jax.cli.measure.bench_torch import TWINS, Twin
-
-        twin = Twin(name, config, ours.batch) if name in TWINS else None
-    for what, tasks in (("train", ours.group), ("infer", (ours.asked,))):
-        found = {OURS: getattr(ours, what)()}
-        for rival in rivals.names if twin else ():
-            found[rival] = getattr(twin, what)(compiled=rival == COMPILED)
+    """Yields a row for each call; `ceiling` is what `ceilings` gives."""
+    for what, tasks, found in timed.calls(rivals):
         seconds = by_turns({by: each.program for by, each in found.items()}, turns)
-        batch = config.data.batch_size
-        sides = {by: _side(found[by], seconds[by], batch, ceiling[by]) for by in found}
+        sides = {by: _side(timed, found[by], seconds[by], ceiling[by]) for by in found}
         ratios = {by: _ratio(seconds[by], seconds[OURS]) for by in found if by != OURS}
-        yield Row(name, what, tasks, batch, config.training.dtype, sides, ratios)
+        yield Row(timed.name, timed.size, what, tasks, timed.batch, timed.dtype, sides, ratios)
 
 
-def _side(found: Measured, seconds: list[float], batch: int, ceiling: float) -> Side:
-    spread, peak = Spread.of(seconds), peak_flops(jax.devices()[0])
-    speed = found.flops / spread.median / jax.device_count()
+def _side(timed: Timed, found: Measured, seconds: list[float], ceiling: float) -> Side:
+    spread, peak, batch = Spread.of(seconds), peak_flops(jax.devices()[0]), timed.batch
+    speed = found.flops / spread.median / timed.devices
     return Side(
         seconds=spread,
         pairs_per_second=batch / spread.median,

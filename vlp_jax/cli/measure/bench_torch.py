@@ -30,16 +30,41 @@ TWINS: Mapping[str, Callable[[ExperimentConfig, int], nn.Module]] = {
 """Model to time → the class of its torch model: (experiment, rows that the word head reads)."""
 
 
-class Twin:
-    """A torch model on a batch of ours, on the GPU if there is one.
+class TorchSide:
+    """What runs in torch: on the GPU if there is one, with a thread for each core of this process.
 
-    It computes in the precision of the experiment, by autocast, with as many threads as there are
-    cores for this process.
+    Subclasses have `parameters`, how many there are.
     """
 
-    def __init__(self, name: str, config: ExperimentConfig, batch: Mapping[str, Any]):
+    def __init__(self):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def _measured(self, run: Callable, function: Callable, compiled: bool = False) -> Measured:
+        flops = _flops(lambda: run(function))
+        function = torch.compile(function) if compiled else function
+        program = Program(lambda: run(function), self._wait)
+        return Measured(program, flops, self._memory_bytes(program), self.parameters)
+
+    def _memory_bytes(self, program: Program) -> int | None:
+        """Returns the most that a call takes of a GPU; None without one."""
+        if self.device == "cpu":
+            return None
+        program.seconds(1)
+        torch.cuda.reset_peak_memory_stats()
+        program.seconds(1)
+        return torch.cuda.max_memory_allocated()
+
+    def _wait(self, result: Any) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+class Twin(TorchSide):
+    """A torch model on a batch of ours, in the precision of the experiment, by autocast."""
+
+    def __init__(self, name: str, config: ExperimentConfig, batch: Mapping[str, Any]):
+        super().__init__()
         self.batch = {key: _tensor(x, self.device) for key, x in batch.items()}
         self.model = TWINS[name](config, int((batch["mlm_labels"] >= 0).sum())).to(self.device)
         self._autocast = partial(
@@ -61,21 +86,6 @@ class Twin:
         """Returns the forward pass; `compiled` by `torch.compile`."""
         return self._measured(self._infer, self.model.forward, compiled)
 
-    def _measured(self, run: Callable, function: Callable, compiled: bool) -> Measured:
-        flops = _flops(lambda: run(function))
-        function = torch.compile(function) if compiled else function
-        program = Program(lambda: run(function), self._wait)
-        return Measured(program, flops, self._memory_bytes(program), self.parameters)
-
-    def _memory_bytes(self, program: Program) -> int | None:
-        """Returns the most that a call takes of a GPU; None without one."""
-        if self.device == "cpu":
-            return None
-        program.seconds(1)
-        torch.cuda.reset_peak_memory_stats()
-        program.seconds(1)
-        return torch.cuda.max_memory_allocated()
-
     @property
     def _trained(self) -> list[Tensor]:
         return [x for x in self.model.parameters() if x.requires_grad]
@@ -96,10 +106,6 @@ class Twin:
         self.model.eval()
         with self._autocast():
             return forward(self.batch)
-
-    def _wait(self, result: Any) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
 
 
 def _flops(run: Callable[[], Any]) -> float:
