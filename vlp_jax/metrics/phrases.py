@@ -6,15 +6,15 @@ from vlp_jax.metrics.checks import array_of_shape
 
 
 def first_right(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Returns how many regions score above the best right one of each phrase, int [N].
+    """Returns how many regions score above the best right one of each phrase, float [N].
 
-    scores, right: [N, R]; R where no region is right. Of regions that score alike the first counts
-    as the best; a region that is not there scores -inf and is not right.
+    scores, right: [N, R]; infinity where no region is right. Of regions that score alike the first
+    counts as the best; a region that is not there scores -inf and is not right.
     """
     scores = array_of_shape("scores", scores, ("phrases", "regions"))
     right = array_of_shape("right", right, scores.shape).astype(bool)
     ordered = np.take_along_axis(right, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    return np.where(ordered.any(1), ordered.argmax(1), scores.shape[1])
+    return np.where(ordered.any(1), ordered.argmax(1), np.inf)
 
 
 def recall_at(places: np.ndarray, k: int) -> float:

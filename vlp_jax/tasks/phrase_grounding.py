@@ -101,8 +101,7 @@ class PhraseFields(Transform):
         for i, phrase in enumerate(phrases):
             end = take(phrase, "end")
             positions[i] = phrase_position(self.texts, example["text_ids"], captions[0], end)
-            if positions[i] != _CUT:
-                overlaps[i] = phrase_overlaps(example, take(phrase, "boxes"))
+            overlaps[i] = phrase_overlaps(example, take(phrase, "boxes"))
         return {POSITIONS: positions, _OVERLAPS: overlaps}
 
 
@@ -148,8 +147,8 @@ class PhraseEvaluation(Evaluation):
     """The share of phrases of which one of the best 1, 5 or 10 regions is right.
 
     A region is right that overlaps one of the phrase's boxes by a half; `_upper_bound` is the share
-    of phrases that have such a region. They stand beside regions drawn at random, and the first
-    ones of each picture.
+    of phrases that have such a region. A phrase that is cut off from the text is not found. They
+    stand beside regions drawn at random, and the first ones of each picture.
     """
 
     limit: Count | None = None
@@ -168,17 +167,19 @@ class PhraseEvaluation(Evaluation):
             run.source(self), self.limit, score, keep
         )
         which = positions != _FILLING
+        if not which.any():
+            return Outcome()
         real = np.repeat(real[:, None], which.shape[1], axis=1)[which]
         scores, right = np.where(real, logits[which], -np.inf), overlaps[which] >= FOUND
-        if not len(right):
-            return Outcome()
-        return self._outcome(run, name, scores, right, real)
+        read = positions[which] != _CUT
+        places = first_right(scores, right & read[:, None])
+        return self._outcome(run, name, places, right, real)
 
     def _outcome(
-        self, run: Run, name: str, scores: np.ndarray, right: np.ndarray, real: np.ndarray
+        self, run: Run, name: str, places: np.ndarray, right: np.ndarray, real: np.ndarray
     ) -> Outcome:
-        """Returns figures and rows of phrases: scores, which regions are right, and are [N, R]."""
-        places, title = first_right(scores, right), run.task.title
+        """Returns figures and rows of phrases; right, real: which regions are so, [N, R]."""
+        title = run.task.title
         in_order = np.where(real, -np.arange(real.shape[1], dtype=np.float64), -np.inf)
         # Where one stands for the whole picture, the next is a detector's first.
         in_order[:, 0] -= np.where(run.config.data.global_region, real.shape[1], 0)
@@ -191,7 +192,7 @@ class PhraseEvaluation(Evaluation):
             outcome.rows.append(
                 TableRow(f"R@{k} ({self.split})", *found, note, title, headline=k == 1)
             )
-        bound = recall_at(places, right.shape[1])
+        bound = float(right.any(1).mean())
         outcome.figures[f"{name}_upper_bound"] = bound
         outcome.rows.append(TableRow(f"Upper bound ({self.split})", bound, group=title))
         return outcome
@@ -234,7 +235,7 @@ class PhraseTask(Task):
     def loss(self, step: Step) -> Result:
         """The sum over phrases, the mean over captions."""
         batch, logits = step.views.batch, phrase_logits(step.views, self.head)
-        right = batch[_OVERLAPS] >= FOUND
+        right = (batch[_OVERLAPS] >= FOUND) & (batch[POSITIONS] > _CUT)[..., None]
         best = jnp.argmax(logits, -1)[..., None]
         found = jnp.take_along_axis(right, best, axis=-1)[..., 0].astype(jnp.float32)
         accuracy = masked_mean(found, batch[POSITIONS] != _FILLING)
