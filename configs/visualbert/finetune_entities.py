@@ -33,9 +33,9 @@ def get_config(argument: str = "") -> dict:
         source=finetune.annotated(
             "flickr30k_entities",
             "data/flickr30k_entities/{split}.txt",
-            store="npz",
-            features="data/visualbert/flickr30k",
-            key="{id}.npz",
+            store="adaptive_hdf5",
+            features="data/flickr30k/{split}.hdf5",
+            key="{id}",
         ),
         # The heads of pre-training are not trained further. 64: the width of one head of BERT.
         model=dict(heads=dict(grounding=dict(kind="phrase_grounding", width=64))),
