@@ -187,7 +187,7 @@ class PhraseEvaluation(Evaluation):
         outcome = Outcome()
         for k in _MOST:
             found = recall_at(places, k), drawn_recall(*counts, k), recall_at(blind, k)
-            note = f"blind: the first {k} regions; {len(places)} phrases"
+            note = f"blind: as many of the first regions; {len(places)} phrases"
             outcome.figures |= figure(f"{name}_r{k}", *found, "the first regions")
             outcome.rows.append(
                 TableRow(f"R@{k} ({self.split})", *found, note, title, headline=k == 1)
