@@ -107,6 +107,9 @@ def test_ground_phrases(loaded, name):
     assert [len(found.scores) for found in both] == [len(LEFT), len(RIGHT)]
     with pytest.raises(ValueError, match='phrase "a cow": it is not in the text'):
         model.ground(texts=text, phrases=["a cow"], regions=LEFT)
+    for given, message in (([], "an empty list"), ([3], r"phrases are \[3\], expected texts")):
+        with pytest.raises(ValueError, match=message):
+            model.ground(texts=text, phrases=given, regions=LEFT)
     with pytest.raises(ValueError, match="`phrases` are of one text about one picture"):
         model.ground(texts=[text], phrases=["a dog"], regions=LEFT)
 

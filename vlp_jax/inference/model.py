@@ -429,8 +429,12 @@ class Model:
         self, images: Any, texts: Any, regions: Any, phrases: Sequence[str] | None
     ) -> Any:
         pictures = self.inputs.pictures("ground", images, regions)
-        if phrases is not None and not (isinstance(texts, str) and len(pictures) == 1):
-            raise ValueError("ground: `phrases` are of one text about one picture")
+        if phrases is not None:
+            phrases = listed(phrases)
+            if not (isinstance(texts, str) and len(pictures) == 1):
+                raise ValueError("ground: `phrases` are of one text about one picture")
+            if not all(isinstance(phrase, str) for phrase in phrases):
+                raise ValueError(f"ground: phrases are {phrases!r:.200}, expected texts")
         head, rules = self._head_of("ground"), self.rules.text_of("ground")
         batch = self.inputs.batch("ground", pictures, texts, rules)
         cleaned = self.inputs.encoder.cleaned(listed(texts), rules)

@@ -182,7 +182,7 @@ class PhraseEvaluation(Evaluation):
         title = run.task.title
         in_order = np.where(real, -np.arange(real.shape[1], dtype=np.float64), -np.inf)
         # Where one stands for the whole picture, the next is a detector's first.
-        in_order[:, 0] -= np.where(run.config.data.global_region, real.shape[1], 0)
+        in_order[:, 0] -= run.config.data.global_region * real.shape[1]
         blind, counts = first_right(in_order, right), (right.sum(1), real.sum(1))
         outcome = Outcome()
         for k in _MOST:
