@@ -18,6 +18,7 @@ MADE_UP = dict(
     referring="expressions",
     grounding="expressions",
     multiple_choice="choices",
+    entities="phrases",
 )
 
 ASKING = ("vqa", "vqa_generative", "gqa")

@@ -89,6 +89,24 @@ def references() -> list:
     ]
 
 
+def write_entities(folder: Path) -> None:
+    """Writes pictures' sentences, each with two phrases of which one is somewhere, and boxes."""
+    for part in ("Sentences", "Annotations"):
+        (folder / part).mkdir()
+    for i in range(COUNT):
+        first, second = sentence(i).split()[1:]
+        text = f"[/EN#{i}/other the {first}] and [/EN#99/notvisual {second}]"
+        (folder / f"Sentences/{i}.txt").write_text(f"{text}\n{text} .\n")
+        corners = {"xmin": i + 1, "ymin": 2, "xmax": i + 21, "ymax": 32}
+        box = "".join(f"<{name}>{value}</{name}>" for name, value in corners.items())
+        size = f"<size><width>{SIZE}</width><height>{SIZE}</height></size>"
+        found = f"<object><name>{i}</name><bndbox>{box}</bndbox></object>"
+        content = f"<annotation>{size}{found}</annotation>"
+        (folder / f"Annotations/{i}.xml").write_text(content)
+    for split in SPLITS.values():
+        (folder / f"flickr30k_entities_{split}").write_text("\n".join(map(str, range(COUNT))))
+
+
 def instances() -> dict:
     boxes = [{"id": i, "bbox": [i, 2, 20, 30]} for i in range(COUNT)]
     pictures = [
@@ -121,6 +139,7 @@ def write_all(folder: Path) -> None:
         for form, content in BESIDE.items():
             (folder / f"{form}_beside_{split}").write_text(json.dumps(content()))
         (folder / f"refcoco_{split}").write_bytes(pickle.dumps(references(), 2))
+    write_entities(folder)
     proposals = {str(i): [[i, 1, 20, 28, 0.9], [0, 0, 9, 9, 0.5]] for i in range(COUNT)}
     (folder / "proposals").write_text(json.dumps(proposals))
     (folder / "answers.json").write_text(json.dumps(["yes", "no"]))

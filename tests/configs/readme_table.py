@@ -84,6 +84,14 @@ ROWS = (
         _presets("albef_grounding"),
     ),
     Row(
+        *("entities", "Flickr30k Entities", "recall at 1, 5, 10"),
+        *("ground(regions=…, texts=…, phrases=…)", ("r1", "r5", "r10", "upper_bound")),
+        lambda model, one, two, boxes: model.ground(
+            texts="the left dog and a cat", phrases=["left dog", "a cat"], **one
+        ),
+        _presets("visualbert_flickr"),
+    ),
+    Row(
         *("multiple_choice", "VCR", "Q→A, QA→R, Q→AR", "choose(picture, question, choices)"),
         ("accuracy", "q_to_a", "qa_to_r", "q_to_ar"),
         lambda model, one, two, boxes: model.choose(question="why?", choices=["a", "b"], **one),

@@ -108,12 +108,15 @@ def test_the_readme_names_every_file_and_verb(model, folder):
     assert all(name.split("/")[0].split("_")[0] in text for name in model.params)
 
 
-@pytest.mark.parametrize("name", ["albef_retrieval", "oscar_caption", "uniter_re", "vilbert_12in1"])
+@pytest.mark.parametrize(
+    "name", ["albef_retrieval", "oscar_caption", "uniter_re", "vilbert_12in1", "visualbert_flickr"]
+)
 def test_verbs_that_a_model_names_are_those_that_it_has(name):
     expected = {
         "albef_retrieval": "encode_image encode_text ground match retrieve",
         "oscar_caption": "caption",
         "uniter_re": "ground",
+        "visualbert_flickr": "ground match retrieve",
         "vilbert_12in1": "answer choose entail ground match reason retrieve",
     }  # fmt: skip
     published = ZOO[name]

@@ -93,6 +93,33 @@ def test_ground(loaded, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", presets_of("entities"))
+def test_ground_phrases(loaded, name):
+    model, text = loaded(name), "A dog sleeps beside the red cat."
+    dog, cat = model.ground(texts=text, phrases=["a dog", "Red cat"], regions=LEFT)
+    for found in (dog, cat):
+        assert len(found.scores) == len(LEFT) and found.region == int(np.argmax(found.scores))
+        np.testing.assert_allclose(found.box, LEFT.boxes[found.region], rtol=1e-6)
+    assert dog.scores != cat.scores
+    # Without phrases the whole text is one, which ends where its last phrase does.
+    assert model.ground(texts=text, regions=LEFT).scores == pytest.approx(cat.scores, rel=1e-4)
+    both = model.ground(texts=text, regions=[LEFT, RIGHT])
+    assert [len(found.scores) for found in both] == [len(LEFT), len(RIGHT)]
+    with pytest.raises(ValueError, match='phrase "a cow": it is not in the text'):
+        model.ground(texts=text, phrases=["a cow"], regions=LEFT)
+    for given, message in (([], "an empty list"), ([3], r"phrases are \[3\], expected texts")):
+        with pytest.raises(ValueError, match=message):
+            model.ground(texts=text, phrases=given, regions=LEFT)
+    with pytest.raises(ValueError, match="`phrases` are of one text about one picture"):
+        model.ground(texts=[text], phrases=["a dog"], regions=LEFT)
+
+
+def test_phrases_for_a_model_that_takes_none(loaded):
+    with pytest.raises(ValueError, match="takes a text as one expression: give no `phrases`"):
+        loaded("uniter_re").ground(texts="a dog", phrases=["dog"], regions=LEFT)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", presets_of("grounding"))
 def test_ground_by_where_the_model_looks(loaded, name):
     """Boxes in pixels of the picture as it was given, whatever the model makes of it."""

@@ -61,6 +61,7 @@ DECIDING = {
     "nlvr2",
     "entailment",
     "referring",
+    "entities",
     "multiple_choice",
     "ranking",
     "gqa",

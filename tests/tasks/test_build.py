@@ -20,7 +20,7 @@ SIZES = Sizes(9, 8, 6, Vocabulary(None, ("yes", "no")), {"region_targets": 6})
 MADE = {
     *("mlm_ids", "mlm_labels", "pair_labels", "foil_ids", "foil_mask"),
     *("question_ids", "question_mask", "answer_scores", "labels", "region_overlaps"),
-    "object_labels",
+    *("object_labels", "phrase_positions", "phrase_overlaps"),
     *("choice_ids", "choice_mask", "choice_segments", "tag_ids", "tag_mask"),
     *("caption_ids", "caption_mask", "caption_labels", "object_labels"),
     *("answer_ids", "answer_mask", "answer_weights", "decoded_ids", "decoded_mask"),

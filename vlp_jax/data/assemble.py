@@ -22,7 +22,7 @@ from vlp_jax.data.vocabulary import Vocabulary
 PROVIDED = frozenset(
     {"image", "caption", "question", "more_questions", "regions", "foils", "near_misses"}
     | {"region_features", "region_classes", "region_class_scores", "box_sizes"}
-    | {"pictures", "choices", "label", "target_box", "proposals"}
+    | {"pictures", "choices", "label", "target_box", "phrases", "proposals"}
 )
 
 

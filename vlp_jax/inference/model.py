@@ -47,6 +47,12 @@ from vlp_jax.tasks import (
 )
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
 from vlp_jax.tasks.grounding import expression_heat
+from vlp_jax.tasks.phrase_grounding import (
+    POSITIONS,
+    grounds_phrases,
+    phrase_logits,
+    positions_of,
+)
 from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.search import Search, SpecialIds
 from vlp_jax.tasks.writing import caption_fields, written_captions
@@ -262,13 +268,28 @@ class Model:
             found.append(Entailment(names[best], float(row[best]), chances))
         return _single(texts, found)
 
-    def ground(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
+    def ground(
+        self,
+        images: Any = None,
+        texts: Any = None,
+        *,
+        regions: Any = None,
+        phrases: Sequence[str] | None = None,
+    ) -> Any:
         """Returns the region that each expression means, as `Grounded`, with its pixel box.
 
         A model that reads pixels and matches them with texts (ALBEF) is given both: the picture,
         and boxes [N, 4] (x1, y1, x2, y2 in pixels) or regions of it, one or a list. It takes the
         box that holds most of where it looks.
+
+        A model that grounds phrases (VisualBERT on Flickr30k Entities) takes `phrases` of one text
+        about one picture, each where it first occurs, and gives a list with one for each; without
+        them the text is one phrase.
         """
+        if self.grounds_phrases:
+            return self._ground_phrases(images, texts, regions, phrases)
+        if phrases is not None:
+            raise ValueError("ground: this model takes a text as one expression: give no `phrases`")
         if self._sees_boxes:
             return self._ground_by_heat(images, texts, regions)
         head = self._needs("ground")
@@ -404,6 +425,28 @@ class Model:
         found = [under_heat(*one) for one in zip(heat, boxes * times, shown * times)]
         return _single(texts, found)
 
+    def _ground_phrases(
+        self, images: Any, texts: Any, regions: Any, phrases: Sequence[str] | None
+    ) -> Any:
+        pictures = self.inputs.pictures("ground", images, regions)
+        if phrases is not None:
+            phrases = listed(phrases)
+            if not (isinstance(texts, str) and len(pictures) == 1):
+                raise ValueError("ground: `phrases` are of one text about one picture")
+            if not all(isinstance(phrase, str) for phrase in phrases):
+                raise ValueError(f"ground: phrases are {phrases!r:.200}, expected texts")
+        head, rules = self._head_of("ground"), self.rules.text_of("ground")
+        batch = self.inputs.batch("ground", pictures, texts, rules)
+        cleaned = self.inputs.encoder.cleaned(listed(texts), rules)
+        encoder, rows = rules.encoder(self.tokenizer), batch[CAPTION.ids]
+        shown = zip(rows, cleaned * (len(rows) // len(cleaned)))
+        places = np.stack([positions_of(encoder, ids, text, phrases) for ids, text in shown])
+        score = partial(phrase_logits, head=head)
+        scores = self.compute(score, batch | {POSITIONS: places}, rules.task)
+        which = pictures.regions * (len(scores) // len(pictures))
+        found = [self._grounded(x, one) for each, one in zip(scores, which) for x in each]
+        return found if phrases is not None else _single(texts, found)
+
     def _written(self, task: WrittenAnswerTask, batch: dict[str, np.ndarray]) -> list[list[Answer]]:
         search = Search(max_length=task.answer_length, length_penalty=0.0)
         write = partial(spelled_answers, search=search, special=SpecialIds.of(self.tokenizer))
@@ -513,6 +556,11 @@ class Model:
             "caption": (masked_text.HEAD,) if self.rules.tags else (),
         }
         return decisions.first_head(self.module, (*_HEADS[verb], *others.get(verb, ())))
+
+    @property
+    def grounds_phrases(self) -> bool:
+        """Whether `ground` takes phrases of a text."""
+        return grounds_phrases(self.module, self._head_of("ground"))
 
     @property
     def _sees_boxes(self) -> bool:

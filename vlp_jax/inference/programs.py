@@ -53,8 +53,10 @@ def programs_of(
         raise ValueError(
             'jax.export needs the package "flatbuffers": pip install "vlp_jax[export]"'
         )
-    # Grounding by pixels compares boxes with a map of `explain`: it is no one program.
-    composed = () if model.inputs.reads_regions else ("ground",)
+    # Grounding by pixels compares boxes with a map of `explain`, and phrases are first looked for
+    # in a text: neither is one program.
+    alone = model.inputs.reads_regions and not model.grounds_phrases
+    composed = () if alone else ("ground",)
     known = [verb for verb in model.verbs if verb in OUTPUTS and verb not in composed]
     _check_known(verbs, known, "program of this model")
     _check_known(platforms, PLATFORMS, "platform")

@@ -52,6 +52,15 @@ def right_box(record: Mapping[str, Any]) -> np.ndarray:
     return pixel_boxes(box, np.array(take(record, "picture_size"), np.float64))
 
 
+def check_boxes_stay(path: str, config: ExperimentConfig) -> None:
+    """Raises ValueError if augmentation moves a picture, with which right boxes do not move."""
+    if config.data.augment != "none":
+        raise ValueError(
+            f"{path}: the right box does not move with config.data.augment = "
+            f'"{config.data.augment}"; set augment = "none"'
+        )
+
+
 def pixel_boxes(boxes: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Returns x, y, width, height in pixels of boxes [..., 4 or more] in the unit square.
 
@@ -151,11 +160,7 @@ class ReferringTask(Task):
 
     def check(self, path: str, config: ExperimentConfig, tasks) -> None:
         """A picture whose regions move would lose the right box."""
-        if config.data.augment != "none":
-            raise ValueError(
-                f"{path}: the right box does not move with config.data.augment = "
-                f'"{config.data.augment}"; set augment = "none"'
-            )
+        check_boxes_stay(path, config)
 
     def transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """The overlaps."""

@@ -180,10 +180,33 @@ def hdf5_rows(folder, pictures):
     return "hdf5", path, {}, {k: only(r, *kept) for k, r in pictures.items()}
 
 
+def adaptive_hdf5(folder, pictures):
+    """All regions one after the other, the pictures in another order than those of the index."""
+    features = [r.features for r in pictures.values()]
+    shares = [
+        np.concatenate([x := r.boxes / np.tile([r.width, r.height], 2), x[:, 2:] - x[:, :2]], 1)
+        for r in pictures.values()
+    ]
+    ends = np.cumsum([len(r) for r in pictures.values()])
+    rows = np.stack([ends - [len(r) for r in pictures.values()], ends], 1)
+    with h5py.File(folder / "train.hdf5", "w") as file:
+        file["image_features"] = np.concatenate(features)[:, :2]
+        file["spatial_features"] = np.concatenate(shares).astype(np.float32)
+        file["pos_boxes"] = rows[::-1]
+    numbers = {key: len(rows) - 1 - i for i, key in enumerate(pictures)}
+    (folder / "train_imgid2idx.pkl").write_bytes(pickle.dumps(numbers, 2))
+    expected = {
+        key: Regions(np.concatenate([r.features[:, :2], x], 1), x[:, :4], 1, 1, box_sizes=x[:, 4:])
+        for (key, r), x in zip(pictures.items(), shares)
+    }
+    return "adaptive_hdf5", folder / "train.hdf5", {}, expected
+
+
 FORMATS = (
     lxmert, bottom_up, bottom_up_with_scores, oscar, oscar_json, oscar_with_tags,
     oscar_with_predictions, uniter_npz, uniter_lmdb, uniter_old_msgpack, uniter_compressed, vilbert,
     vilbert_beta, vilbert_captions, own_npz, visualbert_npy, hdf5_groups, hdf5_rows,
+    adaptive_hdf5,
 )  # fmt: skip
 
 

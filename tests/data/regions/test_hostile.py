@@ -320,3 +320,27 @@ def test_uniters_selection_of_an_lmdb_that_keeps_all(tmp_path):
     wanted = min(100, max(10, int((regions.confidence > 0.2).sum())))
     assert len(open_regions("uniter_lmdb", str(tmp_path))[key]) == wanted
     assert len(open_regions("uniter_lmdb", str(tmp_path), max_boxes=10)[key]) == 10
+
+
+@pytest.mark.parametrize(
+    ("numbers", "changed", "message"),
+    [
+        ({7: 0}, {"pos_boxes": [[0, 9]]}, 'picture "7": its regions are 0 to 9, and there are 3'),
+        ({7: 0}, {"pos_boxes": [0, 2]}, r"pos_boxes is int64 \[2\], expected whole numbers \[M, 2"),
+        ({7: 1}, {}, "imgid2idx.pkl: expected id → number of each picture, 0 to 0"),
+        ([7], {}, "imgid2idx.pkl: expected id → number of each picture"),
+        ({7: 0}, {"spatial_features": None}, 'there is no "spatial_features"; the file holds im'),
+        (None, {}, "imgid2idx.pkl.* does not exist"),
+    ],
+)
+def test_all_regions_in_one_array(tmp_path, numbers, changed, message):
+    shares = np.tile(np.float32([0, 0, 0.5, 0.5, 0.5, 0.5]), (3, 1))
+    rows = {"image_features": np.ones((3, 4)), "spatial_features": shares, "pos_boxes": [[0, 3]]}
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        for name, value in (rows | changed).items():
+            if value is not None:
+                file[name] = value
+    if numbers is not None:
+        (tmp_path / "a_imgid2idx.pkl").write_bytes(pickle.dumps(numbers, 2))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        open_regions("adaptive_hdf5", str(tmp_path / "a.hdf5"))

@@ -273,6 +273,7 @@ def test_what_is_wrong_is_said(opened, tmp_path, form, options, message):
 
 
 def test_every_form_is_tried_here():
-    assert set(FORMS) == {
+    elsewhere = {"flickr30k_entities"}  # test_entity_files.py
+    assert set(FORMS) - elsewhere == {
         "nlvr2", "snli_ve", "vqa_v2", "gqa", "karpathy", "coco_captions", "refcoco", "vcr"
     }  # fmt: skip

@@ -104,7 +104,7 @@ def test_pictures_without_regions_are_left_out_and_listed(source, pictures, capl
     "options, message",
     [
         ({"features": None}, "source regions needs `features`"),
-        ({"store": None}, "source regions needs `store` .* Stores: array_record, butd_tsv, "),
+        ({"store": None}, "source regions needs `store` .* Stores: adaptive_hdf5, array_record, "),
         ({"store": "butd"}, 'unknown region store "butd"'),
         ({"stores": "x"}, 'unknown option of source RegionRecords "stores".*"store"'),
         ({"store_args": {"dimension": 2048}}, "features are 8 wide, expected 2048"),

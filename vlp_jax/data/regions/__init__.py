@@ -1,5 +1,6 @@
 """Detector features of pictures: readers of all published files, checked at load."""
 
+from vlp_jax.data.regions.adaptive_hdf5 import AdaptiveHdf5
 from vlp_jax.data.regions.array_records import ArrayRecords
 from vlp_jax.data.regions.detector_tsv import BottomUpTsv, LxmertTsv
 from vlp_jax.data.regions.hdf5 import Hdf5
@@ -13,6 +14,7 @@ from vlp_jax.data.regions.vilbert_lmdb import VilbertLmdb
 
 __all__ = [
     "REGION_STORES",
+    "AdaptiveHdf5",
     "ArrayRecords",
     "BottomUpTsv",
     "Hdf5",

@@ -27,7 +27,7 @@ class Hdf5(RegionStore):
 
     def __init__(self, path: str | Path, /, **rules: Any):
         super().__init__(path, **rules)
-        self._files = OpenFiles(_open, _files(self.path))
+        self._files = OpenFiles(open_hdf5, _files(self.path))
         self._places: list[tuple[int, int | str]] = []
         keys: list[str] = []
         for number, path in enumerate(self._files.paths):
@@ -78,7 +78,8 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _open(path: Path) -> Any:
+def open_hdf5(path: Path) -> Any:
+    """Returns an open HDF5 file; ValueError if it is none, OSError where too many are open."""
     h5py = optional_module("h5py", "regions")
     try:
         return h5py.File(path, "r")

@@ -24,8 +24,8 @@ class EmojiTasks(Source):
 
     form: "picture_pairs" (two scenes, a sentence that is true of one of them or of none, where it
     is a third one's or has the words of a true one), "statements" (a scene entails, contradicts or
-    leaves open), "expressions" (with the box that each means, among all), "choices" (of an answer,
-    and of what a true answer rests on).
+    leaves open), "expressions" (with the box that each means, among all), "phrases" (a list of what
+    is there, each with its boxes), "choices" (of an answer, and of what a true answer rests on).
     size, canvas, concepts: as there.
     """
 
@@ -75,7 +75,7 @@ class EmojiTasks(Source):
     def texts(self) -> Iterator[str]:
         """Yields the texts of the scenes."""
         yield from self._scenes.texts()
-        yield "the one picture shows because entailed"
+        yield "the one picture shows because entailed and"
 
 
 def _task(name: str, *provides: str):
@@ -118,6 +118,18 @@ def _referred(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
     proposals = np.concatenate([corners[0], corners[1] - corners[0]], axis=1)
     meant = {"target_box": box.tolist(), "picture_size": [width, height]}
     return {"captions": [text], "proposals": proposals} | meant
+
+
+@_task("phrases", "caption", "phrases")
+def _listed(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
+    height, width = scene["image"].shape[:2]
+    boxes = scene["boxes"] / np.array([width, height] * 2, np.float32)
+    text, phrases = "", []
+    for name in rng.permutation(sorted(set(scene["labels"]))):
+        text += f"{' and ' if text else ''}the {name}"
+        own = [box.tolist() for box, other in zip(boxes, scene["labels"]) if other == name]
+        phrases.append({"end": len(text), "boxes": own})
+    return {"captions": [text], "phrases": phrases}
 
 
 @_task("choices", "question", "choices", "label")

@@ -13,6 +13,8 @@ from typing import Any
 from vlp_jax.config import Registry
 from vlp_jax.data.entry import take as take_entry
 from vlp_jax.data.json_text import read_json, read_object
+from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.sources.entity_files import read_entity_boxes, read_sentences
 from vlp_jax.data.sources.json_values import read_values
 from vlp_jax.data.vqa_targets import share_targets
 from vlp_jax.pickles import read_pickle
@@ -227,6 +229,30 @@ def _unit(box: list[float], size: list[float]) -> list[float]:
     if not all(map(math.isfinite, (*box, *size))):
         raise ValueError(f"the box {box} of a picture {size} has numbers that are not finite")
     return [x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]]
+
+
+@_form("flickr30k_entities", {"caption", "phrases"}, "{file}")
+def _entities(files: TaskFiles) -> Iterator[Entry]:
+    """Flickr30k Entities: the ids of a split's pictures, beside `Sentences` and `Annotations`.
+
+    Phrases without boxes are left out, and sentences without other ones.
+    """
+    folder = files.path.parent
+    for picture in read_file(files.path, "list of pictures").decode().split():
+        if not picture.isalnum():
+            raise ValueError(f'"{picture:.40}", expected the id of a picture, such as 1000092795')
+        boxes = read_entity_boxes(folder / "Annotations" / f"{picture}.xml")
+        sentences = read_sentences(folder / "Sentences" / f"{picture}.txt")
+        shared = {"pictures": [{"id": picture, "file": f"{picture}.jpg"}]}
+        for number, (text, marked) in enumerate(sentences):
+            phrases = [
+                {"end": phrase["end"], "boxes": boxes[phrase["entity"]]}
+                for phrase in marked
+                if phrase["entity"] in boxes
+            ]
+            if phrases:
+                named = {"name": f"{picture}#{number}", "captions": [text], "phrases": phrases}
+                yield named | shared
 
 
 # Names that tell nothing of who is meant; object 12 is called like object 0.
