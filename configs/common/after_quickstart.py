@@ -24,13 +24,14 @@ def experiment(
     every: int = 0,
     args: Mapping[str, Any] = {},
     start: Mapping[str, Any] | None = None,
+    optimizer: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
     """Returns the quickstart's model on one task, with a new `head` of these `args`.
 
     All else starts from the run, and the head as `start`, an entry of `init_from`, says. "scratch"
     starts from nothing, with the same words and for as many steps; "smoke" runs in seconds.
     `settings` are those of the task, `evaluate` what is measured, at the end and `every` so many
-    steps, `data` fields of `config.data`.
+    steps, `data` fields of `config.data`, `optimizer` settings that differ from the quickstart's.
     """
     recipe.check_argument(argument, "scratch")
     small = argument == "smoke"
@@ -43,7 +44,7 @@ def experiment(
         init_from=() if argument else tuple(dict(path=RUN) | entry for entry in entries),
         data=_data(small) | data,
         tasks={task: settings | dict(evaluate={n: e | limit for n, e in evaluate.items()})},
-        optimizer=whole["optimizer"] | dict(groups=()),
+        optimizer=whole["optimizer"] | dict(groups=()) | optimizer,
         training=SMALL if small else dict(steps=steps, log_every=20, evaluate_every=every),
         evaluation=dict(batch_size=8 if small else 64),
     )

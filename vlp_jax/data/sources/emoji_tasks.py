@@ -93,7 +93,7 @@ def _two_scenes(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
         third = next(x for x in iter(draw, None) if x["image_id"] != other["image_id"])
         text = third["captions"][0]
     pictures = [scene, other][:: 1 if rng.integers(2) else -1]
-    return {"pictures": pictures, "captions": [f"one picture shows {text}"], "label": str(true)}
+    return {"pictures": pictures, "captions": [text], "label": str(true)}
 
 
 @_task("statements", "caption", "label")
