@@ -82,7 +82,8 @@ def test_every_text_is_escaped_and_every_tag_closed():
 
 def test_nothing_is_loaded_from_elsewhere():
     html = report_html(_full("plain"))
-    assert "http" not in html and "@import" not in html and "<link" not in html
+    written = re.sub(r"base64,[\w+/=]*", "", html)  # noise as base64 may spell anything
+    assert "http" not in written and "@import" not in written and "<link" not in written
     assert all(source.startswith("data:image/png") for source in re.findall(r'src="([^"]*)', html))
     assert not re.findall(r"url\((?!#)", html)
 
