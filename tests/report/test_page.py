@@ -80,9 +80,14 @@ def test_every_text_is_escaped_and_every_tag_closed():
     assert balance.open == [] and {"svg", "img", "table", "details"} <= balance.seen
 
 
+def without_pictures(html: str) -> str:
+    """Returns a page without its pictures, which as base64 may spell any word."""
+    return re.sub(r"base64,[\w+/=]*", "", html)
+
+
 def test_nothing_is_loaded_from_elsewhere():
     html = report_html(_full("plain"))
-    written = re.sub(r"base64,[\w+/=]*", "", html)  # noise as base64 may spell anything
+    written = without_pictures(html)
     assert "http" not in written and "@import" not in written and "<link" not in written
     assert all(source.startswith("data:image/png") for source in re.findall(r'src="([^"]*)', html))
     assert not re.findall(r"url\((?!#)", html)
