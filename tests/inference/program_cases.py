@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from tests.inference.published import random_regions
 from vlp_jax.inference import Model
 from vlp_jax.inference.compute import Compute
+from vlp_jax.inference.programs import programs_of
 
 CASES = (
     ("albef_retrieval", "encode_image"), ("albef_retrieval", "encode_text"),
@@ -84,6 +87,18 @@ def _answers(model: Model, found: list) -> dict[str, np.ndarray]:
     by_text = [{a.text: a for a in row} for row in found]
     of = lambda name: [[getattr(row[text], name) for text in model.answers] for row in by_text]
     return {"score": np.array(of("score")), "probability": np.array(of("probability"))}
+
+
+def check_program(model: Model, verb: str) -> None:
+    """The exported program of a verb gives what the verb does, for batches of two sizes."""
+    files = programs_of(model, [verb])
+    program = jax.export.deserialize(bytearray(files[f"{verb}.stablehlo"]))
+    inputs = files["programs.json"]["verbs"][verb]["inputs"]
+    for count in (2, 3):
+        batch, expected = asked(model, verb, count)
+        found = program.call(flatten_dict(model.params, sep="/"), padded(batch, inputs))
+        found = {name: np.asarray(x) for name, x in found.items()}
+        assert found and max(differences(found, expected).values()) < 1e-5
 
 
 def padded(batch: dict, inputs: dict) -> dict[str, np.ndarray]:

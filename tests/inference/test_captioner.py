@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.inference.program_cases import check_program
 from tests.model.tiny import random_like
 from tests.training.tiny import tiny
-from vlp_jax import pipeline
+from vlp_jax import load, pipeline
 from vlp_jax.cli import predict
 from vlp_jax.cli.main import main
 from vlp_jax.cli.web.tabs import tabs_of
 from vlp_jax.config import ExperimentConfig, build, to_plain
+from vlp_jax.inference.exported import write_export
 from vlp_jax.inference.model import Model
 from vlp_jax.model import Forward
 from vlp_jax.model.model import abstract_params
@@ -66,6 +68,15 @@ def test_the_shell_and_the_demo(model, monkeypatch, capsys, tmp_path):
     (said,) = model.caption(PICTURES[0])
     assert json.loads(capsys.readouterr().out)["caption"] == said.text
     assert "Caption" in [tab.title for tab in tabs_of(model)]
+
+
+@pytest.mark.slow
+def test_its_program_and_what_is_read_back_write_the_same(model, tmp_path):
+    pytest.importorskip("flatbuffers")
+    check_program(model, "caption")
+    write_export(model, tmp_path / "captioner")
+    again = load(tmp_path / "captioner")
+    assert [x.ids for x in again.caption(PICTURES)] == [x.ids for x in model.caption(PICTURES)]
 
 
 def test_the_figures(model):

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 import vlp_jax
-from tests.inference.program_cases import CASES, asked, differences, padded
+from tests.inference.program_cases import CASES, check_program
 from tests.inference.published import ANSWERS, random_regions, sizes_of, write_weights
 from tests.training.tiny import differing
 from vlp_jax.config import ExperimentConfig, build, to_plain
@@ -235,11 +235,4 @@ def test_a_program_computes_what_the_verb_does(published, name, verb):
     pytest.importorskip("flatbuffers")
     model = published(name)
     assert verb in model.verbs
-    files = programs_of(model, [verb])
-    program = jax.export.deserialize(bytearray(files[f"{verb}.stablehlo"]))
-    inputs = files["programs.json"]["verbs"][verb]["inputs"]
-    for count in (2, 3):
-        batch, expected = asked(model, verb, count)
-        found = program.call(flatten_dict(model.params, sep="/"), padded(batch, inputs))
-        found = {name: np.asarray(x) for name, x in found.items()}
-        assert found and max(differences(found, expected).values()) < 1e-5
+    check_program(model, verb)
