@@ -19,6 +19,6 @@ def get_config(argument: str = "") -> dict:
         evaluate=dict(nlvr2=dict(split="test", limit=1024)),
         data=dict(source="emoji_tasks", source_args=dict(emoji_tasks=scenes)),
         steps=300,
-        # With the quickstart's own rate what it has learned of matching is lost again.
+        # With the quickstart's own rate the loss stays near that of guessing for longer.
         optimizer=dict(learning_rate=3e-4),
     )
