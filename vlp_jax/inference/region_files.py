@@ -25,8 +25,9 @@ _BATCHES = 8
 # What writes a file or folder that grows, by the store that reads it.
 _GROWN = Registry("store of found regions")
 _GROWN.update(lxmert_tsv=LxmertLines, array_record=RecordFolder, npz=NpzPictures, hdf5=Hdf5Groups)
-# The store where none is named, by the ending; the file of the first alone has one.
+# The store where none is named, by the ending; all but the first are folders, without one.
 _BY_ENDING = {".tsv": "lxmert_tsv", "": "array_record"}
+_ENDINGS = {store: ending for ending, store in _BY_ENDING.items()}
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,11 @@ def region_file(path: str | Path, store: str = "") -> tuple[Path, str]:
     """Returns where regions can be written, and for which store; ValueError where they cannot."""
     file = path_to_write(path, "the file of regions")
     store = store or _BY_ENDING.get(file.suffix, "")
-    ending = ".tsv" if store and _GROWN.get_known(store) is LxmertLines else ""
+    if store:
+        _GROWN.get_known(store)
+    ending = _ENDINGS.get(store, "")
     if not store or file.suffix != ending:
-        folders = ", ".join(f'"{name}"' for name in _GROWN if name != "lxmert_tsv")
+        folders = ", ".join(f'"{name}"' for name in _GROWN if not _ENDINGS.get(name))
         raise ValueError(
             f'"{file}" ends in {file.suffix or "nothing"}: expected .tsv for the store '
             f'"lxmert_tsv", or no ending for a folder, of the store {folders}'

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,9 +16,9 @@ from vlp_jax.cli.measure.bench_models import SIZES
 from vlp_jax.cli.measure.bench_ours import measured
 from vlp_jax.cli.measure.bench_turns import Measured
 from vlp_jax.detectors.pixels import PixelRule
-from vlp_jax.parallel import unbox
+from vlp_jax.training.optimizer import path_name
 from vlp_jax.weights.zoo import DETECTORS
-from vlp_jax.weights.zoo.detectors import PublishedDetector
+from vlp_jax.weights.zoo.detectors import PublishedDetector, initial_params
 
 SIDES = 600, 1000
 """Height and width of a picture, those of the weights' training (Anderson et al. 2018)."""
@@ -91,14 +92,13 @@ def drawn_params(network: nn.Module) -> Any:
     As they are drawn at first, boxes would be thrown out of the picture, and there would be next to
     nothing to suppress or to pool.
     """
-    given = jnp.zeros((1, 32, 32, 3)), jnp.full((1, 2), 32), jnp.full((1, 2), 32)
     # Compiled, because of all that initialising computes only the weights are then left.
-    drawn = jax.jit(lambda key: network.init(key, *given)["params"])(jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(_tamed, unbox(drawn))
+    drawn = jax.jit(partial(initial_params, network))(jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(_tamed, drawn)
 
 
 def _tamed(path: tuple[Any, ...], x: Array) -> Array:
-    name = "/".join(entry.key for entry in path)
+    name = path_name(path)
     if name == "trunk/stem/norm/scale":
         return _STEM_SCALE * x
     return _BLOCK_SCALE * x if name.endswith("layer_2/norm/scale") else x

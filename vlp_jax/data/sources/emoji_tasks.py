@@ -75,11 +75,17 @@ class EmojiTasks(Source):
     def texts(self) -> Iterator[str]:
         """Yields the texts of the scenes."""
         yield from self._scenes.texts()
-        yield "the one picture shows because entailed and"
+        yield "the one because and"
 
 
 def _task(name: str, *provides: str):
     return lambda make: _TASKS.register(name)((make, set(provides)))
+
+
+def _unit_boxes(scene: Record) -> np.ndarray:
+    """Returns the boxes of a scene as shares of the picture, float32 [N, 4]."""
+    height, width = scene["image"].shape[:2]
+    return scene["boxes"] / np.array([width, height] * 2, np.float32)
 
 
 @_task("picture_pairs", "pictures", "caption", "label")
@@ -112,7 +118,7 @@ def _entailed(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
 def _referred(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
     place = int(rng.integers(len(scene["labels"])))
     height, width = scene["image"].shape[:2]
-    box = scene["boxes"][place] / np.array([width, height] * 2, np.float32)
+    box = _unit_boxes(scene)[place]
     text = f"the {scene['labels'][place]}"
     corners = np.split(scene["boxes"], 2, axis=1)
     proposals = np.concatenate([corners[0], corners[1] - corners[0]], axis=1)
@@ -122,9 +128,7 @@ def _referred(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
 
 @_task("phrases", "caption", "phrases")
 def _listed(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
-    height, width = scene["image"].shape[:2]
-    boxes = scene["boxes"] / np.array([width, height] * 2, np.float32)
-    text, phrases = "", []
+    boxes, text, phrases = _unit_boxes(scene), "", []
     for name in rng.permutation(sorted(set(scene["labels"]))):
         text += f"{' and ' if text else ''}the {name}"
         own = [box.tolist() for box, other in zip(boxes, scene["labels"]) if other == name]

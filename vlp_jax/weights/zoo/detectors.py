@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from vlp_jax.config import Registry
 from vlp_jax.detectors.pixels import Prepared
@@ -68,8 +70,13 @@ class PublishedDetector:
 
 def abstract_params(detector: nn.Module) -> Any:
     """Returns a detector's parameter tree as shapes."""
+    return jax.eval_shape(partial(initial_params, detector), jax.random.key(0))
+
+
+def initial_params(detector: nn.Module, key: Key[Array, ""]) -> Any:
+    """Returns a detector's freshly drawn parameters."""
     pixels, sizes = jnp.zeros((1, 32, 32, 3)), jnp.full((1, 2), 32)
-    return unbox(jax.eval_shape(detector.init, jax.random.key(0), pixels, sizes, sizes)["params"])
+    return unbox(detector.init(key, pixels, sizes, sizes)["params"])
 
 
 def register(published: PublishedDetector) -> PublishedDetector:
