@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ import time
 import jax
 import pytest
 
-from tests.training.tiny import CONFIG, command, environment
+from tests.training.tiny import CONFIG, environment, start_processes
 from vlp_jax.parallel import LostPeerError, lost_peers_named, said_by_any
 from vlp_jax.parallel.lost import lost_sentence
 from vlp_jax.training.row_file import read_rows
@@ -81,24 +80,9 @@ def test_one_process_says_what_it_says():
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_survivor_ends_at_once_with_its_status(tmp_path, victim):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
     workdir = tmp_path / "run"
-    processes = []
-    for number in range(2):
-        settings = {"NUM_PROCESSES": "2", "PROCESS_ID": str(number)}
-        processes.append(
-            subprocess.Popen(
-                command(
-                    "train", "--config", f"{CONFIG}:light", "--workdir", workdir,
-                    "--config.training.steps=100000",
-                ),
-                env=environment() | settings | {"JAX_COORDINATOR_ADDRESS": f"localhost:{port}"},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )  # fmt: skip
+    config = "--config", f"{CONFIG}:light", "--config.training.steps=100000"
+    processes = start_processes(2, 1, "train", "--workdir", workdir, *config)
     try:
         deadline = time.monotonic() + 600
         while not read_rows(workdir / "metrics.jsonl") and time.monotonic() < deadline:

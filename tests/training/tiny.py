@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,24 @@ def command(*arguments: Any) -> list[str]:
 def environment(devices: int = 1) -> dict[str, str]:
     """Returns the environment of a process with that many simulated devices."""
     return os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)}
+
+
+def start_processes(count: int, devices: int, *arguments: Any) -> list[subprocess.Popen]:
+    """Starts `vlp-jax` with these arguments as that many processes of one run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    shared = {"NUM_PROCESSES": str(count), "JAX_COORDINATOR_ADDRESS": f"localhost:{port}"}
+    place = lambda i: shared | {"PROCESS_ID": str(i)} if count > 1 else {}
+    return [
+        subprocess.Popen(
+            command(*arguments),
+            env=environment(devices) | place(i),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(count)
+    ]
 
 
 class Stepper:
