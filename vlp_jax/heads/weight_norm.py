@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from vlp_jax.config.ranges import Fraction, Natural
 from vlp_jax.heads import HEADS
 from vlp_jax.heads.head import Head
-from vlp_jax.layers.projection import kernel_init, zeros_init
+from vlp_jax.layers.projection import affine, kernel_init, zeros_init
 
 
 class WeightNormLinear(nn.Module):
@@ -31,8 +31,7 @@ class WeightNormLinear(nn.Module):
         magnitude = self.param("magnitude", lambda key: norm)
         bias = self.param("bias", zeros_init(self.axes[1]), (self.features,))
         kernel = (direction * (magnitude / norm)).astype(x.dtype)
-        y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
-        return y + bias.astype(y.dtype)
+        return affine(x, kernel, bias, output_dtype=self.output_dtype)
 
 
 @HEADS.register("weight_norm_classifier")

@@ -20,7 +20,7 @@ from vlp_jax.data.regions import Regions
 from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.model import Model
 from vlp_jax.inference.program_fields import OUTPUTS, described, input_meaning, text_rules
-from vlp_jax.layers.attention import for_any_platform
+from vlp_jax.layers.platform import for_any_platform
 from vlp_jax.model import CAPTION, Views, VisionLanguageModel
 from vlp_jax.tasks.questions import QUESTION
 

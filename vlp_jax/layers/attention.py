@@ -1,10 +1,8 @@
 """Multi-head attention for one or two sequences, with boolean masks, by the fastest means."""
 
-import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +13,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
+from vlp_jax.layers.platform import traced_for
 from vlp_jax.layers.projection import PRODUCT, MergeHeads, SplitHeads
 from vlp_jax.layers.tokens import pick_rows
 
@@ -39,9 +38,6 @@ CONTEXT = "context"
 TPU_TILE = 128
 CUDNN_DTYPES = ("bfloat16", "float16")
 CUDNN_LARGEST_HEAD = 128
-CUDNN_COMPUTE_CAPABILITY = 8.0
-
-_ANY_PLATFORM = ContextVar("any_platform", default=False)
 
 Mask = Bool[Array, "b s"] | Bool[Array, "b t s"] | None
 
@@ -102,7 +98,7 @@ def choose_implementation(
     """Returns "cudnn" (GPU), "flash" (TPU) or "xla", with the reason where XLA has to do.
 
     Args:
-      platform: "cpu", "gpu", "tpu", or a kind without a kernel, as `device_kind` names it.
+      platform: "cpu", "gpu", "tpu", or a kind without a kernel, as `traced_for` names it.
       query, key: [B, T, H, K] and [B, S, H, K], or their shapes and types.
       mask: [B, S], [B, T, S] or None, or its shape.
       dropout: the rate at which probabilities are dropped in this call.
@@ -150,29 +146,6 @@ def _flash_demands(query: Any, key: Any, mask: Any, devices: int) -> list[tuple[
 
 
 @functools.cache
-def device_kind() -> str:
-    """Returns "cpu", "tpu", "gpu" for those with cuDNN's flash attention, or what else it is."""
-    backend, device = jax.default_backend(), jax.devices()[0]
-    if backend != "gpu":
-        return backend
-    if "cuda" not in device.client.platform_version.lower():
-        return "GPUs other than Nvidia's"
-    capability = device.compute_capability
-    least = CUDNN_COMPUTE_CAPABILITY
-    return "gpu" if float(capability) >= least else f"compute capability {capability} < {least}"
-
-
-@contextlib.contextmanager
-def for_any_platform() -> Iterator[None]:
-    """Within it, no attention is traced to a kernel that only this process's device has."""
-    token = _ANY_PLATFORM.set(True)
-    try:
-        yield
-    finally:
-        _ANY_PLATFORM.reset(token)
-
-
-@functools.cache
 def _log_once(implementation: Implementation, queries: int, keys: int) -> None:
     reason = f": {implementation.why}" if implementation.why else ""
     logger.info(
@@ -202,7 +175,7 @@ def attend(
     """
     rate = drop.rate if drop is not None and not drop.deterministic else 0.0
     chosen = choose_implementation(
-        "any platform" if _ANY_PLATFORM.get() else device_kind(),
+        traced_for(),
         query,
         key,
         mask,

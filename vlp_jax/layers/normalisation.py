@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vlp_jax.layers.projection import zeros_init
+from vlp_jax.layers.projection import as_rows, zeros_init
 
 BERT_EPSILON = 1e-12
 VIT_EPSILON = 1e-6
@@ -38,11 +38,15 @@ def _backward(epsilon: float, kept: tuple, slope: Array) -> tuple[Array, Array, 
     del epsilon
     x, scale, mean, inverse = kept
     slope, unit = _wide(slope), (_wide(x) - mean) * inverse
-    rows = tuple(range(x.ndim - 1))
     scaled = slope * scale
     across = scaled.mean(-1, keepdims=True) + unit * (scaled * unit).mean(-1, keepdims=True)
     to_x = (inverse * (scaled - across)).astype(x.dtype)
-    return to_x, (slope * unit).sum(rows), slope.sum(rows)
+    return to_x, _row_sum(slope * unit), _row_sum(slope)
+
+
+def _row_sum(x: Array) -> Array:
+    rows = as_rows(x)
+    return rows.sum(tuple(range(rows.ndim - 1)))
 
 
 def _wide(x: Array) -> Array:

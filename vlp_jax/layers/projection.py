@@ -5,6 +5,7 @@ for 3-d names under a mesh (google/flax issue 3676); an einsum on the natural sh
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -15,6 +16,8 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from vlp_jax.layers.platform import traced_for
 
 # BERT (Devlin et al. 2019, appendix A.2) and all six models here draw weights from N(0, 0.02).
 INITIAL_STD = 0.02
@@ -46,6 +49,42 @@ def kernel_init(*axes: str | None, std: float | None = None):
 def zeros_init(*axes: str | None):
     """Returns the zero initialiser annotated with one logical name per dimension."""
     return nn.with_logical_partitioning(nn.initializers.zeros_init(), axes)
+
+
+def as_rows(x: Float[Array, "*b i"], inner: int = 1) -> Float[Array, "*n i"]:
+    """Returns `x` with its leading axes, all but `inner`, made one where programs are for CPUs.
+
+    There the gradients of kernels and biases are sums over the leading axes; over more than one
+    XLA goes column by column, and computes what is fused into them many times as slowly. On TPUs
+    the leading axes stay, because another layout of [B, T, D] would be a copy.
+    """
+    lead = x.ndim - inner
+    if lead < 2 or traced_for() != "cpu":
+        return x
+    return x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
+
+
+def affine(
+    x: Float[Array, "*b i"],
+    kernel: Float[Array, "..."],
+    bias: Float[Array, "..."] | None = None,
+    *,
+    inner: int = 1,
+    activation: Callable[[Array], Array] | None = None,
+    output_dtype: DTypeLike | None = None,
+) -> Float[Array, "..."]:
+    """Returns x · kernel + bias over the last `inner` axes of `x` and as many first of `kernel`.
+
+    With an `activation` it is that of activation(x), see `product_of`.
+    """
+    rows = as_rows(x, inner)
+    if activation is None:
+        y = jnp.tensordot(rows, kernel, inner, preferred_element_type=output_dtype)
+    else:
+        y = product_of(activation, rows, kernel)
+    if bias is not None:
+        y = y + bias.astype(y.dtype)
+    return y.reshape(*x.shape[: x.ndim - inner], *kernel.shape[inner:])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -85,14 +124,11 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b i"]) -> Float[Array, "*b o"]:
         kernel = self.param("kernel", kernel_init(*self.axes), (x.shape[-1], self.features))
-        kernel = kernel.astype(x.dtype)
-        if self.activation is None:
-            y = jnp.einsum("...i,io->...o", x, kernel, preferred_element_type=self.output_dtype)
-        else:
-            y = product_of(self.activation, x, kernel)
+        kernel, bias = kernel.astype(x.dtype), None
         if self.use_bias:
-            y = y + self.param("bias", zeros_init(self.axes[1]), (self.features,)).astype(y.dtype)
-        return checkpoint_name(y, PRODUCT)
+            bias = self.param("bias", zeros_init(self.axes[1]), (self.features,))
+        asked = dict(activation=self.activation, output_dtype=self.output_dtype)
+        return checkpoint_name(affine(x, kernel, bias, **asked), PRODUCT)
 
 
 class SplitHeads(nn.Module):
@@ -106,8 +142,7 @@ class SplitHeads(nn.Module):
         shape = (x.shape[-1], self.heads, self.head_dim)
         kernel = self.param("kernel", kernel_init("embed", "heads", "kv"), shape)
         bias = self.param("bias", zeros_init("heads", "kv"), shape[1:])
-        y = jnp.einsum("btd,dhk->bthk", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
-        return checkpoint_name(y, PRODUCT)
+        return checkpoint_name(affine(x, kernel.astype(x.dtype), bias), PRODUCT)
 
 
 class MergeHeads(nn.Module):
@@ -120,5 +155,4 @@ class MergeHeads(nn.Module):
         shape = (*x.shape[-2:], self.features)
         kernel = self.param("kernel", kernel_init("heads", "kv", "embed"), shape)
         bias = self.param("bias", zeros_init("norm"), (self.features,))
-        y = jnp.einsum("bthk,hkd->btd", x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
-        return checkpoint_name(y, PRODUCT)
+        return checkpoint_name(affine(x, kernel.astype(x.dtype), bias, inner=2), PRODUCT)

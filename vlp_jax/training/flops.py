@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from vlp_jax.layers.attention import for_any_platform
+from vlp_jax.layers.platform import for_any_platform
 from vlp_jax.training.experiment import Experiment
 from vlp_jax.training.schedule import Group
 from vlp_jax.training.step import total_loss
