@@ -23,6 +23,7 @@ PROVIDED = frozenset(
     {"image", "caption", "question", "more_questions", "regions", "foils", "near_misses"}
     | {"region_features", "region_classes", "region_class_scores", "box_sizes"}
     | {"pictures", "choices", "label", "target_box", "phrases", "proposals"}
+    | {"candidates"}
 )
 
 

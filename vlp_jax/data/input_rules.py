@@ -37,7 +37,8 @@ class InputRules:
 
     Attributes:
       text: how it reads texts. texts: exceptions, by verb ("answer", "match", "retrieve", "reason",
-        "entail", "ground", "choose", "caption") or by the head that is read.
+        "entail", "ground", "point" for `ground` among candidates, "choose", "caption") or by the
+        head that is read.
       regions: which of a picture's regions are shown.
       global_region: whether a region for the whole picture stands before them (ViLBERT).
       tags: whether the names of the regions are the text's second part (OSCAR).
