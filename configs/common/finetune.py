@@ -65,18 +65,57 @@ def experiment(
     if task in ASKING:
         settings = dict(question_length=reading["text_length"]) | dict(settings)
     measured = {task: dict(split="validation", limit=None)} if evaluate is None else evaluate
-    every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
-    config = dict(
-        name="_".join(filter(None, (family, name or task, argument))),
+    return whole(
+        argument,
+        family=family,
+        name=name or task,
         model=recipe.published(preset) | dict(model),
-        init_from=start,
+        start=start,
         data=reading | source | dict(batch_size=batch) | dict(data),
         tasks=dict(tasks) | {task: dict(settings) | dict(evaluate=measured)},
+        rate=rate,
+        steps=steps,
+        epoch=epoch,
+        optimizer=optimizer,
+        training=training,
+        best=best and best.format(task=task),
+        form=MADE_UP.get(task, ""),
+    )
+
+
+def whole(
+    argument: str,
+    *,
+    family: str,
+    name: str,
+    model: dict[str, Any],
+    start: tuple[dict[str, Any], ...],
+    data: dict[str, Any],
+    tasks: dict[str, Any],
+    rate: float,
+    steps: int,
+    epoch: int,
+    optimizer: Mapping[str, Any],
+    form: str | Mapping[str, str],
+    training: Mapping[str, Any] = {},
+    best: str | None = None,
+) -> dict[str, Any]:
+    """Returns the experiment of these parts, trained as the family is.
+
+    `form` is that of made-up data, on which "smoke" tries it, see `recipe.smoke`.
+    """
+    every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
+    config = dict(
+        name="_".join(filter(None, (family, name, argument))),
+        model=model,
+        init_from=start,
+        data=data,
+        tasks=tasks,
         optimizer=_OPTIMIZERS[family](steps, epoch) | dict(learning_rate=rate) | dict(optimizer),
         training=_TRAINING.get(family, {}) | every | dict(training),
-        evaluation=dict(best=best and best.format(task=task)),
+        evaluation=dict(best=best),
     )
-    return recipe.smoke(config, MADE_UP.get(task, "")) if argument == "smoke" else config
+    return recipe.smoke(config, form) if argument == "smoke" else config
 
 
 def _reading(preset: str, verb: str) -> dict[str, Any]:
@@ -140,7 +179,7 @@ def visual7w(**options: Any) -> dict[str, Any]:
         store="vilbert_lmdb",
         features="data/vilbert/visual7w/visual7w_resnext152_faster_rcnn_genome.lmdb",
         candidates="data/vilbert/visual7w/visual7w_gt_resnext152_faster_rcnn_genome.lmdb",
-        exclude=("data/vilbert/visual7w/cache/genome_test_ids.npy",),
+        exclude=("data/vilbert/genome_test_ids.npy",),
         **options,
     )
 
@@ -155,7 +194,7 @@ def guesswhat(**options: Any) -> dict[str, Any]:
         store="vilbert_lmdb",
         features="data/vilbert/coco/COCO_trainval_resnext152_faster_rcnn_genome.lmdb",
         candidates="data/vilbert/guesswhat/guesswhat_gt_resnext152_faster_rcnn_genome.lmdb",
-        exclude=("data/vilbert/guesswhat/cache/coco_test_ids.npy",),
+        exclude=("data/vilbert/coco_test_ids.npy",),
         **options,
     )
 
@@ -169,7 +208,7 @@ def vg_qa(**options: Any) -> dict[str, Any]:
         store="vilbert_lmdb",
         features="data/vilbert/visual_genome/vg_resnext152_faster_rcnn_genome.lmdb",
         key="{id}",
-        exclude=("data/vilbert/visual_genome/cache/genome_test_ids.npy",),
+        exclude=("data/vilbert/genome_test_ids.npy",),
         **options,
     )
 
@@ -277,9 +316,9 @@ def one_of_twelve(head: str, task: int) -> dict[str, Any]:
     return dict(heads=heads, text_args=model["text_args"] | dict(task=task))
 
 
-def vilbert_start(head: str) -> tuple[dict[str, Any], ...]:
-    """pretrained_model.bin of the second release; the task's head and row are new."""
-    new = (f"heads_{head}", "text/task_token")
+def vilbert_start(*heads: str) -> tuple[dict[str, Any], ...]:
+    """pretrained_model.bin of the second release; heads and rows of tasks are new."""
+    new = (*(f"heads_{head}" for head in heads), "text/task_token")
     return (dict(path="weights/pretrained_model.bin", kind="vilbert", exclude=new),)
 
 

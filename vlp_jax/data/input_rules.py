@@ -68,7 +68,10 @@ class InputRules:
 
     def with_length(self, verb: str, length: int) -> "InputRules":
         """Returns the same with another length of the texts of a verb."""
-        text = replace(self.text_of(verb), length=length)
+        return self.with_text(verb, replace(self.text_of(verb), length=length))
+
+    def with_text(self, verb: str, text: TextRules) -> "InputRules":
+        """Returns the same with other rules for the texts of a verb."""
         return replace(self, texts={**self.texts, verb: text})
 
     def text_of(self, verb: str, head: str = "") -> TextRules:

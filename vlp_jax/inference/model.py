@@ -156,8 +156,9 @@ class Model:
         top, ranked = coerce(top, Count, "top"), coerce(ranked, Natural, "ranked")
         asked = self._answering(head, ranked)
         free = isinstance(asked, WrittenAnswerTask) and not ranked
+        words = self._words_of(asked)
         if not free:
-            self._check_answers(asked.head)
+            self._check_answers(asked.head, words.answers)
         rules = self._texts_of("answer", asked.head, task)
         pictures = self.inputs.pictures("answer", images, regions)
         batch = self.inputs.batch(
@@ -172,8 +173,8 @@ class Model:
         if free:
             found = self._written(asked, batch)
         else:
-            logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
-            found = [self._best(row, top) for row in logits]
+            logits = self.compute(asked.scores_of(words), batch, rules.task)
+            found = [_best(words.answers, row, top) for row in logits]
         return single(questions, found)
 
     def retrieve(
@@ -426,7 +427,8 @@ class Model:
         known = [task for task in self._tasks if isinstance(task, QuestionTask)]
         usual = [*known, WrittenAnswerTask(), AnswerTask()]
         if head is not None:
-            usual = [AnswerTask(head=head)] if head != WrittenAnswerTask.head else usual
+            own = [task for task in known if task.head == head]
+            usual = own or ([AnswerTask(head=head)] if head != WrittenAnswerTask.head else usual)
         for task in usual:
             if task.head in self.module.heads and self._gives_answers(task):
                 written = isinstance(task, WrittenAnswerTask)
@@ -451,7 +453,7 @@ class Model:
             tags=data.tags,
         )
         for task in reversed(self._tasks):  # of several that ask, the first counts
-            rules = task.input_rules(rules)
+            rules = task.rules_of_sources(rules, data)
         return rules
 
     def _gives_answers(self, task: QuestionTask) -> bool:
@@ -471,7 +473,8 @@ class Model:
     def check_verb(self, verb: str) -> None:
         """Raises ValueError if the model can't do what a verb asks, whatever it would be given."""
         if verb == "answer":
-            self._check_answers(self._answering(None, 1).head)
+            asked = self._answering(None, 1)
+            self._check_answers(asked.head, self._words_of(asked).answers)
             return
         if verb == "explain":
             looking.chosen_method(self.module, self.rules, "")
@@ -484,22 +487,31 @@ class Model:
             )
         self._needs(verb)
 
-    def check_answers(self, *heads: str) -> None:
-        """Raises ValueError if the list of answers fits none of the heads, by default of all."""
-        answering = heads or [name for name in self.module.heads if name in _HEADS["answer"]]
-        classes = {name: self.module.heads[name].size_of("class") for name in answering}
+    def check_answers(self) -> None:
+        """Raises ValueError if the list of answers fits none of the heads."""
+        self._check_fit(
+            self.answers, [name for name in self.module.heads if name in _HEADS["answer"]]
+        )
+
+    def _check_fit(self, answers: Sequence[str], heads: Sequence[str]) -> None:
+        classes = {name: self.module.heads[name].size_of("class") for name in heads}
         classes = {name: size for name, size in classes.items() if size}
-        if classes and len(self.answers) not in classes.values():
+        if classes and len(answers) not in classes.values():
             known = " and ".join(f'"{name}" knows {size}' for name, size in classes.items())
             raise ValueError(
-                f"the list given to `load` has {len(self.answers)} answers, and the head {known}: "
+                f"the list given to `load` has {len(answers)} answers, and the head {known}: "
                 "it is of another model"
             )
 
-    def _check_answers(self, head: str) -> None:
-        if not self.answers:
+    def _check_answers(self, head: str, answers: Sequence[str]) -> None:
+        if not answers:
             raise ValueError("this model came without its list of answers: give `load` those")
-        self.check_answers(head)
+        self._check_fit(answers, [head])
+
+    def _words_of(self, task: QuestionTask) -> Vocabulary:
+        """Returns the vocabulary with the answers that a task knows."""
+        data = self.config.data
+        return self.vocabulary.of_list(data.own(task.home(data)).answers)
 
     def _head_of(self, verb: str) -> str | None:
         """Returns the first head that the model has of those that a verb reads, None without."""
@@ -531,10 +543,11 @@ class Model:
             )
         return found
 
-    def _best(self, logits: np.ndarray, top: int) -> list[Answer]:
-        chances = np.asarray(jax.nn.softmax(logits))
-        order = np.argsort(-logits, kind="stable")[:top]
-        return [Answer(self.answers[i], float(chances[i]), float(logits[i])) for i in order]
+
+def _best(answers: Sequence[str], logits: np.ndarray, top: int) -> list[Answer]:
+    chances = np.asarray(jax.nn.softmax(logits))
+    order = np.argsort(-logits, kind="stable")[:top]
+    return [Answer(answers[i], float(chances[i]), float(logits[i])) for i in order]
 
 
 def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pictures, list[str]]:

@@ -168,6 +168,7 @@ class PointingTask(Task):
 
     title = "Pointing"
     metrics = {"pointing_accuracy": "Texts whose box is chosen"}
+    verbs = ("point",)
 
     @property
     def reads(self) -> frozenset[str]:
