@@ -17,6 +17,7 @@ MADE_UP = dict(
     entailment="statements",
     referring="expressions",
     grounding="expressions",
+    pointing="candidates",
     multiple_choice="choices",
     entities="phrases",
 )
@@ -49,6 +50,7 @@ def experiment(
     best: str | None = "{task}_accuracy",
     epoch: int = 1000,
     variants: tuple[str, ...] = (),
+    name: str = "",
 ) -> dict[str, Any]:
     """Returns the experiment of a published model on a task; "smoke" cuts it down to seconds.
 
@@ -56,25 +58,64 @@ def experiment(
     how many steps lie between evaluations; the best checkpoint by the figure `best` is kept.
     `settings` are the task's, `tasks` others that train beside it, `evaluate` what is measured if
     not its validation split alone; the other mappings go over what the family has. `variants` are
-    further arguments of the config.
+    further arguments of the config, `name` is what the experiment is called if not after the task.
     """
     recipe.check_argument(argument, *variants)
     reading = _reading(preset, verb)
     if task in ASKING:
         settings = dict(question_length=reading["text_length"]) | dict(settings)
     measured = {task: dict(split="validation", limit=None)} if evaluate is None else evaluate
-    every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
-    config = dict(
-        name="_".join(filter(None, (family, task, argument))),
+    return whole(
+        argument,
+        family=family,
+        name=name or task,
         model=recipe.published(preset) | dict(model),
-        init_from=start,
+        start=start,
         data=reading | source | dict(batch_size=batch) | dict(data),
         tasks=dict(tasks) | {task: dict(settings) | dict(evaluate=measured)},
+        rate=rate,
+        steps=steps,
+        epoch=epoch,
+        optimizer=optimizer,
+        training=training,
+        best=best and best.format(task=task),
+        form=MADE_UP.get(task, ""),
+    )
+
+
+def whole(
+    argument: str,
+    *,
+    family: str,
+    name: str,
+    model: dict[str, Any],
+    start: tuple[dict[str, Any], ...],
+    data: dict[str, Any],
+    tasks: dict[str, Any],
+    rate: float,
+    steps: int,
+    epoch: int,
+    optimizer: Mapping[str, Any],
+    form: str | Mapping[str, str],
+    training: Mapping[str, Any] = {},
+    best: str | None = None,
+) -> dict[str, Any]:
+    """Returns the experiment of these parts, trained as the family is.
+
+    `form` is that of made-up data, on which "smoke" tries it, see `recipe.smoke`.
+    """
+    every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
+    config = dict(
+        name="_".join(filter(None, (family, name, argument))),
+        model=model,
+        init_from=start,
+        data=data,
+        tasks=tasks,
         optimizer=_OPTIMIZERS[family](steps, epoch) | dict(learning_rate=rate) | dict(optimizer),
         training=_TRAINING.get(family, {}) | every | dict(training),
-        evaluation=dict(best=best and best.format(task=task)),
+        evaluation=dict(best=best),
     )
-    return recipe.smoke(config, MADE_UP.get(task, "")) if argument == "smoke" else config
+    return recipe.smoke(config, form) if argument == "smoke" else config
 
 
 def _reading(preset: str, verb: str) -> dict[str, Any]:
@@ -127,8 +168,55 @@ def gqa(**options: Any) -> dict[str, Any]:
     )
 
 
+def visual7w(**options: Any) -> dict[str, Any]:
+    """Returns the data of Visual7W's pointing questions, with features as 12-in-1 has them.
+
+    As there, no picture of another task's test set is trained on.
+    """
+    return annotated(
+        "visual7w",
+        "data/visual7w/dataset_v7w_pointing.json",
+        store="vilbert_lmdb",
+        features="data/vilbert/visual7w/visual7w_resnext152_faster_rcnn_genome.lmdb",
+        candidates="data/vilbert/visual7w/visual7w_gt_resnext152_faster_rcnn_genome.lmdb",
+        exclude=("data/vilbert/genome_test_ids.npy",),
+        **options,
+    )
+
+
+def guesswhat(**options: Any) -> dict[str, Any]:
+    """Returns the data of GuessWhat's games, with features as 12-in-1 has them."""
+    return annotated(
+        "guesswhat",
+        "data/guesswhat/guesswhat.{split}.jsonl",
+        beside="data/vilbert/guesswhat/cache/image_bbox_list.pkl",
+        splits=dict(validation="valid"),
+        store="vilbert_lmdb",
+        features="data/vilbert/coco/COCO_trainval_resnext152_faster_rcnn_genome.lmdb",
+        candidates="data/vilbert/guesswhat/guesswhat_gt_resnext152_faster_rcnn_genome.lmdb",
+        exclude=("data/vilbert/coco_test_ids.npy",),
+        **options,
+    )
+
+
+def vg_qa(**options: Any) -> dict[str, Any]:
+    """Returns the data of Visual Genome's questions, with features and answers of 12-in-1."""
+    return annotated(
+        "vg_qa",
+        "data/visual_genome/question_answers.json",
+        answer_list="data/vilbert/vqa/trainval_label2ans.pkl",
+        store="vilbert_lmdb",
+        features="data/vilbert/visual_genome/vg_resnext152_faster_rcnn_genome.lmdb",
+        key="{id}",
+        exclude=("data/vilbert/genome_test_ids.npy",),
+        **options,
+    )
+
+
 # Questions of VQA v2 for training; of GQA, of train and val, balanced.
 VQA, GQA = 443_757, 943_000 + 132_062
+# Examples for training of 12-in-1, table 1 of the paper, without pictures of test sets.
+VG_QA, VISUAL7W, GUESSWHAT = 1_294_255, 93_813, 100_398
 
 
 def splits(names: tuple[str, ...], name: str, **options: Any) -> dict[str, Any]:
@@ -228,9 +316,9 @@ def one_of_twelve(head: str, task: int) -> dict[str, Any]:
     return dict(heads=heads, text_args=model["text_args"] | dict(task=task))
 
 
-def vilbert_start(head: str) -> tuple[dict[str, Any], ...]:
-    """pretrained_model.bin of the second release; the task's head and row are new."""
-    new = (f"heads_{head}", "text/task_token")
+def vilbert_start(*heads: str) -> tuple[dict[str, Any], ...]:
+    """pretrained_model.bin of the second release; heads and rows of tasks are new."""
+    new = (*(f"heads_{head}" for head in heads), "text/task_token")
     return (dict(path="weights/pretrained_model.bin", kind="vilbert", exclude=new),)
 
 

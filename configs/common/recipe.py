@@ -51,10 +51,11 @@ def check_argument(argument: str, *variants: str) -> None:
         )
 
 
-def smoke(config: dict[str, Any], form: str = "") -> dict[str, Any]:
+def smoke(config: dict[str, Any], form: str | Mapping[str, str] = "") -> dict[str, Any]:
     """Returns the experiment `config` in a small size, on a few emoji scenes.
 
-    `form` makes them examples of a published task, see source "emoji_tasks".
+    `form` makes them examples of a published task, see source "emoji_tasks"; of several sources
+    that stay apart, each of its own.
     What stays is what makes the recipe: parts, conventions, tasks with their masking and pairing,
     task sampling, optimizer groups. What goes is size and what is given from outside: data,
     weights, vocabulary.
@@ -64,7 +65,7 @@ def smoke(config: dict[str, Any], form: str = "") -> dict[str, Any]:
         data=_data(config["data"], config["model"]["vision"] == "regions", form),
         tasks={name: _task(args) for name, args in config["tasks"].items()},
         optimizer=config["optimizer"] | dict(warmup_steps=1, warmup_stair=1),
-        training=_training(config["training"]),
+        training=_training(config["training"], 1 if isinstance(form, str) else len(form)),
         evaluation=dict(batch_size=_BATCH),
         init_from=(),
     )
@@ -84,12 +85,17 @@ def _small(args: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _SIZES.get(name, value) if value else value for name, value in kept.items()}
 
 
-def _data(data: dict[str, Any], has_regions: bool, form: str) -> dict[str, Any]:
-    scenes = {"concepts": 12, "size": 64, "canvas": _SIDE}
-    source, options = ("emoji_tasks", {"form": form}) if form else ("emoji_scenes", {})
+def _data(data: dict[str, Any], has_regions: bool, form: str | Mapping[str, str]) -> dict[str, Any]:
+    if isinstance(form, str):
+        sources = dict([_scenes(form)])
+    else:
+        kinds = {name: _scenes(one) for name, one in form.items()}
+        sources = {name: args | {"kind": kind} for name, (kind, args) in kinds.items()}
+    own = {name: _small_batch(args) for name, args in data.get("per_source", {}).items()}
     return data | {
-        "source": source,
-        "source_args": {source: scenes | options},
+        "source": "::".join(sources),
+        "source_args": sources,
+        "per_source": own,
         "path": None,
         "weights": {},
         "vocabulary": "fit",
@@ -101,6 +107,18 @@ def _data(data: dict[str, Any], has_regions: bool, form: str) -> dict[str, Any]:
     }
 
 
+def _scenes(form: str) -> tuple[str, dict[str, Any]]:
+    """Returns the source that makes up examples of a form, and its options."""
+    scenes = {"concepts": 12, "size": 64, "canvas": _SIDE}
+    return ("emoji_tasks", scenes | {"form": form}) if form else ("emoji_scenes", scenes)
+
+
+def _small_batch(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a source has of its own with batches that stay in proportion."""
+    sizes = {"batch_size": max(args["batch_size"] // 16, _BATCH)} if "batch_size" in args else {}
+    return dict(args) | sizes
+
+
 def _task(args: Mapping[str, Any]) -> dict[str, Any]:
     small = {"local_batch": _BATCH // 2, "queue_size": 2 * _BATCH}
     evaluate = {
@@ -110,8 +128,11 @@ def _task(args: Mapping[str, Any]) -> dict[str, Any]:
     return {name: small.get(name, value) for name, value in args.items()} | {"evaluate": evaluate}
 
 
-def _training(training: dict[str, Any]) -> dict[str, Any]:
-    small = {"steps": 4, "log_every": 2, "checkpoint_every": 2, "evaluate_every": 0}
+def _training(training: dict[str, Any], sources: int) -> dict[str, Any]:
+    """Returns four steps, or two of each source."""
+    steps = 4 if sources == 1 else 2 * sources
+    half = dict.fromkeys(("log_every", "checkpoint_every"), steps // 2)
+    small = {"steps": steps, "evaluate_every": 0} | half
     if training.get("accumulate", 1) > 1:
         small["accumulate"] = 2
     return training | small

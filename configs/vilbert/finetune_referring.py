@@ -49,5 +49,4 @@ def get_config(argument: str = "") -> dict:
         rate=2e-5,  # lr
         steps=EPOCHS * epoch,
         epoch=epoch,
-        optimizer=finetune.vilbert_heads("grounding"),
     )

@@ -89,6 +89,28 @@ def references() -> list:
     ]
 
 
+def visual7w() -> dict:
+    asked = lambda i: {"qa_id": i, "question": f"which is {sentence(i)}?", "answer": 5 * i + 3}
+    chosen = lambda i: [asked(i) | {"multiple_choices": [5 * i + j for j in (0, 1, 2, 4)]}]
+    one = lambda i, split: {
+        "filename": f"{i}.png", "image_id": i, "split": split, "qa_pairs": chosen(i)
+    }  # fmt: skip
+    return {"images": [one(i, s) for s in SPLITS.values() for i in range(COUNT)]}
+
+
+def guesswhat(i: int) -> dict:
+    asked = [{"question": f"is it {sentence(i)}?", "answer": "Yes"}]
+    shown = {"image": {"id": i, "file_name": f"{i}.png"}, "objects": [{"id": 7}, {"id": 9}]}
+    return {"id": i, "qas": asked, "object_id": 9} | shown
+
+
+def genome() -> list:
+    """A question of each picture twice: one half is for training."""
+    said = lambda i: {"question": f"is {sentence(i)}?", "answer": ("Yes.", "No.")[i % 2]}
+    asked = lambda i, k: {"qa_id": COUNT * k + i, "image_id": i} | said(i)
+    return [{"id": i, "qas": [asked(i, 0), asked(i, 1)]} for i in range(COUNT)]
+
+
 def write_entities(folder: Path) -> None:
     """Writes pictures' sentences, each with two phrases of which one is somewhere, and boxes."""
     for part in ("Sentences", "Annotations"):
@@ -115,8 +137,16 @@ def instances() -> dict:
     return {"images": pictures, "annotations": boxes}
 
 
-LINES = {"nlvr2": nlvr2, "snli_ve": snli_ve, "vcr": vcr}
-OBJECTS = {"vqa_v2": questions, "gqa": gqa, "coco_captions": coco_captions, "karpathy": karpathy}
+LINES = {"nlvr2": nlvr2, "snli_ve": snli_ve, "vcr": vcr, "guesswhat": guesswhat}
+OBJECTS = {
+    "vqa_v2": questions,
+    "gqa": gqa,
+    "coco_captions": coco_captions,
+    "karpathy": karpathy,
+    "visual7w": visual7w,
+    "vg_qa": genome,
+}
+OWN_SPLITS = ("refcoco", "karpathy", "visual7w", "vg_qa")
 BESIDE = {"vqa_v2": annotations, "refcoco": instances}
 
 
@@ -138,8 +168,11 @@ def write_all(folder: Path) -> None:
             (folder / f"{form}_{split}").write_text(json.dumps(content()))
         for form, content in BESIDE.items():
             (folder / f"{form}_beside_{split}").write_text(json.dumps(content()))
+        boxes = {i: {"bboxes": [1, 3, 5, 7, 9]} for i in range(COUNT)}
+        (folder / f"guesswhat_beside_{split}").write_bytes(pickle.dumps(boxes))
         (folder / f"refcoco_{split}").write_bytes(pickle.dumps(references(), 2))
     write_entities(folder)
+    np.save(folder / "test_ids.npy", np.array([COUNT + 1]))
     proposals = {str(i): [[i, 1, 20, 28, 0.9], [0, 0, 9, 9, 0.5]] for i in range(COUNT)}
     (folder / "proposals").write_text(json.dumps(proposals))
     (folder / "answers.json").write_text(json.dumps(["yes", "no"]))
@@ -153,7 +186,7 @@ def write_all(folder: Path) -> None:
 def moved(args: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Returns the options of a recipe's source "annotated" with the files of `write_all`."""
     form = args["form"]
-    own = form in ("refcoco", "karpathy")
+    own = form in OWN_SPLITS
     path = str(folder / (f"{form}_train" if own else f"{form}_{{split}}"))
     files = {"path": path, "splits": {} if own else SPLITS}
     if "beside" in args:
@@ -163,4 +196,6 @@ def moved(args: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if "images" in args:
         return args | files | {"images": str(folder), "key": "{id}.png"}
     stored = {"store": "npz", "features": str(folder), "key": "{id}.npz"}
+    stored |= {"candidates": str(folder)} if "candidates" in args else {}
+    stored |= {"exclude": [str(folder / "test_ids.npy")]} if "exclude" in args else {}
     return args | files | stored

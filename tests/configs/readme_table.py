@@ -59,6 +59,11 @@ ROWS = (
         _presets("vilbert_12in1 lxmert_gqa oscar_gqa"),
     ),
     Row(
+        *("vg_qa", "Visual Genome QA", "VQA accuracy", "answer(picture, question)", ("accuracy",)),
+        lambda model, one, two, boxes: model.answer(questions="is it red?", **one),
+        _presets("vilbert_12in1"),
+    ),
+    Row(
         *("nlvr2", "NLVR2", "accuracy, consistency", "reason((left, right), text)"),
         ("accuracy", "consistency"),
         lambda model, one, two, boxes: model.reason(texts="both are red", **two),
@@ -82,6 +87,22 @@ ROWS = (
         *("ground(picture, text, regions=…)", ("accuracy",)),
         lambda model, one, two, boxes: model.ground(texts="the left dog", regions=boxes, **one),
         _presets("albef_grounding"),
+    ),
+    Row(
+        *("visual7w", "Visual7W, pointing", "accuracy"),
+        *("ground(regions=…, texts=…, candidates=…)", ("accuracy",)),
+        lambda model, one, two, boxes: model.ground(
+            texts="is it a dog", candidates=two["regions"][1], **one
+        ),
+        _presets("vilbert_12in1"),
+    ),
+    Row(
+        *("guesswhat", "GuessWhat, the object", "accuracy"),
+        *("ground(regions=…, texts=…, candidates=…)", ("accuracy",)),
+        lambda model, one, two, boxes: model.ground(
+            texts="is it a dog", candidates=two["regions"][1], **one
+        ),
+        _presets("vilbert_12in1"),
     ),
     Row(
         *("entities", "Flickr30k Entities", "recall at 1, 5, 10"),

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,4 +113,5 @@ def test_the_readme_has_the_table():
 
 def test_every_recipe_has_its_cell():
     recipes = {file.relative_to(ROOT) for file in ROOT.glob("configs/*/finetune_*.py")}
-    assert recipes == {recipe_of(*cell) for cell in CELLS}
+    joint = Path("configs/vilbert/finetune_12in1.py")  # tests/training/test_several_sources.py
+    assert recipes - {joint} == {recipe_of(*cell) for cell in CELLS}

@@ -13,13 +13,14 @@ from vlp_jax.data.pipeline import Pipeline
 CHAIN = chain(provides={"image", "caption"})
 
 
-def mixture(seed=0, broken=()):
+def mixture(seed=0, broken=(), order="drawn"):
     return Mixture(
         [
             ("a", Pipeline(FakeSource(12), CHAIN, 4), 3),
             ("b", Pipeline(FakeSource(9, seed=1, broken=broken), CHAIN, 4, seed=5), 1),
         ],
         seed,
+        order,
     )
 
 
@@ -35,11 +36,20 @@ def test_each_source_is_read_in_its_own_order():
     assert set(seen) == {"a", "b"}
 
 
-def test_resumption_at_any_step_needs_no_history():
+def test_taking_turns():
+    mixed = mixture(order="in_turn")
+    assert [mixed.choice(step) for step in range(5)] == list("ababa")
+    for step, (name, number) in enumerate([("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2)]):
+        expected = mixed[name].batch(number)["text_ids"]
+        np.testing.assert_array_equal(mixed.batch(step)["text_ids"], expected)
+
+
+@pytest.mark.parametrize("order", ["drawn", "in_turn"])
+def test_resumption_at_any_step_needs_no_history(order):
     for start in (0, 7, 1023, 5000):
-        stream = mixture().iterate(start)
+        stream = mixture(order=order).iterate(start)
         for step in range(start, start + 6):
-            batch, expected = next(stream), mixture().batch(step)
+            batch, expected = next(stream), mixture(order=order).batch(step)
             for field, value in batch.items():
                 np.testing.assert_array_equal(value, expected[field])
         stream.close()

@@ -120,6 +120,21 @@ def test_phrases_for_a_model_that_takes_none(loaded):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["vilbert_12in1", "uniter_re"])
+def test_ground_among_candidates(loaded, name):
+    model = loaded(name)
+    found = model.ground(texts="the left dog", regions=LEFT, candidates=RIGHT)
+    assert len(found.scores) == len(RIGHT) and found.region == int(np.argmax(found.scores))
+    assert found.box == tuple(map(float, RIGHT.boxes[found.region]))
+    two = model.ground(texts="the left dog", regions=[LEFT] * 2, candidates=[RIGHT, LEFT])
+    assert two[0].scores == pytest.approx(found.scores, rel=1e-4, abs=1e-5)
+    assert len(two[1].scores) == len(LEFT)
+    with pytest.raises(ValueError, match="1 pictures and candidates of 2"):
+        model.ground(texts="a dog", regions=LEFT, candidates=[LEFT, RIGHT])
+    with pytest.raises(ValueError, match="give no `candidates`"):
+        loaded("visualbert_flickr").ground(texts="a dog", regions=LEFT, candidates=RIGHT)
+
+
 @pytest.mark.parametrize("name", presets_of("grounding"))
 def test_ground_by_where_the_model_looks(loaded, name):
     """Boxes in pixels of the picture as it was given, whatever the model makes of it."""
@@ -354,7 +369,7 @@ def test_boxes_with_sizes_of_their_own():
     sizes = np.full((len(LEFT), 2), 0.125, np.float32)
     rules = ZOO["uniter_re"].inputs
     sized = dataclasses.replace(LEFT, box_sizes=sizes)
-    boxes = region_fields([sized, RIGHT], rules, WIDTH)["region_boxes"]
+    boxes = region_fields([sized, RIGHT], rules.global_region, WIDTH)["region_boxes"]
     assert boxes.shape == (2, 16, 7)
     np.testing.assert_allclose(boxes[0, : len(LEFT), 4:], [[0.125, 0.125, 0.125**2]] * len(LEFT))
     spans = boxes[1, : len(RIGHT), 2:4] - boxes[1, : len(RIGHT), :2]

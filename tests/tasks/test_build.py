@@ -21,6 +21,7 @@ MADE = {
     *("mlm_ids", "mlm_labels", "pair_labels", "foil_ids", "foil_mask"),
     *("question_ids", "question_mask", "answer_scores", "labels", "region_overlaps"),
     *("object_labels", "phrase_positions", "phrase_overlaps"),
+    *("candidate_mask", "candidate_overlaps"),
     *("choice_ids", "choice_mask", "choice_segments", "tag_ids", "tag_mask"),
     *("caption_ids", "caption_mask", "caption_labels", "object_labels"),
     *("answer_ids", "answer_mask", "answer_weights", "decoded_ids", "decoded_mask"),

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from tests.training.tiny import tiny, write_pairs
+from vlp_jax.config import DataConfig
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.training.experiment import assemble
@@ -127,12 +128,12 @@ class Asking:
 def test_answers_that_the_checkpoint_does_not_know_are_refused():
     names = [f"answer {i:02}" for i in range(48)]
     vocabulary = Vocabulary(Tokenizer.fit(["a"]), tuple(names))
-    check_vocabulary(vocabulary, {"a": Asking(*names), "b": Asking(*names[:5])})
+    check_vocabulary(vocabulary, {"a": Asking(*names), "b": Asking(*names[:5])}, DataConfig())
     other = [f"new {i:02}" for i in range(20)]
     with pytest.raises(
         ValueError, match="^20 of the 48 answers of the data are not among the 48 o"
     ):
-        check_vocabulary(vocabulary, {"a": Asking(*names[20:], *other)})
+        check_vocabulary(vocabulary, {"a": Asking(*names[20:], *other)}, DataConfig())
 
 
 @pytest.mark.slow

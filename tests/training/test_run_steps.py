@@ -18,9 +18,10 @@ def steps(monkeypatch) -> RunSteps:
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     flops = {("mlm",): Flops(1e9, 2e9, 5e9), ("itm",): Flops(4e9, 7e9, 0.0)}
     monkeypatch.setattr(module, "step_flops", lambda made, group, batch: flops[group])
-    config = SimpleNamespace(data=SimpleNamespace(batch_size=16))
     steps = RunSteps.__new__(RunSteps)
-    steps._experiment = SimpleNamespace(config=config, abstract_batch=lambda source: {})
+    steps._experiment = SimpleNamespace(
+        batch_size=lambda source: 16, abstract_batch=lambda source: {}
+    )
     steps.given = Counter({("a", ("mlm",)): 2, ("b", ("mlm",)): 1, ("a", ("itm",)): 1})
     return steps
 

@@ -52,14 +52,31 @@ class ModelConfig(Checked):
 
 
 @dataclass(frozen=True)
+class SourceSettings:
+    """What one source of several has of its own; None is what `config.data` says of all.
+
+    `task_token` is the row of the text encoder's table of tasks that its texts are shown with
+    (ViLBERT 12-in-1). Sources that name the same `answers` have a list of answers together, without
+    those of other sources; tasks that are trained on them know no others.
+    """
+
+    batch_size: Count | None = None
+    text_length: Annotated[int, Range(2)] | None = None
+    regions: Count | None = None
+    task_token: Natural | None = None
+    answers: str = ""
+
+
+@dataclass(frozen=True)
 class DataConfig(Checked):
     """Where records come from and how pictures, regions and captions become batches.
 
     `source` is one name, or several joined by "::"; then each step draws its batch from one of
-    them, in proportion to `weights` (by source name, 1 if not given). `source_args` holds each
-    source's own options, by source name; entries of sources that are not in use are not read.
-    An entry with a `kind` is a name of your own for a source of that kind, which `source`,
-    `weights` and evaluations may use: cc3m = {"kind": "webdataset", "path": ...}.
+    them, in proportion to `weights` (by source name, 1 if not given), or with `order` = "in_turn"
+    takes them one after the other; `per_source` is what some have of their own. `source_args` holds
+    each source's options, by source name; entries of sources that are not in use are not read. An
+    entry with a `kind` is a name of your own for a source of that kind, which `source`, `weights`
+    and evaluations may use: cc3m = {"kind": "webdataset", "path": ...}.
     `regions` are kept of a picture, and before them, with `global_region`, one for the whole.
     `region_pixels` = s makes s × s pixels of each box its feature. `tags` makes the labels of the
     regions a second text. `vocabulary` is "bert-base-uncased", "fit" (made from the training
@@ -72,6 +89,8 @@ class DataConfig(Checked):
     source_args: dict[str, Args] = field(default_factory=dict)
     path: str | None = None
     weights: dict[str, Positive] = field(default_factory=dict)
+    order: Literal["drawn", "in_turn"] = "drawn"
+    per_source: dict[str, SourceSettings] = field(default_factory=dict)
     batch_size: Count = 64
     image_size: Count = 64
     text_length: Annotated[int, Range(2)] = 25
@@ -92,6 +111,23 @@ class DataConfig(Checked):
     def sources(self) -> tuple[str, ...]:
         """The names in `source`."""
         return tuple(self.source.split("::"))
+
+    def own(self, source: str) -> SourceSettings:
+        """Returns what a source has of its own."""
+        return self.per_source.get(source, SourceSettings())
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Examples of a step, on average."""
+        shares = {name: self.weights.get(name, 1.0) for name in self.sources}
+        sizes = (share * self.of_source(name).batch_size for name, share in shares.items())
+        return sum(sizes) / sum(shares.values())
+
+    def of_source(self, source: str) -> "DataConfig":
+        """Returns the settings with what a source has of its own in their place."""
+        own = self.own(source)
+        given = dict(batch_size=own.batch_size, text_length=own.text_length, regions=own.regions)
+        return dataclasses.replace(self, **{k: v for k, v in given.items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -233,12 +269,24 @@ def replace(config: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(config, **{head: replace(current, rest, value) if rest else value})
 
 
+def _batch_size_path(data: DataConfig, source: str) -> str:
+    own = data.own(source).batch_size is not None
+    return f"config.data.per_source.{source}.batch_size" if own else "config.data.batch_size"
+
+
 def _check_combinations(config: ExperimentConfig) -> None:
     training, data = config.training, config.data
-    if data.batch_size % training.accumulate:
+    for source in data.sources:
+        size = data.of_source(source).batch_size
+        if size % training.accumulate:
+            raise ValueError(
+                f"{_batch_size_path(data, source)} = {size} is not divisible by "
+                f"config.training.accumulate = {training.accumulate}"
+            )
+    if data.order == "in_turn" and data.weights:
         raise ValueError(
-            f"config.data.batch_size = {data.batch_size} is not divisible by "
-            f"config.training.accumulate = {training.accumulate}"
+            'config.data.weights are for config.data.order = "drawn"; in turn every source has as '
+            "many steps as each other: leave the weights out"
         )
     if config.evaluation.best is not None and not training.evaluate_every:
         raise ValueError(

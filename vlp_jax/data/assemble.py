@@ -23,6 +23,7 @@ PROVIDED = frozenset(
     {"image", "caption", "question", "more_questions", "regions", "foils", "near_misses"}
     | {"region_features", "region_classes", "region_class_scores", "box_sizes"}
     | {"pictures", "choices", "label", "target_box", "phrases", "proposals"}
+    | {"candidates"}
 )
 
 
@@ -31,14 +32,17 @@ class Feed:
     """What the transforms of a source are made from.
 
     Attributes:
-      config: the data's settings. provides: what the source gives. vocabulary: words and answers.
+      config: the data's settings, with those that the source has of its own.
+      provides: what the source gives. vocabulary: words and answers.
       train: whether they are for training, in which captions are drawn and regions hidden.
+      source: its name, where tasks are chosen by it.
     """
 
     config: DataConfig
     provides: frozenset[str]
     vocabulary: Vocabulary
     train: bool
+    source: str = ""
 
     @property
     def texts(self) -> TextEncoder:
@@ -102,7 +106,8 @@ def check_names(config: DataConfig) -> None:
     """Raises ValueError for names of sources, styles and augmentations that there are not."""
     for name in config.sources:
         source_class(config, name, "config.data.source")
-    for names, path in ((config.source_args, "source_args"), (config.weights, "weights")):
+    for path in ("source_args", "weights", "per_source"):
+        names = vars(config)[path]
         for name in names:
             source_class(config, name, f"config.data.{path}")
     TEXT_STYLES.get_known(config.text_style, "config.data.text_style")
@@ -150,11 +155,12 @@ def make_mixture(
     """Returns the training batches of all sources; this host gets its share of each batch."""
     parts = []
     for name, source in sources.items():
-        feed = Feed(config, source.provides, vocabulary, train=True)
+        own, words = config.of_source(name), vocabulary.of_list(config.own(name).answers)
+        feed = Feed(own, source.provides, words, train=True, source=name)
         pipeline = Pipeline(
             source,
             make_chain(feed, transforms),
-            config.batch_size,
+            own.batch_size,
             seed=seed,
             host=host,
             hosts=hosts,
@@ -162,7 +168,7 @@ def make_mixture(
             prefetch=config.prefetch,
         )
         parts.append((name, pipeline, config.weights.get(name, 1.0)))
-    return Mixture(parts, seed)
+    return Mixture(parts, seed, config.order)
 
 
 def source_class(config: DataConfig, name: str, path: str) -> type[Source]:

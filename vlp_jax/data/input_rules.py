@@ -37,7 +37,8 @@ class InputRules:
 
     Attributes:
       text: how it reads texts. texts: exceptions, by verb ("answer", "match", "retrieve", "reason",
-        "entail", "ground", "choose", "caption") or by the head that is read.
+        "entail", "ground", "point" for `ground` among candidates, "choose", "caption") or by the
+        head that is read.
       regions: which of a picture's regions are shown.
       global_region: whether a region for the whole picture stands before them (ViLBERT).
       tags: whether the names of the regions are the text's second part (OSCAR).
@@ -67,7 +68,10 @@ class InputRules:
 
     def with_length(self, verb: str, length: int) -> "InputRules":
         """Returns the same with another length of the texts of a verb."""
-        text = replace(self.text_of(verb), length=length)
+        return self.with_text(verb, replace(self.text_of(verb), length=length))
+
+    def with_text(self, verb: str, text: TextRules) -> "InputRules":
+        """Returns the same with other rules for the texts of a verb."""
         return replace(self, texts={**self.texts, verb: text})
 
     def text_of(self, verb: str, head: str = "") -> TextRules:

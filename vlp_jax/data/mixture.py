@@ -1,6 +1,7 @@
-"""Several pipelines in one stream: every step draws the one its batch comes from."""
+"""Several pipelines in one stream: every step draws the one its batch comes from, or its turn."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -11,18 +12,24 @@ _CHUNK = 1024  # steps whose choices are drawn together
 
 
 class Mixture:
-    """Batches of one source each, the source drawn per step with fixed probabilities.
+    """Batches of one source each, the source drawn per step with fixed probabilities, or in turn.
 
     The choice at a step depends on (seed, step) alone, and a source's batch number is the count
     of earlier steps that chose it; so any step can be made directly and a run can be longer
-    without changing its beginning. This is UNITER's task sampling (`data/loader.py`).
+    without changing its beginning. Drawing is UNITER's task sampling (`data/loader.py`), taking
+    turns is 12-in-1's (`train_tasks.py`); a source that is at its end begins anew.
 
     Image ids are `id * parts + number of the part`, as in source "joined": a queue of past batches
     tells the images of different parts apart.
     """
 
-    def __init__(self, parts: Sequence[tuple[str, Pipeline, float]], seed: int = 0):
-        """parts: (name, pipeline, weight) with positive weights of any sum."""
+    def __init__(
+        self,
+        parts: Sequence[tuple[str, Pipeline, float]],
+        seed: int = 0,
+        order: Literal["drawn", "in_turn"] = "drawn",
+    ):
+        """parts: (name, pipeline, weight) with positive weights of any sum, read where drawn."""
         names = [name for name, _, _ in parts]
         if not parts or len(set(names)) < len(names):
             raise ValueError(f"a mixture needs one or more different names, given: {names}")
@@ -35,6 +42,7 @@ class Mixture:
         self._names = names
         self._edges = np.cumsum(weights)[:-1] / weights.sum()
         self._seed = seed
+        self._drawn = order == "drawn"
         self._before = np.zeros((1, len(parts)), np.int64)  # uses before each chunk
 
     def __getitem__(self, name: str) -> Pipeline:
@@ -67,6 +75,8 @@ class Mixture:
 
     def choice(self, step: int) -> str:
         """Returns the name of the part that a step's batch comes from."""
+        if not self._drawn:
+            return self._names[step % len(self._names)]
         return self._names[self._draws(step // _CHUNK)[step % _CHUNK]]
 
     def batch(self, step: int) -> Batch:
@@ -109,6 +119,9 @@ class Mixture:
 
     def _uses(self, step: int) -> dict[str, int]:
         """Returns how many steps before `step` chose each part."""
+        if not self._drawn:
+            turns, rest = divmod(step, len(self._names))
+            return {name: turns + (place < rest) for place, name in enumerate(self._names)}
         chunk, rest = divmod(step, _CHUNK)
         before = self._before
         while len(before) <= chunk:

@@ -1,7 +1,8 @@
 """What turns words, answers and classes into numbers, made from the sources of a run."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,42 +18,66 @@ class Vocabulary:
     """What turns words and answers into numbers; saved with every checkpoint.
 
     `region_classes` and `region_attributes` name the detector's classes, in the order of their
-    numbers; they are empty where no source names them.
+    numbers; they are empty where no source names them. `answer_lists` are answers that some tasks
+    know instead of `answers`, by the name of the list.
     """
 
     tokenizer: Tokenizer
     answers: tuple[str, ...] = ()
     region_classes: tuple[str, ...] = ()
     region_attributes: tuple[str, ...] = ()
+    answer_lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def of_list(self, name: str) -> "Vocabulary":
+        """Returns the same with the answers of a list; those of all for the name ""."""
+        if not name:
+            return self
+        return dataclasses.replace(self, answers=self.answer_lists.get(name, ()))
 
     def to_json(self) -> dict[str, Any]:
         """Returns a JSON-able form, from which `from_json` makes an equal vocabulary."""
         lists = {name: list(getattr(self, name)) for name in _LISTS}
+        if self.answer_lists:
+            lists["answer_lists"] = {name: list(x) for name, x in self.answer_lists.items()}
         return {"tokenizer": self.tokenizer.to_json(), **lists}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Vocabulary":
         """Returns the vocabulary that `to_json` described."""
         lists = {name: tuple(values.get(name, ())) for name in _LISTS}
+        lists["answer_lists"] = {n: tuple(x) for n, x in values.get("answer_lists", {}).items()}
         return cls(Tokenizer.from_json(values["tokenizer"]), **lists)
 
 
 def make_vocabulary(
-    tokenizer: str, sources: Mapping[str, Source], more_texts: Iterable[str] = ()
+    tokenizer: str,
+    sources: Mapping[str, Source],
+    more_texts: Iterable[str] = (),
+    lists: Mapping[str, str] = {},
 ) -> Vocabulary:
     """Returns the tokenizer of that name and the answers and classes of all sources.
 
     A tokenizer that is fitted knows the words of `more_texts`, too. Answers keep the order of the
-    sources where all have the same list, as published heads need; else they are sorted.
+    sources where all have the same list, as published heads need; else they are sorted. `lists`
+    names the list that a source's answers are in, where that is one of its own.
     """
-    lists = {s.answers() for s in sources.values() if "question" in s.provides}
-    answers = next(iter(lists)) if len(lists) == 1 else sorted(set(chain.from_iterable(lists)))
+    by_list: dict[str, list[Source]] = {"": []}
+    for name, source in sources.items():
+        if "question" in source.provides:
+            by_list.setdefault(lists.get(name, ""), []).append(source)
+    answers = {name: _answers(given) for name, given in by_list.items()}
     return Vocabulary(
         _tokenizer(tokenizer, sources.values(), more_texts),
-        tuple(answers),
+        answers.pop(""),
         _region_names(sources, "region_classes"),
         _region_names(sources, "region_attributes"),
+        answers,
     )
+
+
+def _answers(sources: Iterable[Source]) -> tuple[str, ...]:
+    lists = {source.answers() for source in sources}
+    return next(iter(lists)) if len(lists) == 1 else tuple(sorted(set(chain(*lists))))
 
 
 def _region_names(sources: Mapping[str, Source], kind: str) -> tuple[str, ...]:

@@ -43,6 +43,15 @@ class BertEncoder(TextEncoder):
     scan_layers: ScanLayers = "auto"
     remat: Remat = "none"
 
+    def with_task(self, row: int) -> "BertEncoder":
+        """Returns the encoder that shows all texts with that row of its table of tasks."""
+        if not 0 <= row < self.tasks:
+            raise ValueError(
+                f"{row} is no row of the text encoder's table of tasks, which has {self.tasks} "
+                "(config.model.text_args.tasks)"
+            )
+        return self.clone(task=row)
+
     def setup(self) -> None:
         frozen = self.frozen_first_rows
         self.word = Embedding(self.vocab_size, self.width, "word" in frozen)

@@ -25,6 +25,13 @@ class TextEncoder(nn.Module):
 
     from_data: ClassVar[Mapping[str, str]] = {"vocab_size": "words"}
 
+    def with_task(self, row: int) -> "TextEncoder":
+        """Returns the encoder that shows all texts with that row of its table of tasks.
+
+        ValueError without such a row, and for encoders without a table.
+        """
+        raise ValueError(f"{type(self).__name__} has no table of tasks, of which {row} is a row")
+
 
 class VisionEncoder(nn.Module):
     """A vision encoder; subclasses compute `(batch, *, deterministic) -> Tokens`.

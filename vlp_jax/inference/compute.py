@@ -39,8 +39,5 @@ class Compute:
     def forward(self, task: int | None = None) -> Forward:
         """Returns the model as it reads texts of a task."""
         if task not in self._forwards:
-            model = self._model
-            if task is not None:
-                model = model.clone(text=model.text.clone(task=task))
-            self._forwards[task] = Forward(model, self._params)
+            self._forwards[task] = Forward(self._model.with_task(task), self._params)
         return self._forwards[task]

@@ -94,7 +94,7 @@ class Inputs:
             )
         shown = [chosen(r, self.rules.regions) for r in self._regions(given)]
         width = self.module.vision.feature_width
-        return Pictures(region_fields(shown, self.rules, width), tuple(shown))
+        return Pictures(region_fields(shown, self.rules.global_region, width), tuple(shown))
 
     def pair(self, verb: str, images: Any, regions: Any = None) -> Pictures:
         """Returns pairs of pictures, given as (left, right), each one picture or a list of them.

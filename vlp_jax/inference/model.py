@@ -13,27 +13,25 @@ from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.build import coerce
 from vlp_jax.config.ranges import Count, Natural, Range
 from vlp_jax.data.batch import check_given, check_indices, check_numbers
-from vlp_jax.data.images import decode
 from vlp_jax.data.input_rules import InputRules, TextRules
-from vlp_jax.data.regions import Regions, Rules
+from vlp_jax.data.regions import Rules
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference import explain as looking
+from vlp_jax.inference import grounding
 from vlp_jax.inference.choices import choice_fields
 from vlp_jax.inference.compute import Compute
 from vlp_jax.inference.detector import Detector
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.inputs import Inputs, Pictures
-from vlp_jax.inference.proposals import proposed_boxes, under_heat
-from vlp_jax.inference.region_inputs import pixel_box
 from vlp_jax.inference.results import (
     Answer,
     Caption,
     Choice,
     Entailment,
     Explanation,
-    Grounded,
     Judgement,
     Retrieved,
+    single,
 )
 from vlp_jax.model import CAPTION, VisionLanguageModel, build_model
 from vlp_jax.tasks import (
@@ -46,13 +44,7 @@ from vlp_jax.tasks import (
     word_maps,
 )
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
-from vlp_jax.tasks.grounding import expression_heat
-from vlp_jax.tasks.phrase_grounding import (
-    POSITIONS,
-    grounds_phrases,
-    phrase_logits,
-    positions_of,
-)
+from vlp_jax.tasks.phrase_grounding import grounds_phrases
 from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.search import Search, SpecialIds
 from vlp_jax.tasks.writing import caption_fields, written_captions
@@ -164,8 +156,9 @@ class Model:
         top, ranked = coerce(top, Count, "top"), coerce(ranked, Natural, "ranked")
         asked = self._answering(head, ranked)
         free = isinstance(asked, WrittenAnswerTask) and not ranked
+        words = self._words_of(asked)
         if not free:
-            self._check_answers(asked.head)
+            self._check_answers(asked.head, words.answers)
         rules = self._texts_of("answer", asked.head, task)
         pictures = self.inputs.pictures("answer", images, regions)
         batch = self.inputs.batch(
@@ -180,9 +173,9 @@ class Model:
         if free:
             found = self._written(asked, batch)
         else:
-            logits = self.compute(asked.scores_of(self.vocabulary), batch, rules.task)
-            found = [self._best(row, top) for row in logits]
-        return _single(questions, found)
+            logits = self.compute(asked.scores_of(words), batch, rules.task)
+            found = [_best(words.answers, row, top) for row in logits]
+        return single(questions, found)
 
     def retrieve(
         self,
@@ -255,7 +248,7 @@ class Model:
             true = bool(row[1] > row[0])
             chance = float(np.asarray(jax.nn.softmax(row))[int(true)])
             found.append(Judgement(true, chance, tuple(map(float, row))))
-        return _single(texts, found)
+        return single(texts, found)
 
     def entail(self, images: Any = None, texts: Any = None, *, regions: Any = None) -> Any:
         """Returns an `Entailment`: whether a picture entails a sentence (SNLI-VE)."""
@@ -266,7 +259,7 @@ class Model:
             best = int(row.argmax())
             chances = dict(zip(names, map(float, row)))
             found.append(Entailment(names[best], float(row[best]), chances))
-        return _single(texts, found)
+        return single(texts, found)
 
     def ground(
         self,
@@ -275,6 +268,7 @@ class Model:
         *,
         regions: Any = None,
         phrases: Sequence[str] | None = None,
+        candidates: Any = None,
     ) -> Any:
         """Returns the region that each expression means, as `Grounded`, with its pixel box.
 
@@ -285,21 +279,23 @@ class Model:
         A model that grounds phrases (VisualBERT on Flickr30k Entities) takes `phrases` of one text
         about one picture, each where it first occurs, and gives a list with one for each; without
         them the text is one phrase.
+
+        With `candidates`, the regions to choose from, given like `regions` and one for each
+        picture, these are shown behind the regions, and only they are chosen (Visual7W, GuessWhat).
         """
+        head, asked = self._head_of("ground"), grounding.Asked(images, texts, regions)
+        if candidates is not None and (self._sees_boxes or self.grounds_phrases):
+            raise ValueError("ground: this model scores no regions: give no `candidates`")
         if self.grounds_phrases:
-            return self._ground_phrases(images, texts, regions, phrases)
+            return grounding.phrase_regions(self, head, asked, phrases)
         if phrases is not None:
             raise ValueError("ground: this model takes a text as one expression: give no `phrases`")
         if self._sees_boxes:
-            return self._ground_by_heat(images, texts, regions)
+            return grounding.boxes_under_heat(self, asked)
         head = self._needs("ground")
-        pictures = self.inputs.pictures("ground", images, regions)
-        rules = self.rules.text_of("ground")
-        batch = self.inputs.batch("ground", pictures, texts, rules)
-        scores = self.compute(partial(decisions.head_logits, head=head), batch, rules.task)
-        shown = pictures.regions * (len(scores) // len(pictures))
-        found = [self._grounded(*pair) for pair in zip(scores, shown)]
-        return _single(texts, found)
+        if candidates is not None:
+            return grounding.best_candidates(self, head, asked, candidates)
+        return grounding.best_regions(self, head, asked)
 
     def choose(
         self, images: Any = None, question: str = "", choices: Any = (), *, regions: Any = None
@@ -414,39 +410,6 @@ class Model:
         batch = self.inputs.batch(verb, pictures, texts, rules)
         return self.compute(partial(decisions.head_logits, head=head), batch, rules.task)
 
-    def _ground_by_heat(self, images: Any, texts: Any, regions: Any) -> Any:
-        given = enumerate(() if images is None else listed(images))
-        shown = [decode(image, f"image {i}") for i, image in given]
-        pictures = self.inputs.pictures("ground", shown or None)
-        boxes, rules = proposed_boxes(regions, shown), self.rules.text_of("ground")
-        batch = self.inputs.batch("ground", pictures, texts, rules)
-        heat = self.compute(expression_heat, batch, rules.task)
-        times = len(heat) // len(shown)
-        found = [under_heat(*one) for one in zip(heat, boxes * times, shown * times)]
-        return _single(texts, found)
-
-    def _ground_phrases(
-        self, images: Any, texts: Any, regions: Any, phrases: Sequence[str] | None
-    ) -> Any:
-        pictures = self.inputs.pictures("ground", images, regions)
-        if phrases is not None:
-            phrases = listed(phrases)
-            if not (isinstance(texts, str) and len(pictures) == 1):
-                raise ValueError("ground: `phrases` are of one text about one picture")
-            if not all(isinstance(phrase, str) for phrase in phrases):
-                raise ValueError(f"ground: phrases are {phrases!r:.200}, expected texts")
-        head, rules = self._head_of("ground"), self.rules.text_of("ground")
-        batch = self.inputs.batch("ground", pictures, texts, rules)
-        cleaned = self.inputs.encoder.cleaned(listed(texts), rules)
-        encoder, rows = rules.encoder(self.tokenizer), batch[CAPTION.ids]
-        shown = zip(rows, cleaned * (len(rows) // len(cleaned)))
-        places = np.stack([positions_of(encoder, ids, text, phrases) for ids, text in shown])
-        score = partial(phrase_logits, head=head)
-        scores = self.compute(score, batch | {POSITIONS: places}, rules.task)
-        which = pictures.regions * (len(scores) // len(pictures))
-        found = [self._grounded(x, one) for each, one in zip(scores, which) for x in each]
-        return found if phrases is not None else _single(texts, found)
-
     def _written(self, task: WrittenAnswerTask, batch: dict[str, np.ndarray]) -> list[list[Answer]]:
         search = Search(max_length=task.answer_length, length_penalty=0.0)
         write = partial(spelled_answers, search=search, special=SpecialIds.of(self.tokenizer))
@@ -459,21 +422,13 @@ class Model:
         rules = self.rules.text_of("caption")
         return caption_fields(words, self.tokenizer, rules, self.rules.tag_position)
 
-    def _grounded(self, scores: np.ndarray, regions: Regions) -> Grounded:
-        first = int(self.rules.global_region)
-        scores = scores[: len(regions) + first]
-        best = int(scores.argmax())
-        whole = (0.0, 0.0, float(regions.width), float(regions.height))
-        box = whole if best < first else pixel_box(regions, best - first)
-        chance = float(np.asarray(jax.nn.softmax(scores))[best])
-        return Grounded(best - first, box, chance, tuple(map(float, scores)))
-
     def _answering(self, head: str | None, ranked: int) -> QuestionTask:
         """Returns the task that answers questions, as the run has it or with its defaults."""
         known = [task for task in self._tasks if isinstance(task, QuestionTask)]
         usual = [*known, WrittenAnswerTask(), AnswerTask()]
         if head is not None:
-            usual = [AnswerTask(head=head)] if head != WrittenAnswerTask.head else usual
+            own = [task for task in known if task.head == head]
+            usual = own or ([AnswerTask(head=head)] if head != WrittenAnswerTask.head else usual)
         for task in usual:
             if task.head in self.module.heads and self._gives_answers(task):
                 written = isinstance(task, WrittenAnswerTask)
@@ -498,7 +453,7 @@ class Model:
             tags=data.tags,
         )
         for task in reversed(self._tasks):  # of several that ask, the first counts
-            rules = task.input_rules(rules)
+            rules = task.rules_of_sources(rules, data)
         return rules
 
     def _gives_answers(self, task: QuestionTask) -> bool:
@@ -518,7 +473,8 @@ class Model:
     def check_verb(self, verb: str) -> None:
         """Raises ValueError if the model can't do what a verb asks, whatever it would be given."""
         if verb == "answer":
-            self._check_answers(self._answering(None, 1).head)
+            asked = self._answering(None, 1)
+            self._check_answers(asked.head, self._words_of(asked).answers)
             return
         if verb == "explain":
             looking.chosen_method(self.module, self.rules, "")
@@ -531,22 +487,31 @@ class Model:
             )
         self._needs(verb)
 
-    def check_answers(self, *heads: str) -> None:
-        """Raises ValueError if the list of answers fits none of the heads, by default of all."""
-        answering = heads or [name for name in self.module.heads if name in _HEADS["answer"]]
-        classes = {name: self.module.heads[name].size_of("class") for name in answering}
+    def check_answers(self) -> None:
+        """Raises ValueError if the list of answers fits none of the heads."""
+        self._check_fit(
+            self.answers, [name for name in self.module.heads if name in _HEADS["answer"]]
+        )
+
+    def _check_fit(self, answers: Sequence[str], heads: Sequence[str]) -> None:
+        classes = {name: self.module.heads[name].size_of("class") for name in heads}
         classes = {name: size for name, size in classes.items() if size}
-        if classes and len(self.answers) not in classes.values():
+        if classes and len(answers) not in classes.values():
             known = " and ".join(f'"{name}" knows {size}' for name, size in classes.items())
             raise ValueError(
-                f"the list given to `load` has {len(self.answers)} answers, and the head {known}: "
+                f"the list given to `load` has {len(answers)} answers, and the head {known}: "
                 "it is of another model"
             )
 
-    def _check_answers(self, head: str) -> None:
-        if not self.answers:
+    def _check_answers(self, head: str, answers: Sequence[str]) -> None:
+        if not answers:
             raise ValueError("this model came without its list of answers: give `load` those")
-        self.check_answers(head)
+        self._check_fit(answers, [head])
+
+    def _words_of(self, task: QuestionTask) -> Vocabulary:
+        """Returns the vocabulary with the answers that a task knows."""
+        data = self.config.data
+        return self.vocabulary.of_list(data.own(task.home(data)).answers)
 
     def _head_of(self, verb: str) -> str | None:
         """Returns the first head that the model has of those that a verb reads, None without."""
@@ -578,10 +543,11 @@ class Model:
             )
         return found
 
-    def _best(self, logits: np.ndarray, top: int) -> list[Answer]:
-        chances = np.asarray(jax.nn.softmax(logits))
-        order = np.argsort(-logits, kind="stable")[:top]
-        return [Answer(self.answers[i], float(chances[i]), float(logits[i])) for i in order]
+
+def _best(answers: Sequence[str], logits: np.ndarray, top: int) -> list[Answer]:
+    chances = np.asarray(jax.nn.softmax(logits))
+    order = np.argsort(-logits, kind="stable")[:top]
+    return [Answer(answers[i], float(chances[i]), float(logits[i])) for i in order]
 
 
 def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pictures, list[str]]:
@@ -590,8 +556,3 @@ def _picked(rows: np.ndarray, pictures: Pictures, texts: list[str]) -> tuple[Pic
         fields = {name: x[rows] for name, x in pictures.fields.items()}
         pictures = Pictures(fields, tuple(pictures.regions[i] for i in rows if pictures.regions))
     return pictures, [texts[i] for i in rows] if len(texts) > 1 else texts
-
-
-def _single(given: Any, found: Sequence) -> Any:
-    """Returns the one result for one text, and all of them for a list."""
-    return found[0] if isinstance(given, str) and len(found) == 1 else list(found)

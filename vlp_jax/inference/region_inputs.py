@@ -9,7 +9,6 @@ import numpy as np
 
 from vlp_jax.data.batch import stack
 from vlp_jax.data.foreign import foreign_bytes, listed, shortened
-from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.local_paths import existing_path, read_file
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.regions import JoinedStores, Regions, RegionStore, Rules, open_regions
@@ -113,11 +112,12 @@ def open_features(path: str | Path, kind: str = "", **rules: Any) -> Store:
 
 
 def region_fields(
-    pictures: Sequence[Regions], rules: InputRules, feature_width: int
+    pictures: Sequence[Regions], global_region: bool, feature_width: int
 ) -> dict[str, np.ndarray]:
     """Returns the batch fields `region_features`, `region_boxes` and `region_mask` of pictures.
 
-    Boxes have seven numbers where any picture's file holds the sizes of its boxes.
+    With `global_region` one for the whole picture stands before the others (ViLBERT). Boxes have
+    seven numbers where any picture's file holds the sizes of its boxes.
     Raises ValueError for features of another width than the model reads.
     """
     for i, regions in enumerate(pictures):
@@ -129,10 +129,15 @@ def region_fields(
             )
     sized = any(regions.box_sizes is not None for regions in pictures)
     records = [(_with_sizes(r) if sized else r).to_record() for r in pictures]
-    most = max(map(len, pictures))
-    slots = next((count for count in SLOTS if count >= most), most)
-    read, pad = RegionReader(slots), RegionFields(slots, rules.global_region)
+    slots = padded_slots(pictures)
+    read, pad = RegionReader(slots), RegionFields(slots, global_region)
     return stack([_fields(record, read, pad) for record in records])
+
+
+def padded_slots(pictures: Sequence[Regions]) -> int:
+    """Returns to how many regions those of pictures are padded."""
+    most = max(map(len, pictures))
+    return next((count for count in SLOTS if count >= most), most)
 
 
 def _fields(record: dict[str, Any], read: RegionReader, pad: RegionFields) -> dict[str, np.ndarray]:

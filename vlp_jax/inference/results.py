@@ -1,7 +1,9 @@
 """What the verbs give: small values with the model's own numbers beside what they mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -110,3 +112,8 @@ class Explanation:
     boxes: np.ndarray | None = None
     names: tuple[str, ...] | None = None
     probability: float | None = None
+
+
+def single(given: Any, found: Sequence) -> Any:
+    """Returns the one result for one text, and all of them for a list."""
+    return found[0] if isinstance(given, str) and len(found) == 1 else list(found)

@@ -20,6 +20,10 @@ class Forward:
         self.params = params
         self._compiled: dict[Any, Callable] = {}
 
+    def of_task(self, row: int | None) -> "Forward":
+        """Returns the same of the model that reads texts as those of a task (12-in-1)."""
+        return self if row is None else Forward(self.model.with_task(row), self.params)
+
     def __call__(
         self,
         function: Callable[[Views], Any],

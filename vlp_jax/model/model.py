@@ -44,6 +44,10 @@ class VisionLanguageModel(nn.Module):
     pooler: nn.Module
     heads: dict[str, nn.Module]
 
+    def with_task(self, row: int | None) -> "VisionLanguageModel":
+        """Returns the model that reads texts as those of a task, None being its own (12-in-1)."""
+        return self if row is None else self.clone(text=self.text.with_task(row))
+
     def __call__(self, batch: dict, *, deterministic: bool = True) -> dict[str, Any]:
         """Returns all that the parts give for a batch, by name.
 

@@ -181,8 +181,14 @@ class QuestionTask(Task):
     question_length: Length = 25
 
     def input_rules(self, rules: InputRules) -> InputRules:
-        """Questions have a length of their own."""
-        return rules.with_length("answer", self.question_length)
+        """Questions have a length of their own; of several heads each may have another."""
+        rules = rules.with_length("answer", self.question_length)
+        return rules.with_length(self.head, self.question_length) if self.sources else rules
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """The head that answers."""
+        return (self.head,)
 
     def scores_of(self, vocabulary: Vocabulary) -> Callable[[Views], Float[Array, "b a"]]:
         """Returns what gives a score for every known answer to each question.

@@ -1,14 +1,14 @@
 """What a task is: all facts about one thing that a model is asked to do or to learn."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import flax
 import numpy as np
 from jaxtyping import Array
 
-from vlp_jax.config import ExperimentConfig, Registry, nearest
+from vlp_jax.config import DataConfig, ExperimentConfig, Registry, nearest
 from vlp_jax.config.ranges import NonNegative
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.input_rules import InputRules
@@ -70,27 +70,36 @@ class Task:
 
     Attributes:
       weight: of its loss in the sum of all.
+      sources: names of those that train it, () for all that give what it reads. The first is
+        where it is measured, unless an evaluation names another.
       title: what it is called in a report.
       metrics: what `loss` gives beside the loss: name → title of its curve.
       trains: whether it has a loss; tasks without one are only evaluated.
       joins_pictures: whether it shows pictures of several examples together, one of each being
         enough for a fusion or a head that reads more.
       hides_regions: whether regions stay hidden in its steps; others see the whole picture.
+      verbs: what a model of several tasks is asked by, as in `InputRules.texts`.
     """
 
     weight: NonNegative = 1.0
     evaluate: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     title: ClassVar[str] = ""
     metrics: ClassVar[Mapping[str, str]] = {}
     trains: ClassVar[bool] = True
     joins_pictures: ClassVar[bool] = False
     hides_regions: ClassVar[bool] = False
+    verbs: ClassVar[tuple[str, ...]] = ()
 
     @property
     def reads(self) -> frozenset[str]:
         """The batch fields that `loss` needs beside those of the vision encoder."""
         return frozenset()
+
+    def is_fed_by(self, source: str) -> bool:
+        """Says whether a source may train the task."""
+        return not self.sources or source in self.sources
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, "Task"]) -> None:
         """Raises ValueError if the task does not fit the experiment; `path` leads to its config."""
@@ -102,6 +111,10 @@ class Task:
     def transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """Returns what makes the task's batch fields from the records of a source."""
         return ()
+
+    def home(self, data: DataConfig) -> str:
+        """Returns the source that the task is trained on before others, whose answers it knows."""
+        return (self.sources or data.sources)[0]
 
     def checked_transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """Returns the transforms; a ValueError says what they are if not a tuple of them."""
@@ -127,6 +140,18 @@ class Task:
 
     def input_rules(self, rules: InputRules) -> InputRules:
         """Returns how a trained model is given its inputs, from what the experiment's data say."""
+        return rules
+
+    def rules_of_sources(self, rules: InputRules, data: DataConfig) -> InputRules:
+        """Returns `input_rules`, with what its own sources' texts have of their own."""
+        rules = self.input_rules(rules)
+        if not self.sources:
+            return rules
+        own = data.own(self.home(data))
+        for verb in self.verbs:
+            text = rules.text_of(verb)
+            length = own.text_length or text.length
+            rules = rules.with_text(verb, replace(text, length=length, task=own.task_token))
         return rules
 
     def state(self, model: VisionLanguageModel, key: Array) -> Any:

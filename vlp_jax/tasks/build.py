@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Set
 
-from vlp_jax.config import ExperimentConfig, checked_fields
+from vlp_jax.config import ExperimentConfig, checked_fields, nearest
 from vlp_jax.tasks.base import TASKS, Task
 
 
@@ -15,8 +15,18 @@ def build_tasks(config: ExperimentConfig) -> dict[str, Task]:
     if not tasks:
         raise ValueError(f"config.tasks is empty. Known tasks: {', '.join(sorted(TASKS))}")
     for name, task in tasks.items():
+        _check_sources(f"config.tasks.{name}.sources", task, config.data.sources)
         task.check(f"config.tasks.{name}", config, tasks)
     return tasks
+
+
+def _check_sources(path: str, task: Task, known: tuple[str, ...]) -> None:
+    for name in task.sources:
+        if name not in known:
+            raise ValueError(
+                f'{path}: "{name}" is not in config.data.source.{nearest(name, known)} '
+                f"Known: {', '.join(known)}"
+            )
 
 
 def _build(name: str, args: Mapping) -> Task:

@@ -22,6 +22,7 @@ class EntailmentTask(ClassTask):
     head = ENTAILMENT
     title = "Entailment (SNLI-VE)"
     metrics = {"entailment_accuracy": "Entailment accuracy"}
+    verbs = ("entail",)
 
     def __post_init__(self):
         if sorted(self.order) != sorted(ENTAILMENT_LABELS):

@@ -1,5 +1,6 @@
 """Evaluation: what a task's measurements are given, and how all of an experiment's are run."""
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,8 +30,9 @@ logger = logging.getLogger(__name__)
 class Evaluation:
     """One measurement of a task; subclasses add settings and say in `__call__` what is measured.
 
-    It stands in `config.tasks.<task>.evaluate.<name>`. `source` is the first one of the experiment
-    unless named; of its `split` the first `limit` records count, all of them for None.
+    It stands in `config.tasks.<task>.evaluate.<name>`. `source` is the first one of the task, or of
+    the experiment, unless named; of its `split` the first `limit` records count, all of them for
+    None.
 
     Attributes:
       needs: what the source has to provide; "a|b" is one or the other.
@@ -61,7 +63,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Run:
-    """A model to evaluate on a task, with the experiment it comes from; a split is opened once."""
+    """A model to evaluate on a task, with the experiment it comes from; a split is opened once.
+
+    What a source has of its own stands in `config.data`, `vocabulary` and `forward` already, see
+    `run_of`.
+    """
 
     config: ExperimentConfig
     vocabulary: Vocabulary
@@ -81,7 +87,7 @@ class Run:
 
     def images(self, evaluation: Evaluation) -> Source:
         """Returns the same with each image once, and all of its captions."""
-        key = evaluation.source, f"{evaluation.split} by image"
+        key = self._named(evaluation.source), f"{evaluation.split} by image"
         if key not in self._opened:
             self._opened[key] = self.source(evaluation).by_image()
         return self._opened[key]
@@ -127,14 +133,36 @@ class Run:
         return usable_records(source.annotation, rows, self._skipped_of(source))
 
     def _open(self, name: str, split: str) -> Source:
-        key = name or self.config.data.sources[0], split
+        key = self._named(name), split
         if key not in self._opened:
             self._opened[key] = open_source(self.config.data, *key)
         return self._opened[key]
 
+    def _named(self, name: str) -> str:
+        return name or self.task.home(self.config.data)
+
     def _skipped_of(self, source: Source) -> SkippedRecords:
         # By source, because record numbers of different sources are not the same records.
         return self._skipped.setdefault(id(source), SkippedRecords())
+
+
+def run_of(
+    config: ExperimentConfig,
+    vocabulary: Vocabulary,
+    forward: Forward,
+    task: Task,
+    evaluation: Evaluation,
+    *shared: Any,
+) -> Run:
+    """Returns what an evaluation is given: all as its source has it (`config.data.per_source`).
+
+    The answers are those that the task is trained on. `shared` are what runs have together.
+    """
+    data, home = config.data, task.home(config.data)
+    source = evaluation.source or home
+    words = vocabulary.of_list(data.own(home).answers)
+    own = dataclasses.replace(config, data=data.of_source(source))
+    return Run(own, words, forward.of_task(data.own(source).task_token), task, *shared)
 
 
 def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward) -> Outcome:
@@ -148,8 +176,8 @@ def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward)
     tasks = build_tasks(config)
     check_evaluations(config, tasks)
     for task in tasks.values():
-        run = Run(config, vocabulary, forward, task, opened, skipped)
         for name, evaluation in task.evaluate.items():
+            run = run_of(config, vocabulary, forward, task, evaluation, opened, skipped)
             reason = _cannot_run(run, evaluation)
             if reason:
                 logger.warning("evaluation %s is left out: %s", name, reason)
@@ -178,13 +206,13 @@ def _skipped_records(opened: Iterable[Source], skipped: Mapping[int, SkippedReco
 
 def check_evaluations(config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
     """Raises ValueError, with the path in the config, for a source or split that cannot be."""
-    for path, evaluation in _by_path(tasks).items():
+    for path, (task, evaluation) in _by_path(tasks).items():
         if not isinstance(evaluation, Evaluation):
             raise ValueError(
                 f"{path}: the task measures nothing, for its class has no field "
                 "`evaluate: dict[str, ...]` of an Evaluation"
             )
-        name = evaluation.source or config.data.sources[0]
+        name = evaluation.source or task.home(config.data)
         known = source_class(config.data, name, f"{path}.source").split_names
         if known and evaluation.split not in known:
             raise ValueError(
@@ -210,8 +238,10 @@ def check_before_training(
     figures: list[frozenset[str] | None] = []
     for name, task in tasks.items():
         for key, evaluation in task.evaluate.items():
-            stand_ins = {} if config.training.evaluate_every else _stand_ins(evaluation, sources)
-            run = Run(config, vocabulary, Forward(model, None), task, {**opened, **stand_ins})
+            place = evaluation.source or task.home(config.data), evaluation.split
+            stand_ins = {} if config.training.evaluate_every else _stand_ins(place, sources)
+            shared = {**opened, **stand_ins}
+            run = run_of(config, vocabulary, Forward(model, None), task, evaluation, shared)
             try:
                 reason = _cannot_run(run, evaluation)
             except OSError as error:
@@ -223,10 +253,9 @@ def check_before_training(
     _check_best(config, figures)
 
 
-def _stand_ins(evaluation: Evaluation, sources: Mapping[str, Source]) -> dict:
+def _stand_ins(place: tuple[str, str], sources: Mapping[str, Source]) -> dict:
     """The training split provides what the split to evaluate does, and is open already."""
-    name = evaluation.source or next(iter(sources))
-    return {(name, evaluation.split): sources[name]} if name in sources else {}
+    return {place: sources[place[0]]} if place[0] in sources else {}
 
 
 def _check_best(config: ExperimentConfig, figures: list[frozenset[str] | None]) -> None:
@@ -241,9 +270,9 @@ def _check_best(config: ExperimentConfig, figures: list[frozenset[str] | None]) 
     )
 
 
-def _by_path(tasks: Mapping[str, Task]) -> dict[str, Evaluation]:
+def _by_path(tasks: Mapping[str, Task]) -> dict[str, tuple[Task, Evaluation]]:
     return {
-        f"config.tasks.{name}.evaluate.{key}": evaluation
+        f"config.tasks.{name}.evaluate.{key}": (task, evaluation)
         for name, task in tasks.items()
         for key, evaluation in task.evaluate.items()
     }

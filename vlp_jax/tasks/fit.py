@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vlp_jax.config import ModelConfig
@@ -16,11 +16,16 @@ logger = logging.getLogger(__name__)
 Args = Mapping[str, Any]
 
 
-def fit_model(model: ModelConfig, sizes: Sizes, fed: Iterable[Task]) -> ModelConfig:
+def fit_model(
+    model: ModelConfig,
+    sizes: Sizes,
+    fed: Iterable[Task],
+    sizes_of: Callable[[Task], Sizes] | None = None,
+) -> ModelConfig:
     """Returns the model with sizes and heads filled in; a size that misfits is a ValueError.
 
-    `fed` are the tasks that the data can train. A head that none of them reads, and whose size
-    nothing determines, is dropped with a warning.
+    `fed` are the tasks that the data can train; `sizes_of` gives those that are one's own. A head
+    that none of them reads, and whose size nothing determines, is dropped with a warning.
     """
     vision, text = (
         _fitted(registry.get_known(name, f"config.model.{part}"), args, sizes, part)
@@ -30,7 +35,7 @@ def fit_model(model: ModelConfig, sizes: Sizes, fed: Iterable[Task]) -> ModelCon
         )
     )
     heads = {name: dict(args) for name, args in model.heads.items()}
-    needs = _joined(task.heads(sizes) for task in fed)
+    needs = _joined(task.heads(sizes_of(task) if sizes_of else sizes) for task in fed)
     for name, need in needs.items():
         heads[name] = _fitted_head(name, heads.get(name), need)
     for name in [name for name in heads if name not in needs and _is_empty(name, heads[name])]:

@@ -45,6 +45,7 @@ class RankingTask(Task):
 
     title = "Ranking"
     metrics = {"ranking_accuracy": "Pairs above all of their wrong ones"}
+    verbs = ("match", "retrieve")
 
     def __post_init__(self):
         if not self.pictures + self.texts:

@@ -78,6 +78,7 @@ class ReasoningTask(ClassTask):
     kind = "pair_classifier"
     title = "Two pictures (NLVR2)"
     metrics = {"nlvr2_accuracy": "NLVR2 accuracy"}
+    verbs = ("reason",)
 
     def input_rules(self, rules: InputRules) -> InputRules:
         """Regions of both pictures are shown as in training."""

@@ -152,6 +152,7 @@ class ReferringTask(Task):
 
     title = "Referring expressions"
     metrics = {"referring_accuracy": "Expressions whose region is found"}
+    verbs = ("ground",)
 
     @property
     def reads(self) -> frozenset[str]:

@@ -103,37 +103,40 @@ class Experiment:
 
         The same object where tasks, fields and shapes are the same.
         """
-        steps = self.jitted_steps(jax.tree.map(lambda x: x.sharding, state))
+        shardings = jax.tree.map(lambda x: x.sharding, state)
         pairs, lowered = {}, {}
         for source in self.config.data.sources:
-            batch = self.abstract_batch(source)
+            batch, token = self.abstract_batch(source), self.config.data.own(source).task_token
             shapes = tuple((name, x.shape, str(x.dtype)) for name, x in sorted(batch.items()))
             for group in self.schedule.groups[source]:
-                if (group, shapes) not in lowered:
+                if (group, shapes, token) not in lowered:
                     with _fitting(group):
-                        lowered[group, shapes] = steps[group].lower(state, batch)
-                pairs[source, group] = lowered[group, shapes]
+                        step = self._jitted(group, shardings, token)
+                        lowered[group, shapes, token] = step.lower(state, batch)
+                pairs[source, group] = lowered[group, shapes, token]
         return pairs
 
     def abstract_batch(self, source: str) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and shardings of the global batches of a source."""
-        return batch_shapes(self.mixture[source].first, self.config.data.batch_size, self.mesh)
+        return batch_shapes(self.mixture[source].first, self.batch_size(source), self.mesh)
+
+    def batch_size(self, source: str) -> int:
+        """How many examples the global batches of a source have."""
+        return self.config.data.of_source(source).batch_size
 
     def jitted_steps(self, shardings: TrainState) -> dict[Group, Any]:
         """One jitted step for each group; the state is donated, batches are split over the mesh."""
-        return {
-            group: jax.jit(
-                self._step(group),
-                in_shardings=(shardings, batch_sharding(self.mesh)),
-                out_shardings=(shardings, None),
-                donate_argnums=0,
-            )
-            for group in self.schedule.every_group
-        }
+        return {group: self._jitted(group, shardings) for group in self.schedule.every_group}
 
-    def _step(self, group: Group):
-        tasks = {name: self.tasks[name] for name in group}
-        return make_train_step(self.model, tasks, self.optimizer, self.config.training)
+    def _jitted(self, group: Group, shardings: TrainState, token: int | None = None) -> Any:
+        """The step of a group, whose texts are of a task (`SourceSettings.task_token`)."""
+        tasks, model = {name: self.tasks[name] for name in group}, self.model.with_task(token)
+        return jax.jit(
+            make_train_step(model, tasks, self.optimizer, self.config.training),
+            in_shardings=(shardings, batch_sharding(self.mesh)),
+            out_shardings=(shardings, None),
+            donate_argnums=0,
+        )
 
 
 def _side_by_side(work: Callable, items: Collection) -> list:
@@ -159,9 +162,10 @@ def assemble(
     if vocabulary is None:
         answers = {a for s in sources.values() if "question" in s.provides for a in s.answers()}
         words = chain.from_iterable(task.words(answers) for task in tasks.values())
-        vocabulary = make_vocabulary(config.data.vocabulary, sources, words)
+        lists = {name: own.answers for name, own in config.data.per_source.items()}
+        vocabulary = make_vocabulary(config.data.vocabulary, sources, words, lists)
     else:
-        check_vocabulary(vocabulary, sources)
+        check_vocabulary(vocabulary, sources, config.data)
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     meet(mesh)
     share = batch_share(mesh, jax.process_index())
@@ -194,7 +198,9 @@ def check_settings(config: ExperimentConfig) -> dict[str, Task]:
     check_names(config.data)
     check_writers(config.training.writers)
     check_evaluations(config, tasks)
-    build_model(config.model, config.training.dtype, config.training.remat)
+    model = build_model(config.model, config.training.dtype, config.training.remat)
+    for own in config.data.per_source.values():
+        model.with_task(own.task_token)
     parameter_groups(config.optimizer.groups)
     initial_weights(config.init_from)
     return tasks
@@ -209,8 +215,9 @@ def _table_sizes(tasks: Iterable[Task], model: VisionLanguageModel) -> dict[str,
 
 
 def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:
-    """Returns the transforms of all tasks for a source."""
-    return tuple(chain.from_iterable(task.checked_transforms(feed) for task in tasks.values()))
+    """Returns the transforms of all tasks that a source may train."""
+    fed = (task for task in tasks.values() if task.is_fed_by(feed.source))
+    return tuple(chain.from_iterable(task.checked_transforms(feed) for task in fed))
 
 
 def resolve(
@@ -232,7 +239,7 @@ def resolve(
     check_mix(config.training, tuple(training))
     fields = {source: frozenset(batch) for source, batch in batches.items()}
     by_source = {
-        source: {name: task for name, task in training.items() if task.reads <= have}
+        source: {n: t for n, t in training.items() if t.is_fed_by(source) and t.reads <= have}
         for source, have in fields.items()
     }
     for source, chosen in by_source.items():
@@ -256,7 +263,8 @@ def resolve(
         logger.warning("task %s is off and trains nothing: %s", name, "; ".join(lacks))
     sizes = read_sizes(config.data, vocabulary, batches)
     trained = [task for name, task in training.items() if name in fed]
-    model = fit_model(config.model, sizes, trained)
+    own = lambda task: sizes.of_list(config.data.own(task.home(config.data)).answers)
+    model = fit_model(config.model, sizes, trained, own)
     on = tasks.keys() - unfed.keys()
     config = replace(config, "model", model)
     config = replace(config, "tasks", {n: args for n, args in config.tasks.items() if n in on})

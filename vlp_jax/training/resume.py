@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vlp_jax.config import ExperimentConfig, build, to_plain
+from vlp_jax.config import DataConfig, ExperimentConfig, build, to_plain
 from vlp_jax.config.files import flat
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.vocabulary import Vocabulary
@@ -59,10 +59,17 @@ def check_records(saved: Mapping[str, int] | None, now: Mapping[str, int]) -> li
     ]
 
 
-def check_vocabulary(vocabulary: Vocabulary, sources: Mapping[str, Source]) -> None:
+def check_vocabulary(
+    vocabulary: Vocabulary, sources: Mapping[str, Source], data: DataConfig
+) -> None:
     """Raises ValueError if the data name answers or classes that the checkpoint's do not."""
+    answers = (
+        ("answers", vocabulary.of_list(data.own(name).answers).answers, (source.answers(),))
+        for name, source in sources.items()
+        if "question" in source.provides
+    )
     for what, known, given in (
-        ("answers", vocabulary.answers, (s.answers() for s in _asking(sources))),
+        *answers,
         ("region classes", vocabulary.region_classes, _all(sources, "region_classes")),
         ("region attributes", vocabulary.region_attributes, _all(sources, "region_attributes")),
     ):
@@ -76,10 +83,6 @@ def check_vocabulary(vocabulary: Vocabulary, sources: Mapping[str, Source]) -> N
                 "data of the run, or start a new workdir with config.init_from = "
                 '[{"path": …, "kind": "run"}]'
             )
-
-
-def _asking(sources: Mapping[str, Source]) -> Iterable[Source]:
-    return [source for source in sources.values() if "question" in source.provides]
 
 
 def _all(sources: Mapping[str, Source], kind: str) -> list[tuple[str, ...]]:

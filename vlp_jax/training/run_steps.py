@@ -59,7 +59,8 @@ class RunSteps:
         and their gradients need (`training.flops`): the MFU. They are counted now, by a trace.
         """
         chip_seconds = jax.device_count() * (clock.seconds("step") + clock.seconds("data"))
-        examples = self.given.total() * self._experiment.config.data.batch_size
+        sizes = self._experiment.batch_size
+        examples = sum(count * sizes(source) for (source, _), count in self.given.items())
         figures = {"examples_per_second_per_chip": examples / chip_seconds}
         if peak := peak_flops(jax.devices()[0]):
             figures["mfu"] = self._flops() / chip_seconds / peak

@@ -168,6 +168,16 @@ def test_gqa_keeps_what_its_metric_reads(opened):
     assert held["official"]["types"]["structural"] == "verify" and held["name"] == "07"
 
 
+@pytest.mark.parametrize(("split", "names"), [("train", [1, 3]), ("validation", [5, 8])])
+def test_questions_of_visual_genome(opened, tmp_path, split, names):
+    asked = lambda number: {"qa_id": number, "image_id": 2, "question": "?", "answer": " A Dog. "}
+    content = [{"id": 2, "qas": [asked(8), asked(1)]}, {"id": 4, "qas": [asked(5), asked(3)]}]
+    (tmp_path / "genome.json").write_text(json.dumps(content))
+    found = only(opened("vg_qa", split, path=tmp_path / "genome.json"))
+    assert [record["name"] for record in found] == names  # in half, for there are so few
+    assert found[0]["answers"] == {"a dog": 1.0} and found[0]["image"] == str(tmp_path / "2.jpg")
+
+
 @pytest.mark.parametrize(("split", "names"), [("train", [0, 1]), ("validation", [2])])
 def test_karpathys_splits(opened, tmp_path, split, names):
     found = only(opened("karpathy", split, path=tmp_path / "karpathy.json"))
@@ -273,7 +283,9 @@ def test_what_is_wrong_is_said(opened, tmp_path, form, options, message):
 
 
 def test_every_form_is_tried_here():
-    elsewhere = {"flickr30k_entities"}  # test_entity_files.py
+    # test_entity_files.py, test_pointing_files.py
+    elsewhere = {"flickr30k_entities", "visual7w", "guesswhat"}
     assert set(FORMS) - elsewhere == {
-        "nlvr2", "snli_ve", "vqa_v2", "gqa", "karpathy", "coco_captions", "refcoco", "vcr"
+        "nlvr2", "snli_ve", "vqa_v2", "gqa", "karpathy", "coco_captions", "refcoco", "vcr",
+        "vg_qa",
     }  # fmt: skip

@@ -69,7 +69,7 @@ class Preflight:
     mesh: str
     device_flops: float
     device_bytes: int
-    batch_size: int
+    batch_size: float
     steps: int
     replicated: int
     checks: tuple[Check, ...]
@@ -138,7 +138,7 @@ def preflight(config: ExperimentConfig, where: Slices, workdir: Path | None = No
         mesh=describe_mesh(experiment.mesh),
         device_flops=chip.flops / chip.cores if chip else 0.0,
         device_bytes=chip.hbm // chip.cores if chip else 0,
-        batch_size=config.data.batch_size,
+        batch_size=config.data.mean_batch_size,
         steps=config.training.steps,
         replicated=replicated_bytes(experiment.states.abstract),
         checks=(*plan.checks, *_checks(config, plan, workdir)),

@@ -12,6 +12,7 @@ import numpy as np
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.local_paths import existing_file, existing_path
+from vlp_jax.data.picture_ids import read_ids
 from vlp_jax.data.proposals import read_proposals
 from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index
 from vlp_jax.data.sources.region_records import contents_of
@@ -32,6 +33,8 @@ class Annotated(Source):
     and store_args as for source "regions". key: how a picture is called in either, from its facts,
     as in "COCO_train2014_{id:012d}". answer_list: file with the answers in the order of the head.
     proposals: file with a detector's boxes for the id of each picture (`read_proposals`).
+    candidates: features of the annotated boxes among which some forms choose, as `features`.
+    exclude: files with ids of pictures that are left out of the training split (`read_ids`).
 
     Entries whose picture has no regions, or no proposals, are left out and listed in `skipped`.
     """
@@ -46,12 +49,16 @@ class Annotated(Source):
     store_args: dict[str, Any] | None = None
     answer_list: str | None = None
     proposals: str | None = None
+    candidates: str | None = None
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
         self._form: Form = FORMS.get_known(self.form, "source annotated: form")
         self._check_options()
-        self._store = self._opened()
+        self._store = self._opened(self.features) if self.store else None
+        self._candidates = self._opened(self.candidates) if self.candidates else None
+        self._excluded = read_ids(self.exclude) if self.split == "train" else frozenset()
         self._root = existing_path(self.images, "folder of pictures") if self.images else None
         self._detected = read_proposals(self.proposals) if self.proposals else None
         self._proposed: dict[str, np.ndarray] = {}
@@ -77,6 +84,8 @@ class Annotated(Source):
         pictures = [self._picture(key) for key in self._keys[index]]
         if "pictures" in self._form.provides:
             return record | {"pictures": pictures, "image_id": pictures[0]["image_id"]}
+        if self._candidates is not None:
+            _check_candidates(pictures[0]["candidates"], record)
         return record | pictures[0]
 
     def annotation(self, index: int) -> Record:
@@ -90,7 +99,10 @@ class Annotated(Source):
         number = {"image_id": self._numbers[key]}
         if self._store is None:
             return number | {"image": str(self._root / key.lstrip("/"))}
-        return number | self._store[key].to_record()
+        shown = number | self._store[key].to_record()
+        if self._candidates is None:
+            return shown
+        return shown | {"candidates": self._candidates[key].to_record()}
 
     def image_ids(self) -> np.ndarray:
         """Returns the "image_id" of every record, int64 [N]; of several pictures, the first's."""
@@ -129,14 +141,17 @@ class Annotated(Source):
                 "source annotated needs either `images`, a folder, or `store` and `features` "
                 "(docs/regions.md)"
             )
+        if ("candidates" in self._form.provides) != bool(self.candidates and self.store):
+            needs = "needs `store` and" if "candidates" in self._form.provides else "has no"
+            raise ValueError(
+                f"the form {self.form} {needs} `candidates`, features of the boxes to choose from"
+            )
 
-    def _opened(self) -> Any:
+    def _opened(self, path: str) -> Any:
         # The stores use the checks of this package, so they can't be imported before it is.
         from vlp_jax.data.regions import open_regions  # noqa: PLC0415
 
-        if not self.store:
-            return None
-        parts = (self.features.replace("{split}", name) for name in self._theirs(self.split))
+        parts = (path.replace("{split}", name) for name in self._theirs(self.split))
         features = ",".join(dict.fromkeys(parts))
         return open_regions(self.store, features, **(self.store_args or {}))
 
@@ -169,9 +184,12 @@ class Annotated(Source):
 
     def _add(self, entry: Entry, split: str) -> None:
         pictures = entry.pop("pictures")
+        if any(str(facts["id"]) in self._excluded for facts in pictures):
+            return
         keys = tuple(self._key(facts | {"split": split}) for facts in pictures)
         usual = entry.pop("usual", None) or next(iter(entry.get("answers", ())), None)
-        missing = [key for key in keys if self._store is not None and key not in self._store]
+        stores = [store for store in (self._store, self._candidates) if store is not None]
+        missing = [key for key in keys for store in stores if key not in store]
         if missing:
             self.skipped.append(f'no regions of the picture "{missing[0]}"')
             return
@@ -194,3 +212,12 @@ class Annotated(Source):
             raise ValueError(
                 f'key = "{pattern}" cannot be made of the picture {dict(facts)}: {error}'
             ) from None
+
+
+def _check_candidates(given: Record, record: Record) -> None:
+    """Raises ValueError if not each annotated box of a picture has features."""
+    if len(given["boxes"]) != record["candidate_count"]:
+        raise ValueError(
+            f"`candidates` has {len(given['boxes'])} boxes of the picture, and "
+            f"{record['candidate_count']} are annotated"
+        )

@@ -24,8 +24,9 @@ class EmojiTasks(Source):
 
     form: "picture_pairs" (two scenes, a sentence that is true of one of them or of none, where it
     is a third one's or has the words of a true one), "statements" (a scene entails, contradicts or
-    leaves open), "expressions" (with the box that each means, among all), "phrases" (a list of what
-    is there, each with its boxes), "choices" (of an answer, and of what a true answer rests on).
+    leaves open), "expressions" (with the box that each means, among all), "candidates" (the same,
+    all boxes to choose from), "phrases" (a list of what is there, each with its boxes), "choices"
+    (of an answer, and of what a true answer rests on).
     size, canvas, concepts: as there.
     """
 
@@ -124,6 +125,16 @@ def _referred(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
     proposals = np.concatenate([corners[0], corners[1] - corners[0]], axis=1)
     meant = {"target_box": box.tolist(), "picture_size": [width, height]}
     return {"captions": [text], "proposals": proposals} | meant
+
+
+@_task("candidates", "caption", "candidates")
+def _pointed_at(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
+    height, width = scene["image"].shape[:2]
+    count = len(scene["labels"])
+    right = int(rng.integers(count))
+    among = {"candidate_rows": list(range(count)), "right_row": right}
+    boxes = {"boxes": scene["boxes"], "width": width, "height": height}
+    return {"captions": [f"the {scene['labels'][right]}"], "candidates": boxes} | among
 
 
 @_task("phrases", "caption", "phrases")

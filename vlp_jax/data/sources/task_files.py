@@ -16,6 +16,7 @@ from vlp_jax.data.json_text import read_json, read_object
 from vlp_jax.data.local_paths import read_file
 from vlp_jax.data.sources.entity_files import read_entity_boxes, read_sentences
 from vlp_jax.data.sources.json_values import read_values
+from vlp_jax.data.sources.pointing_files import read_guesswhat, visual7w_entries
 from vlp_jax.data.vqa_targets import share_targets
 from vlp_jax.pickles import read_pickle
 
@@ -55,6 +56,8 @@ class Form:
 
 
 FORMS: Registry = Registry("form of task files")
+
+_VG_VALIDATION = 5000  # questions of Visual Genome
 
 
 def take(raw: Any, key: str) -> Any:
@@ -156,6 +159,46 @@ def _gqa(files: TaskFiles) -> Iterator[Entry]:
             kept["groups"] = raw.get("groups") or {"global": None}
             entry["official"] = kept | {"question": raw["question"], "choices": choices.get(name)}
         yield entry
+
+
+@_form("vg_qa", {"question"}, "{id}.jpg", own_splits=True, least=9)
+def _visual_genome(files: TaskFiles) -> Iterator[Entry]:
+    """Visual Genome's question_answers.json; the last 5,000 questions are for validation.
+
+    That is 12-in-1's split, by "qa_id". Answers are made lower case, without a full stop.
+    """
+    asked = [raw for image in read_values(files.path) for raw in take(image, "qas")]
+    asked.sort(key=lambda raw: take(raw, "qa_id"))
+    last = max(len(asked) - _VG_VALIDATION, len(asked) // 2)
+    for raw in asked[:last] if files.train else asked[last:]:
+        answer = take(raw, "answer").strip().lower().removesuffix(".")
+        facts = [{"id": take(raw, "image_id")}]
+        entry = {"name": take(raw, "qa_id"), "pictures": facts, "question": take(raw, "question")}
+        yield entry | {"answers": {answer: 1.0}}
+
+
+@_form(
+    "visual7w",
+    {"caption", "candidates"},
+    "v7w_{id}",
+    own_splits=True,
+)
+def _visual7w(files: TaskFiles) -> Iterator[Entry]:
+    """yukezhu/visual7w-toolkit: dataset_v7w_pointing.json."""
+    for image in _of_split(take(read_json(files.path), "images"), files):
+        yield from visual7w_entries(image)
+
+
+@_form(
+    "guesswhat",
+    {"caption", "candidates"},
+    "{id}",
+    beside="image_bbox_list.pkl of 12-in-1: the boxes of each picture",
+    needs_beside=True,
+)
+def _guesswhat(files: TaskFiles) -> Iterator[Entry]:
+    """GuessWhat?! (de Vries et al. 2017), guesswhat.{train,valid,test}.jsonl."""
+    yield from read_guesswhat(files.path, files.beside)
 
 
 @_form("karpathy", {"caption"}, "{file}", own_splits=True)
