@@ -104,6 +104,12 @@ ROWS = (
         _presets("oscar_caption"),
     ),
     Row(
+        *("captioning_by_cider", "COCO captions by CIDEr", "BLEU, ROUGE-L, CIDEr-D"),
+        *("caption(regions=…)", ("bleu_4", "rouge_l", "cider")),
+        lambda model, one, two, boxes: model.caption(max_length=6, **one),
+        _presets("oscar_caption"),
+    ),
+    Row(
         *("retrieval", "COCO, Flickr30k", "recall at 1, 5, 10", "retrieve(text, pictures)"),
         _RECALLS,
         lambda model, one, two, boxes: model.retrieve(

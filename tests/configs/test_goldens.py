@@ -22,6 +22,7 @@ VARIANTS = {
     "oscar/pretrain": ("plus",),
     "albef/finetune_retrieval": ("flickr",),
     "oscar/finetune_captioning": ("plus",),
+    "oscar/finetune_captioning_by_cider": ("large", "plus", "plus_large"),
     "oscar/finetune_gqa": ("plus",),
     "oscar/finetune_retrieval": ("plus",),
     "oscar/finetune_vqa": ("plus",),

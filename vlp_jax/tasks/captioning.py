@@ -30,8 +30,8 @@ from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.masked_text import HEAD
 from vlp_jax.tasks.outcome import Outcome, TableRow
-from vlp_jax.tasks.search import Search, SpecialIds, Written
-from vlp_jax.tasks.writing import tag_fields, written_captions
+from vlp_jax.tasks.search import Search, SpecialIds, Writer, Written
+from vlp_jax.tasks.writing import caption_writer, tag_fields, written_captions
 
 _FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 _SHARE, _MOST = 0.15, 3  # of a caption's tokens are hidden, the [SEP] among them
@@ -175,27 +175,17 @@ def _scores(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
     return dict(zip(_FIGURES, values))
 
 
-@TASKS.register("captioning")
 @dataclass(frozen=True)
-class CaptionTask(Task):
-    """Predict hidden words of a caption from what stands before them, the tags and the picture.
+class MaskCaptions(Task):
+    """What writes captions at a [MASK], whatever it learns them by.
 
-    slots: positions of the caption; tags follow, up to `config.data.text_length`. smoothing: of
-    the labels. drop: share of the words with the largest losses that do not count (VinVL).
+    slots: positions of the caption; tags follow, up to `config.data.text_length`.
     """
 
     evaluate: dict[str, CaptionEvaluation] = field(default_factory=dict)
     slots: Annotated[int, Range(4)] = 40
-    smoothing: Fraction = 0.0
-    drop: Fraction = 0.0
 
     title = "Captions"
-    metrics = {"caption_accuracy": "Hidden words of captions"}
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """The caption, its hidden words, and the tags."""
-        return frozenset(WrittenFields.makes)
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Only one stream can be told what sees what, and the tags need room."""
@@ -214,13 +204,12 @@ class CaptionTask(Task):
         """Tags begin behind the caption's positions."""
         return replace(rules, tag_position=self.slots)
 
-    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
-        """The caption and the tags."""
+    def fields(self, feed: Feed, train: bool) -> tuple[Transform, ...]:
+        """Returns what makes the tags and, to `train` on it, the caption."""
         if "caption" not in feed.provides:
             return ()
         data = feed.config
-        lengths = self.slots, data.text_length
-        return (WrittenFields(feed.texts, *lengths, data.tags, feed.train),)
+        return (WrittenFields(feed.texts, self.slots, data.text_length, data.tags, train),)
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The word head."""
@@ -231,6 +220,34 @@ class CaptionTask(Task):
         length = min(search.max_length, self.slots)
         search = replace(search, max_length=length)
         return partial(written_captions, slots=self.slots, search=search, special=special)
+
+    def writer(self, views: Views, special: SpecialIds, key: Array | None = None) -> Writer:
+        """What says the next word of the captions of a batch; with a key of dropout."""
+        return caption_writer(views, self.slots, special, key)
+
+
+@TASKS.register("captioning")
+@dataclass(frozen=True)
+class CaptionTask(MaskCaptions):
+    """Predict hidden words of a caption from what stands before them, the tags and the picture.
+
+    slots: positions of the caption; tags follow, up to `config.data.text_length`. smoothing: of
+    the labels. drop: share of the words with the largest losses that do not count (VinVL).
+    """
+
+    smoothing: Fraction = 0.0
+    drop: Fraction = 0.0
+
+    metrics = {"caption_accuracy": "Hidden words of captions"}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The caption, its hidden words, and the tags."""
+        return frozenset(WrittenFields.makes)
+
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """The caption and the tags."""
+        return self.fields(feed, feed.train)
 
     def loss(self, step: Step) -> Result:
         """The mean over hidden words."""

@@ -98,11 +98,27 @@ def write(writer: Writer, size: int, search: Search, special: SpecialIds) -> Wri
         predict = _without_early_end(writer.predict, search.min_length, special)
         writer = replace(writer, predict=predict)
     if search.top_p is not None:
-        return _word_by_word(writer, size, search.max_length, special, partial(_drawn, search))
+        key = jax.random.key(search.seed)
+        among = lambda position, words: _drawn(key, position, _likeliest(words, search.top_p))
+        return _word_by_word(writer, size, search.max_length, special, among)
     if search.beams == 1:
         likeliest = lambda position, words: jnp.argmax(words, -1)
         return _word_by_word(writer, size, search.max_length, special, likeliest)
     return _by_beams(writer, size, search, special)
+
+
+def dropout_of(key: Array | None, position: Array | int) -> dict[str, Array]:
+    """Returns the random streams with which a word is asked for; none without a key."""
+    return {} if key is None else {"dropout": jax.random.fold_in(key, position)}
+
+
+def draw(writer: Writer, size: int, length: int, special: SpecialIds, key: Array) -> Written:
+    """Returns texts of up to `length` tokens, each word drawn as likely as the writer says it is.
+
+    A text that is cut off gets its end in place of its last word; the score counts that word. It
+    can be differentiated by what the writer reads.
+    """
+    return _word_by_word(writer, size, length, special, partial(_drawn, key))
 
 
 def _without_early_end(predict: NextWord, least: int, special: SpecialIds) -> NextWord:
@@ -117,11 +133,11 @@ def _without_early_end(predict: NextWord, least: int, special: SpecialIds) -> Ne
     return later
 
 
-def _drawn(search: Search, position: Array, words: Float[Array, "n v"]) -> Int[Array, "n"]:
+def _drawn(key: Array, position: Array, words: Float[Array, "n v"]) -> Int[Array, "n"]:
     """Returns words drawn with a key for each text, so that others beside it change nothing."""
-    key = jax.random.fold_in(jax.random.key(search.seed), position)
+    key = jax.random.fold_in(key, position)
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(words)))
-    return jax.vmap(jax.random.categorical)(keys, _likeliest(words, search.top_p))
+    return jax.vmap(jax.random.categorical)(keys, words)
 
 
 def _likeliest(words: Float[Array, "n v"], top_p: float) -> Float[Array, "n v"]:

@@ -162,6 +162,7 @@ def assemble(
         vocabulary = make_vocabulary(config.data.vocabulary, sources, words)
     else:
         check_vocabulary(vocabulary, sources)
+    tasks = {name: task.prepared(vocabulary, sources) for name, task in tasks.items()}
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     meet(mesh)
     share = batch_share(mesh, jax.process_index())
