@@ -11,12 +11,13 @@ from vlp_jax.config import import_beside
 finetune = import_beside(__file__, "../common/finetune.py")
 
 PICTURES = 113_287  # of Karpathy's training split, each once an epoch with all of its captions
-# preset, batch size × GPUs, epochs, rate, checkpoint of finetune_captioning.py
+# preset, batch size × GPUs, epochs, rate, and where the published checkpoint by cross-entropy lies;
+# your own is `--config.init_from=WORKDIR`
 RECIPES = {
-    "": ("oscar_caption", 16 * 4, 5, 5e-6, "weights/coco_captioning_base_xe"),
-    "large": ("oscar_large_caption", 8 * 8, 5, 5e-6, "weights/coco_captioning_large_xe"),
-    "plus": ("oscarplus_caption", 16 * 8, 75, 3e-6, "weights/vinvl_captioning_base_xe"),
-    "plus_large": ("oscarplus_large_caption", 6 * 8, 25, 8e-7, "weights/vinvl_captioning_large_xe"),
+    "": ("oscar_caption", 16 * 4, 5, 5e-6, "weights/oscar_captioning_base"),
+    "large": ("oscar_large_caption", 8 * 8, 5, 5e-6, "weights/oscar_captioning_large"),
+    "plus": ("oscarplus_caption", 16 * 8, 75, 3e-6, "weights/vinvl_captioning_base"),
+    "plus_large": ("oscarplus_large_caption", 6 * 8, 25, 8e-7, "weights/vinvl_captioning_large"),
 }
 VARIANTS = ("large", "plus", "plus_large")
 

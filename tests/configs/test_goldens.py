@@ -24,6 +24,7 @@ VARIANTS = {
     "oscar/finetune_captioning": ("plus",),
     "oscar/finetune_captioning_by_cider": ("large", "plus", "plus_large"),
     "oscar/finetune_gqa": ("plus",),
+    "oscar/finetune_nocaps": ("cider",),
     "oscar/finetune_retrieval": ("plus",),
     "oscar/finetune_vqa": ("plus",),
     "uniter/finetune_referring": ("plus", "g"),

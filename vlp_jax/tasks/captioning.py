@@ -18,6 +18,7 @@ from vlp_jax.data.batch import IGNORE, Field
 from vlp_jax.data.caption_fields import drawn_caption, own_tags
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.sources.base import Source
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.layers.masks import captioning_mask
@@ -27,6 +28,7 @@ from vlp_jax.losses.cross_entropy import masked_mean
 from vlp_jax.metrics.captions import caption_scores
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.constraints import constraint_fields, read_constraints
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.masked_text import HEAD
 from vlp_jax.tasks.outcome import Outcome, TableRow
@@ -113,13 +115,17 @@ class CaptionEvaluation(Evaluation):
     """BLEU, ROUGE-L and CIDEr-D of captions that the model writes, each picture once.
 
     Blind is the commonest caption of `baseline_records` training records, for every picture.
-    `beams` and `max_length` (tokens, both ends included) as in `Model.caption`.
+    `beams` and `max_length` (tokens, both ends included) as in `Model.caption`. `constraints` is a
+    file of words that captions are to hold (`read_constraints`), of which `needed` have to be
+    there.
     """
 
     limit: Count | None = None
     beams: Count = 5
     max_length: Annotated[int, Range(2)] = 20
     baseline_records: Count = 2000
+    constraints: str = ""
+    needed: Count = 2
 
     needs = ("image|region_features", "caption")
 
@@ -130,7 +136,10 @@ class CaptionEvaluation(Evaluation):
         source, texts, keep = run.images(self), [], []
         search = Search(max_length=self.max_length, beams=self.beams)
         write = run.task.written(search, SpecialIds.of(run.vocabulary.tokenizer))
-        for batch in run.batches(source, self.limit):
+        wanted = read_constraints(self.constraints) if self.constraints else None
+        for number, batch in enumerate(run.batches(source, self.limit)):
+            if wanted is not None:
+                batch |= self._constrained(run, source, wanted, number, batch["example_mask"])
             made = run.forward(write, batch)
             texts += [run.vocabulary.tokenizer.decode(row) for row in np.asarray(made.ids)]
             keep.append(batch["example_mask"])
@@ -157,6 +166,17 @@ class CaptionEvaluation(Evaluation):
         named = {f"{name}_{key}": value for key, value in figures.items()}
         named |= {f"{name}_{key}_blind": value for key, value in blind.items()}
         return Outcome(named, rows, submissions=written)
+
+    def _constrained(
+        self, run: Run, source: Source, wanted: Mapping, number: int, mask: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns the fields of the constraints on the pictures of a batch."""
+        rows = np.flatnonzero(mask)
+        records = run.annotations(source, number * len(mask) + rows).values()
+        own: list = [()] * len(mask)
+        for row, record in zip(rows, records):
+            own[row] = wanted.get(str(_id(record)), ())
+        return constraint_fields(own, run.vocabulary.tokenizer, self.needed)
 
     def _commonest(self, run: Run) -> str:
         train = run.training_source(self)

@@ -9,7 +9,15 @@ from jaxtyping import Array, Bool, Float, Int
 from vlp_jax.layers.attention import CONTEXT, MEMORY
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import Views, VisionLanguageModel
-from vlp_jax.tasks.search import Search, SpecialIds, Writer, Written, dropout_of, write
+from vlp_jax.tasks.search import (
+    Constraints,
+    Search,
+    SpecialIds,
+    Writer,
+    Written,
+    dropout_of,
+    write,
+)
 
 
 def next_words(
@@ -64,4 +72,4 @@ def decoded_texts(
     ValueError for texts longer than the decoder's positions.
     """
     writer = decoder_writer(views.model, views.params, head, context)
-    return write(writer, views.size, search, special)
+    return write(writer, views.size, search, special, Constraints.of(views.batch))

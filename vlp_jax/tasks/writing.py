@@ -18,7 +18,15 @@ from vlp_jax.layers.masks import captioning_mask
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.masked_text import HEAD
-from vlp_jax.tasks.search import Search, SpecialIds, Writer, Written, dropout_of, write
+from vlp_jax.tasks.search import (
+    Constraints,
+    Search,
+    SpecialIds,
+    Writer,
+    Written,
+    dropout_of,
+    write,
+)
 
 
 def caption_fields(
@@ -49,7 +57,8 @@ def written_captions(views: Views, *, slots: int, search: Search, special: Speci
         raise ValueError(
             f"max_length = {search.max_length}: expected 2 to {slots} tokens, both ends included"
         )
-    return write(caption_writer(views, slots, special), views.size, search, special)
+    writer, constraints = caption_writer(views, slots, special), Constraints.of(views.batch)
+    return write(writer, views.size, search, special, constraints)
 
 
 def caption_writer(
