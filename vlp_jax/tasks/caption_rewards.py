@@ -6,8 +6,8 @@ made likelier by as much as it is better than the greedy one. Rewards are comput
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +147,9 @@ class ByWorth(Task):
     references: Count = 7
     reference_length: Count = 64
     frequencies: str = ""
-    _worth: CaptionWorth | None = field(default=None, init=False, repr=False, compare=False)
+
+    # Of the run, no setting: `prepared` gives it.
+    _worth: ClassVar[CaptionWorth]
 
     metrics = {
         "drawn_cider": "CIDEr-D of drawn captions",
