@@ -1,9 +1,9 @@
 """OSCAR base on COCO captions as published, by cross-entropy; arguments "", "plus", "smoke".
 
 Sources: MODEL_ZOO.md and VinVL_MODEL_ZOO.md ("Image captioning on COCO") and
-oscar/run_captioning.py of github.com/microsoft/Oscar; "plus" is VinVL. What differs: the steps of
-learning by CIDEr that follow are not there; VinVL leaves out the worst fifth of the words only from
-step 20,000 on, here none.
+oscar/run_captioning.py of github.com/microsoft/Oscar; "plus" is VinVL. Learning by CIDEr follows
+in finetune_captioning_by_cider.py. What differs: VinVL leaves out the worst fifth of the words only
+from step 20,000 on, here none.
 """
 
 from vlp_jax.config import import_beside

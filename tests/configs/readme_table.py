@@ -43,7 +43,7 @@ class Row:
 
 
 def _presets(names: str) -> dict[str, str]:
-    return {name.partition("_")[0]: name for name in names.split()}
+    return {name.partition("_")[0].removesuffix("plus"): name for name in names.split()}
 
 
 ROWS = (
@@ -123,6 +123,18 @@ ROWS = (
         ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"),
         lambda model, one, two, boxes: model.caption(max_length=6, **one),
         _presets("oscar_caption"),
+    ),
+    Row(
+        *("captioning_by_cider", "COCO captions by CIDEr", "BLEU, ROUGE-L, CIDEr-D"),
+        *("caption(regions=…)", ("bleu_4", "rouge_l", "cider")),
+        lambda model, one, two, boxes: model.caption(max_length=6, **one),
+        _presets("oscar_caption"),
+    ),
+    Row(
+        *("nocaps", "nocaps", "CIDEr-D and the like", "caption(regions=…, constraints=…)"),
+        ("bleu_4", "rouge_l", "cider"),
+        lambda model, one, two, boxes: model.caption(constraints=[["red"]], max_length=6, **one),
+        _presets("oscarplus_caption"),
     ),
     Row(
         *("retrieval", "COCO, Flickr30k", "recall at 1, 5, 10", "retrieve(text, pictures)"),

@@ -204,6 +204,11 @@ def test_captions(loaded, name):
     assert len(greedy) == 2 and all(caption.ids[0] == model.tokenizer.cls_id for caption in greedy)
     (best,) = model.caption(regions=LEFT, tags=["dog", "cat"], beams=3, max_length=6)
     assert isinstance(best.text, str) and best.score < 0
+    wanted = [["lamp"], ["red dog", "cats"]]
+    for made in model.caption(regions=[LEFT, RIGHT], constraints=wanted, beams=2, max_length=7):
+        assert "lamp" in made.text and ("red dog" in made.text or "cats" in made.text)
+    with pytest.raises(ValueError, match="expected up to 3 lists of words"):
+        model.caption(regions=LEFT, constraints=["dog"])
     with pytest.raises(ValueError, match="max_length = 41: expected 2 to 40 tokens"):
         model.caption(regions=LEFT, max_length=41)
 

@@ -25,6 +25,7 @@ MADE = {
     *("choice_ids", "choice_mask", "choice_segments", "tag_ids", "tag_mask"),
     *("caption_ids", "caption_mask", "caption_labels", "object_labels"),
     *("answer_ids", "answer_mask", "answer_weights", "decoded_ids", "decoded_mask"),
+    "reference_ids",
 }
 
 

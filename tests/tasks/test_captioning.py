@@ -112,6 +112,29 @@ def test_the_evaluation():
     assert [entry["caption"] for entry in entries] == texts
 
 
+def test_an_evaluation_gives_each_picture_its_constraints(tmp_path):
+    data = DataConfig(
+        source="emoji_scenes",
+        source_args={"emoji_scenes": dict(concepts=12, canvas=32, size=5)},
+        image_size=32,
+        text_length=48,
+        tags=True,
+    )
+    config = ExperimentConfig(data=data, evaluation=EvaluationConfig(batch_size=2))
+    source, file = open_source(data, "emoji_scenes", "test").by_image(), tmp_path / "wanted.json"
+    names = [source[i].get("name", source[i]["image_id"]) for i in range(5)]
+    file.write_text(json.dumps({str(names[3]): [["a"]]}))
+    spoken, states = Tokenizer.fit([source[0]["captions"][0], "a"]), []
+
+    def forward(function, batch):
+        states.extend(batch["constraint_reached"].max(-1))
+        return SimpleNamespace(ids=np.full((len(batch["tag_ids"]), 3), spoken.sep_id))
+
+    run = Run(config, Vocabulary(spoken), forward, CaptionTask())
+    CaptionEvaluation(baseline_records=5, constraints=str(file))(run, "coco")
+    assert states == [0, 0, 0, 1, 0, 0]
+
+
 def test_what_does_not_fit():
     def mistake(**values):
         with pytest.raises(ValueError) as error:

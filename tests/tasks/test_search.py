@@ -1,13 +1,15 @@
 """Search for texts: against trying all on a toy that notices a wrong memory."""
 
 import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vlp_jax.tasks.search import Search, SpecialIds, Writer, write
+from vlp_jax.tasks.constraints import constraint_fields
+from vlp_jax.tasks.search import Constraints, Search, SpecialIds, Writer, write
 
 SPECIAL = SpecialIds(start=1, end=2, mask=3)
 TOY_WORDS = 7
@@ -37,13 +39,13 @@ def found(table, length, **search):
     return write(toy(jnp.asarray(table)), len(table), Search(length, **search), SPECIAL)
 
 
-def exhaustive(table, length, penalty, least=2):
+def exhaustive(table, length, penalty, least=2, allowed=lambda middle: True):
     """The best caption by trying all: words between [CLS] and an end at any place."""
     best, best_score = None, -np.inf
     words = [w for w in range(TOY_WORDS) if w not in (SPECIAL.end, SPECIAL.pad)]
     for count in range(length - 1):
         for middle in itertools.product(words, repeat=count):
-            if count + 2 < least:
+            if count + 2 < least or not allowed(middle):
                 continue
             path = (SPECIAL.start, *middle)
             total = sum(table[i + 1, a, b] for i, (a, b) in enumerate(zip(path, path[1:])))
@@ -66,6 +68,54 @@ def test_a_wide_beam_finds_what_trying_all_finds(length, penalty, least):
         expected, best = exhaustive(np.asarray(table[i]), length, penalty, least)
         assert ids.tolist() == expected
         assert float(score) == pytest.approx(best, abs=1e-4)
+
+
+def constraints(*wanted, needed=2):
+    """Automata over the toy's words, whose spelling is their number."""
+    spelled = lambda text: list(map(int, text.split()))
+    tokenizer = SimpleNamespace(size=TOY_WORDS, piece_ids=spelled, unk_id=-1)
+    return Constraints(*map(jnp.asarray, constraint_fields(wanted, tokenizer, needed).values()))
+
+
+def holds(phrase, middle):
+    wanted = tuple(map(int, phrase.split()))
+    return any(middle[i : i + len(wanted)] == wanted for i in range(len(middle)))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [[["4"]], [["4"], ["5", "6"]], [["4 4 5"]], [["4"], ["5"], ["6 4", "3"]], [["4 5"], ["5 4"]]],
+)
+def test_constrained_beams_find_the_best_text_that_holds_what_is_wanted(wanted):
+    table, least = toy_table(np.random.default_rng(), 2), min(2, len(wanted))
+
+    def allowed(middle):
+        return sum(any(holds(p, middle) for p in options) for options in wanted) >= least
+
+    texts = write(toy(table), 2, Search(5, beams=150), SPECIAL, constraints(wanted, wanted))
+    for i, (ids, score) in enumerate(zip(texts.ids, texts.scores)):
+        expected, best = exhaustive(np.asarray(table[i]), 5, 1.0, allowed=allowed)
+        assert ids.tolist() == expected
+        assert float(score) == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize("beams", [2, 5])
+def test_without_wanted_words_constrained_beams_are_beams(beams):
+    table = toy_table(np.random.default_rng(), 3)
+    free = write(toy(table), 3, Search(5, beams=beams), SPECIAL, constraints([], [["4"]], []))
+    plain = write(toy(table), 3, Search(5, beams=beams), SPECIAL)
+    for row in (0, 2):
+        assert free.ids[row].tolist() == plain.ids[row].tolist()
+        assert float(free.scores[row]) == float(plain.scores[row])
+    assert 4 in free.ids[1].tolist()
+
+
+def test_what_cannot_be_held_is_held_as_far_as_can_be():
+    table = toy_table(np.random.default_rng(), 1)
+    texts = write(toy(table), 1, Search(3), SPECIAL, constraints([["4"], ["5"]]))
+    assert texts.ids[0, 1] in (4, 5) and np.isfinite(texts.scores[0])
+    with pytest.raises(ValueError, match="top_p = 0.5: words under constraints"):
+        write(toy(table), 1, Search(3, top_p=0.5), SPECIAL, constraints([["4"]]))
 
 
 @pytest.mark.parametrize("search", [dict(beams=1), dict(beams=3), dict(top_p=0.9)])

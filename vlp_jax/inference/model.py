@@ -44,6 +44,7 @@ from vlp_jax.tasks import (
     word_maps,
 )
 from vlp_jax.tasks.answers import AnswerTask, QuestionTask
+from vlp_jax.tasks.constraints import check_constraints, constraint_fields
 from vlp_jax.tasks.phrase_grounding import grounds_phrases
 from vlp_jax.tasks.questions import QUESTION
 from vlp_jax.tasks.search import Search, SpecialIds
@@ -315,6 +316,7 @@ class Model:
         *,
         regions: Any = None,
         tags: Any = None,
+        constraints: Any = None,
         **search: Any,
     ) -> list[Caption]:
         """Returns a `Caption` of each picture, as `vlp_jax.tasks.search.Search` says.
@@ -323,7 +325,8 @@ class Model:
         many as the model has positions, and 2), `beams` (1 takes the likeliest word each time),
         `length_penalty`, `top_p` and `seed` for words that are drawn. Trained to do this are models
         with the head "caption", which write from left to right, and OSCAR's captioners, which write
-        one word after the other at a [MASK].
+        one word after the other at a [MASK]. `constraints` are up to three lists of words or
+        phrases, as [["dog"], ["ball", "balls"]]: a caption holds one of each, if it can be found.
         """
         self.check_verb("caption")
         pictures = self.inputs.pictures("caption", images, regions)
@@ -337,6 +340,11 @@ class Model:
             write = decoded_captions.decoded_captions
         positions = self.rules.tag_position if decoder is None else decoder.max_length
         usual = {"max_length": min(Search.max_length, positions)}
+        if constraints is not None:
+            check_constraints(constraints, "caption")
+            rows = len(next(iter(fields.values())))
+            wanted = [constraints] * rows, self.tokenizer, len(constraints)
+            fields = fields | constraint_fields(*wanted)
         special, looked_for = SpecialIds.of(self.tokenizer), Search(**usual | search)
         made = self.compute(partial(write, search=looked_for, special=special), fields)
         return [

@@ -6,7 +6,8 @@ the paper's first definition.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,45 @@ class _Vector(NamedTuple):
     bigrams: int
 
 
+@dataclass(frozen=True)
+class Rarity:
+    """How telling n-grams are: `images` there are, and `frequency[ngram]` of them have an n-gram.
+
+    Texts are tokens with blanks between them.
+    """
+
+    images: float
+    frequency: Mapping[Ngram, float]
+
+    @classmethod
+    def of(cls, references: Iterable[Sequence[str]]) -> "Rarity":
+        """Returns that of the references of each image."""
+        images, frequency = 0, Counter()
+        for images, texts in enumerate(references, 1):
+            counted = (ngram_counts(text.split(), _ORDERS) for text in texts)
+            frequency.update(set().union(*counted))
+        return cls(images, frequency)
+
+    def scores(
+        self, candidates: Iterable[str], references: Sequence[str], *, plain: bool = False
+    ) -> list[float]:
+        """Returns the score of each candidate of one image against its references, 0 to 10."""
+        others = [self._vector(text) for text in references]
+        vectors = map(self._vector, candidates)
+        return [
+            _SCALE * sum(_similarity(v, o, plain) for o in others) / len(others) for v in vectors
+        ]
+
+    def _vector(self, text: str) -> _Vector:
+        weights: list[dict[Ngram, float]] = [{} for _ in range(_ORDERS)]
+        bigrams, unseen = 0, math.log(self.images)
+        for ngram, count in ngram_counts(text.split(), _ORDERS).items():
+            known = math.log(max(1, self.frequency.get(ngram, 1)))
+            weights[len(ngram) - 1][ngram] = count * (unseen - known)
+            bigrams += count if len(ngram) == 2 else 0
+        return _Vector(weights, [math.hypot(*order.values()) for order in weights], bigrams)
+
+
 def cider(
     candidates: Sequence[str], references: Sequence[Sequence[str]], *, plain: bool = False
 ) -> tuple[float, np.ndarray]:
@@ -39,30 +79,9 @@ def cider(
     (vrama91/cider) length is measured in bigrams.
     """
     pairs = caption_pairs(candidates, references)
-    counted = [[ngram_counts(text.split(), _ORDERS) for text in texts] for _, texts in pairs]
-    frequency: Counter[Ngram] = Counter()
-    for counts in counted:
-        frequency.update(set().union(*counts))
-    rarity = _rarity(frequency, len(counted))
-    scores = []
-    for caption, counts in zip(candidates, counted):
-        vector = _vector(ngram_counts(caption.split(), _ORDERS), rarity, len(counted))
-        others = (_vector(reference, rarity, len(counted)) for reference in counts)
-        scores.append(_SCALE * sum(_similarity(vector, o, plain) for o in others) / len(counts))
+    rarity = Rarity.of(texts for _, texts in pairs)
+    scores = [rarity.scores([text], texts, plain=plain)[0] for text, texts in pairs]
     return float(np.mean(scores)), np.array(scores)
-
-
-def _rarity(frequency: Mapping[Ngram, int], images: int) -> dict[Ngram, float]:
-    return {ngram: math.log(images) - math.log(count) for ngram, count in frequency.items()}
-
-
-def _vector(counts: Mapping[Ngram, int], rarity: Mapping[Ngram, float], images: int) -> _Vector:
-    weights: list[dict[Ngram, float]] = [{} for _ in range(_ORDERS)]
-    unseen, bigrams = math.log(images), 0
-    for ngram, count in counts.items():
-        weights[len(ngram) - 1][ngram] = count * rarity.get(ngram, unseen)
-        bigrams += count if len(ngram) == 2 else 0
-    return _Vector(weights, [math.hypot(*order.values()) for order in weights], bigrams)
 
 
 def _similarity(candidate: _Vector, reference: _Vector, plain: bool) -> float:

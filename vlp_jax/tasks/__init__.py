@@ -8,6 +8,7 @@ from vlp_jax.tasks.outcome import Outcome, TableRow
 from vlp_jax.tasks import (  # isort: skip  (they register themselves)
     alignment,
     answers,
+    caption_rewards,
     captioning,
     contrast,
     decisions,
@@ -46,6 +47,7 @@ __all__ = [
     "alignment",
     "answers",
     "build_tasks",
+    "caption_rewards",
     "captioning",
     "contrast",
     "decisions",

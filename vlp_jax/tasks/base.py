@@ -13,7 +13,9 @@ from vlp_jax.config.ranges import NonNegative
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Transform
+from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import Views, VisionLanguageModel
 
 
@@ -129,6 +131,10 @@ class Task:
     def words(self, answers: Iterable[str]) -> Iterable[str]:
         """Returns texts whose words a fitted tokenizer has to know beside those of the sources."""
         return ()
+
+    def prepared(self, vocabulary: Vocabulary, sources: Mapping[str, Source]) -> "Task":
+        """Returns the task for training, with what it knows of words and of training splits."""
+        return self
 
     def heads(self, sizes: Sizes) -> Mapping[str, HeadNeed]:
         """Returns the heads that the task reads, by name; missing ones are added to the model."""

@@ -18,6 +18,7 @@ from vlp_jax.data.batch import IGNORE, Field
 from vlp_jax.data.caption_fields import drawn_caption, own_tags
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.sizes import Sizes
+from vlp_jax.data.sources.base import Source
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.transforms import Example, Transform
 from vlp_jax.layers.masks import captioning_mask
@@ -27,11 +28,12 @@ from vlp_jax.losses.cross_entropy import masked_mean
 from vlp_jax.metrics.captions import caption_scores
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
+from vlp_jax.tasks.constraints import constraint_fields, read_constraints
 from vlp_jax.tasks.evaluation import Evaluation, Run
 from vlp_jax.tasks.masked_text import HEAD
 from vlp_jax.tasks.outcome import Outcome, TableRow
-from vlp_jax.tasks.search import Search, SpecialIds, Written
-from vlp_jax.tasks.writing import tag_fields, written_captions
+from vlp_jax.tasks.search import Search, SpecialIds, Writer, Written
+from vlp_jax.tasks.writing import caption_writer, tag_fields, written_captions
 
 _FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider")
 _SHARE, _MOST = 0.15, 3  # of a caption's tokens are hidden, the [SEP] among them
@@ -113,13 +115,17 @@ class CaptionEvaluation(Evaluation):
     """BLEU, ROUGE-L and CIDEr-D of captions that the model writes, each picture once.
 
     Blind is the commonest caption of `baseline_records` training records, for every picture.
-    `beams` and `max_length` (tokens, both ends included) as in `Model.caption`.
+    `beams` and `max_length` (tokens, both ends included) as in `Model.caption`. `constraints` is a
+    file of words that captions are to hold (`read_constraints`), of which `needed` have to be
+    there.
     """
 
     limit: Count | None = None
     beams: Count = 5
     max_length: Annotated[int, Range(2)] = 20
     baseline_records: Count = 2000
+    constraints: str = ""
+    needed: Count = 2
 
     needs = ("image|region_features", "caption")
 
@@ -130,7 +136,10 @@ class CaptionEvaluation(Evaluation):
         source, texts, keep = run.images(self), [], []
         search = Search(max_length=self.max_length, beams=self.beams)
         write = run.task.written(search, SpecialIds.of(run.vocabulary.tokenizer))
-        for batch in run.batches(source, self.limit):
+        wanted = read_constraints(self.constraints) if self.constraints else None
+        for number, batch in enumerate(run.batches(source, self.limit)):
+            if wanted is not None:
+                batch |= self._constrained(run, source, wanted, number, batch["example_mask"])
             made = run.forward(write, batch)
             texts += [run.vocabulary.tokenizer.decode(row) for row in np.asarray(made.ids)]
             keep.append(batch["example_mask"])
@@ -158,6 +167,17 @@ class CaptionEvaluation(Evaluation):
         named |= {f"{name}_{key}_blind": value for key, value in blind.items()}
         return Outcome(named, rows, submissions=written)
 
+    def _constrained(
+        self, run: Run, source: Source, wanted: Mapping, number: int, mask: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns the fields of the constraints on the pictures of a batch."""
+        rows = np.flatnonzero(mask)
+        records = run.annotations(source, number * len(mask) + rows).values()
+        own: list = [()] * len(mask)
+        for row, record in zip(rows, records):
+            own[row] = wanted.get(str(_id(record)), ())
+        return constraint_fields(own, run.vocabulary.tokenizer, self.needed)
+
     def _commonest(self, run: Run) -> str:
         train = run.training_source(self)
         taken = run.annotations(train, range(min(self.baseline_records, len(train))))
@@ -175,27 +195,17 @@ def _scores(texts: Sequence[str], references: Sequence[Sequence[str]]) -> dict[s
     return dict(zip(_FIGURES, values))
 
 
-@TASKS.register("captioning")
 @dataclass(frozen=True)
-class CaptionTask(Task):
-    """Predict hidden words of a caption from what stands before them, the tags and the picture.
+class MaskCaptions(Task):
+    """What writes captions at a [MASK], whatever it learns them by.
 
-    slots: positions of the caption; tags follow, up to `config.data.text_length`. smoothing: of
-    the labels. drop: share of the words with the largest losses that do not count (VinVL).
+    slots: positions of the caption; tags follow, up to `config.data.text_length`.
     """
 
     evaluate: dict[str, CaptionEvaluation] = field(default_factory=dict)
     slots: Annotated[int, Range(4)] = 40
-    smoothing: Fraction = 0.0
-    drop: Fraction = 0.0
 
     title = "Captions"
-    metrics = {"caption_accuracy": "Hidden words of captions"}
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """The caption, its hidden words, and the tags."""
-        return frozenset(WrittenFields.makes)
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Only one stream can be told what sees what, and the tags need room."""
@@ -214,13 +224,12 @@ class CaptionTask(Task):
         """Tags begin behind the caption's positions."""
         return replace(rules, tag_position=self.slots)
 
-    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
-        """The caption and the tags."""
+    def fields(self, feed: Feed, train: bool) -> tuple[Transform, ...]:
+        """Returns what makes the tags and, to `train` on it, the caption."""
         if "caption" not in feed.provides:
             return ()
         data = feed.config
-        lengths = self.slots, data.text_length
-        return (WrittenFields(feed.texts, *lengths, data.tags, feed.train),)
+        return (WrittenFields(feed.texts, self.slots, data.text_length, data.tags, train),)
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The word head."""
@@ -231,6 +240,34 @@ class CaptionTask(Task):
         length = min(search.max_length, self.slots)
         search = replace(search, max_length=length)
         return partial(written_captions, slots=self.slots, search=search, special=special)
+
+    def writer(self, views: Views, special: SpecialIds, key: Array | None = None) -> Writer:
+        """What says the next word of the captions of a batch; with a key of dropout."""
+        return caption_writer(views, self.slots, special, key)
+
+
+@TASKS.register("captioning")
+@dataclass(frozen=True)
+class CaptionTask(MaskCaptions):
+    """Predict hidden words of a caption from what stands before them, the tags and the picture.
+
+    slots: positions of the caption; tags follow, up to `config.data.text_length`. smoothing: of
+    the labels. drop: share of the words with the largest losses that do not count (VinVL).
+    """
+
+    smoothing: Fraction = 0.0
+    drop: Fraction = 0.0
+
+    metrics = {"caption_accuracy": "Hidden words of captions"}
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The caption, its hidden words, and the tags."""
+        return frozenset(WrittenFields.makes)
+
+    def transforms(self, feed: Feed) -> tuple[Transform, ...]:
+        """The caption and the tags."""
+        return self.fields(feed, feed.train)
 
     def loss(self, step: Step) -> Result:
         """The mean over hidden words."""

@@ -23,8 +23,8 @@ from vlp_jax.losses.cross_entropy import masked_mean
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.base import TASKS, HeadNeed, Result, Step, Task
 from vlp_jax.tasks.captioning import CaptionEvaluation
-from vlp_jax.tasks.decoding import decoded_texts, next_words
-from vlp_jax.tasks.search import Search, SpecialIds, Written
+from vlp_jax.tasks.decoding import decoded_texts, decoder_writer, next_words
+from vlp_jax.tasks.search import Search, SpecialIds, Writer, Written
 
 HEAD = "caption"
 
@@ -73,20 +73,39 @@ def decoded_captions(views: Views, *, search: Search, special: SpecialIds) -> Wr
     return decoded_texts(views, views.image(), head=HEAD, search=search, special=special)
 
 
+@dataclass(frozen=True)
+class DecodedCaptions(Task):
+    """What writes captions with a decoder, whatever it learns them by."""
+
+    evaluate: dict[str, CaptionEvaluation] = field(default_factory=dict)
+
+    title = "Captions"
+
+    def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
+        """The decoder."""
+        return {HEAD: HeadNeed(HEAD, {"word": sizes.words})}
+
+    def written(self, search: Search, special: SpecialIds) -> Callable[[Views], Written]:
+        """What writes the captions of a batch."""
+        return partial(decoded_captions, search=search, special=special)
+
+    def writer(self, views: Views, special: SpecialIds, key: Array | None = None) -> Writer:
+        """What says the next word of the captions of a batch; with a key of dropout."""
+        return decoder_writer(views.model, views.params, HEAD, views.image(), key)
+
+
 @TASKS.register("captioning_generative")
 @dataclass(frozen=True)
-class DecodedCaptionTask(Task):
+class DecodedCaptionTask(DecodedCaptions):
     """Write the captions of pictures from left to right, for any vision encoder.
 
     The loss is the mean over words, [SEP] among them, each with the true words before it.
     length: tokens of a caption, [CLS] and [SEP] included. smoothing: of the labels.
     """
 
-    evaluate: dict[str, CaptionEvaluation] = field(default_factory=dict)
     length: Annotated[int, Range(3)] = 40
     smoothing: Fraction = 0.0
 
-    title = "Captions"
     metrics = {"caption_word_accuracy": "Caption word accuracy"}
 
     @property
@@ -99,14 +118,6 @@ class DecodedCaptionTask(Task):
         if not feed.train or "caption" not in feed.provides:
             return ()
         return (SpelledCaption(feed.texts, self.length),)
-
-    def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
-        """The decoder."""
-        return {HEAD: HeadNeed(HEAD, {"word": sizes.words})}
-
-    def written(self, search: Search, special: SpecialIds) -> Callable[[Views], Written]:
-        """What writes the captions of a batch."""
-        return partial(decoded_captions, search=search, special=special)
 
     def loss(self, step: Step) -> Result:
         """The mean over words."""

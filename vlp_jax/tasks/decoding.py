@@ -9,7 +9,15 @@ from jaxtyping import Array, Bool, Float, Int
 from vlp_jax.layers.attention import CONTEXT, MEMORY
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import Views, VisionLanguageModel
-from vlp_jax.tasks.search import Search, SpecialIds, Writer, Written, write
+from vlp_jax.tasks.search import (
+    Constraints,
+    Search,
+    SpecialIds,
+    Writer,
+    Written,
+    dropout_of,
+    write,
+)
 
 
 def next_words(
@@ -26,15 +34,19 @@ def next_words(
     return model.head(head)(ids, mask, context, position, deterministic=deterministic)
 
 
-def decoder_writer(model: VisionLanguageModel, params: Any, head: str, context: Tokens) -> Writer:
+def decoder_writer(
+    model: VisionLanguageModel, params: Any, head: str, context: Tokens, key: Array | None = None
+) -> Writer:
     """Returns what a decoder says of the next word of texts about B contexts.
 
-    Keys and values of the contexts are computed once, those of a word when it has been chosen.
+    Keys and values of the contexts are computed once, those of a word when it has been chosen. With
+    a key dropout is on, anew at every word.
     """
 
     def read(ids: Array, mask: Array, position: Any, changes: list[str], kept: dict) -> Any:
         variables, inputs = {"params": params} | kept, (ids, mask, context, position)
-        return model.apply(variables, *inputs, head=head, method=next_words, mutable=changes)
+        options = dict(method=next_words, rngs=dropout_of(key, position), mutable=changes)
+        return model.apply(variables, *inputs, head=head, deterministic=key is None, **options)
 
     blank = jnp.zeros((context.mask.shape[0], 1), jnp.int32)
     _, first = read(blank, blank == 0, 0, [CONTEXT, MEMORY], {})
@@ -60,4 +72,4 @@ def decoded_texts(
     ValueError for texts longer than the decoder's positions.
     """
     writer = decoder_writer(views.model, views.params, head, context)
-    return write(writer, views.size, search, special)
+    return write(writer, views.size, search, special, Constraints.of(views.batch))

@@ -3,7 +3,7 @@
 Everything here is a pure function of a `Writer`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -89,20 +89,68 @@ class Written:
     scores: Float[Array, "b"]
 
 
-def write(writer: Writer, size: int, search: Search, special: SpecialIds) -> Written:
+@flax.struct.dataclass
+class Constraints:
+    """Words that texts are to hold, as an automaton a picture (`tasks.constraints`).
+
+    moves: int [B, S, V], the state after a word; a text starts in state 0. reached: int [B, S], how
+    many of the wanted constraints a state stands for; a text that ends with more goes before.
+    """
+
+    moves: Int[Array, "b s v"]
+    reached: Int[Array, "b s"]
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Array]) -> "Constraints | None":
+        """Returns those in a batch's fields, None if there are none."""
+        if "constraint_moves" not in batch:
+            return None
+        return cls(batch["constraint_moves"], batch["constraint_reached"])
+
+
+def write(
+    writer: Writer,
+    size: int,
+    search: Search,
+    special: SpecialIds,
+    constraints: Constraints | None = None,
+) -> Written:
     """Returns the texts that are found for `size` pictures.
 
     The score is the mean log probability of the words, the end included; with beams see `Search`.
+    With constraints there are `search.beams` beams in every state of their automaton. ValueError
+    for drawn words under constraints.
     """
+    if constraints is not None and search.top_p is not None:
+        raise ValueError(
+            f"top_p = {search.top_p}: words under constraints are searched for with beams, not "
+            "drawn; leave one of them out"
+        )
     if search.min_length > 2:
         predict = _without_early_end(writer.predict, search.min_length, special)
         writer = replace(writer, predict=predict)
     if search.top_p is not None:
-        return _word_by_word(writer, size, search.max_length, special, partial(_drawn, search))
-    if search.beams == 1:
+        key = jax.random.key(search.seed)
+        among = lambda position, words: _drawn(key, position, _likeliest(words, search.top_p))
+        return _word_by_word(writer, size, search.max_length, special, among)
+    if search.beams == 1 and constraints is None:
         likeliest = lambda position, words: jnp.argmax(words, -1)
         return _word_by_word(writer, size, search.max_length, special, likeliest)
-    return _by_beams(writer, size, search, special)
+    return _by_beams(writer, size, search, special, constraints)
+
+
+def dropout_of(key: Array | None, position: Array | int) -> dict[str, Array]:
+    """Returns the random streams with which a word is asked for; none without a key."""
+    return {} if key is None else {"dropout": jax.random.fold_in(key, position)}
+
+
+def draw(writer: Writer, size: int, length: int, special: SpecialIds, key: Array) -> Written:
+    """Returns texts of up to `length` tokens, each word drawn as likely as the writer says it is.
+
+    A text that is cut off gets its end in place of its last word; the score counts that word. It
+    can be differentiated by what the writer reads.
+    """
+    return _word_by_word(writer, size, length, special, partial(_drawn, key))
 
 
 def _without_early_end(predict: NextWord, least: int, special: SpecialIds) -> NextWord:
@@ -117,11 +165,11 @@ def _without_early_end(predict: NextWord, least: int, special: SpecialIds) -> Ne
     return later
 
 
-def _drawn(search: Search, position: Array, words: Float[Array, "n v"]) -> Int[Array, "n"]:
+def _drawn(key: Array, position: Array, words: Float[Array, "n v"]) -> Int[Array, "n"]:
     """Returns words drawn with a key for each text, so that others beside it change nothing."""
-    key = jax.random.fold_in(jax.random.key(search.seed), position)
+    key = jax.random.fold_in(key, position)
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(words)))
-    return jax.vmap(jax.random.categorical)(keys, _likeliest(words, search.top_p))
+    return jax.vmap(jax.random.categorical)(keys, words)
 
 
 def _likeliest(words: Float[Array, "n v"], top_p: float) -> Float[Array, "n v"]:
@@ -164,43 +212,102 @@ class _Beams:
     done: Array
 
 
-def _by_beams(writer: Writer, size: int, search: Search, special: SpecialIds) -> Written:
+def _by_beams(
+    writer: Writer, size: int, search: Search, special: SpecialIds, constraints: Constraints | None
+) -> Written:
     """Returns the best texts found with beams; the end counts for the score.
 
     A picture is done when no open text can become better. Source: `_generate_beam_search` of
-    microsoft/Oscar.
+    microsoft/Oscar. Under constraints each state has beams of its own (Anderson et al. 2017).
     """
     beams, length = search.beams, search.max_length
-    start = _started(size * beams, length, special).reshape(size, beams, length)
+    rows = size if constraints is None else constraints.reached.size
+    start = _started(rows * beams, length, special).reshape(rows, beams, length)
     first = jnp.where(jnp.arange(beams) == 0, 0.0, _IMPOSSIBLE)
+    totals = jnp.broadcast_to(first, (rows, beams))
+    if constraints is not None:
+        totals = jnp.where((jnp.arange(rows) % (rows // size) == 0)[:, None], totals, -jnp.inf)
     state = _Beams(
         ids=start,
-        memory=writer.begin(size * beams, length),
-        totals=jnp.broadcast_to(first, (size, beams)),
+        memory=writer.begin(rows * beams, length),
+        totals=totals,
         best_ids=start[:, 0],
-        best_scores=jnp.full(size, -jnp.inf),
-        done=jnp.zeros(size, bool),
+        best_scores=jnp.full(rows, -jnp.inf),
+        done=jnp.zeros(rows, bool),
     )
-    step = lambda position, state: _beam_step(writer, state, position, special, search)
+    choose = _best_words if constraints is None else partial(_best_by_state, constraints, special)
+    step = partial(_beam_step, writer, size, special, search, choose)
     state = jax.lax.fori_loop(1, length, step, state)
-    return Written(state.best_ids, state.best_scores)
+    found = Written(state.best_ids, state.best_scores)
+    return found if constraints is None else _of_best_state(found, constraints)
+
+
+def _best_words(
+    totals: Float[Array, "b k v"], last: Bool[Array, ""], count: int
+) -> tuple[Array, Array, Array]:
+    """Returns the best sums [B, C] of beams that go on by a word, the beams and the words."""
+    flat = totals.reshape(len(totals), -1)
+    found, chosen = jax.lax.top_k(flat, min(count, flat.shape[-1]))
+    return found, *jnp.divmod(chosen, totals.shape[-1])
+
+
+def _best_by_state(
+    constraints: Constraints,
+    special: SpecialIds,
+    totals: Float[Array, "r k v"],
+    last: Bool[Array, ""],
+    count: int,
+) -> tuple[Array, Array, Array]:
+    """Returns the same for each state [B·S, C], of all beams of the picture that come to it.
+
+    An end changes no state, nor does the last word, in whose place the end is put.
+    """
+    size, states, words = constraints.moves.shape
+    by_state = totals.reshape(size, states, -1, words)
+    stays = last | _ends(jnp.arange(words), special)
+    to = jnp.where(stays, jnp.arange(states)[:, None], constraints.moves)
+
+    def coming_to(state: Array) -> tuple[Array, Array, Array]:
+        coming = jnp.where((to == state)[:, :, None], by_state, -jnp.inf)
+        return _best_words(coming.reshape(size, -1, words), last, count)
+
+    made = jax.lax.map(coming_to, jnp.arange(states))
+    return tuple(x.swapaxes(0, 1).reshape(size * states, -1) for x in made)
+
+
+def _of_best_state(found: Written, constraints: Constraints) -> Written:
+    """Returns each picture's best text among those that hold the most of what is wanted."""
+    size, states = constraints.reached.shape
+    scores = found.scores.reshape(size, states)
+    reached = jnp.where(scores > _IMPOSSIBLE / 1000, constraints.reached, -1)
+    most = reached == reached.max(-1, keepdims=True)
+    best = jnp.argmax(jnp.where(most, scores, -jnp.inf), -1)
+    rows = jnp.arange(size) * states + best
+    return Written(found.ids[rows], found.scores[rows])
 
 
 def _beam_step(
-    writer: Writer, state: _Beams, position: Array, special: SpecialIds, search: Search
+    writer: Writer,
+    size: int,
+    special: SpecialIds,
+    search: Search,
+    choose: Callable,
+    position: Array,
+    state: _Beams,
 ) -> _Beams:
-    size, beams, length = state.ids.shape
+    rows, beams, length = state.ids.shape
     words, memory = writer.predict(state.ids.reshape(-1, length), position, state.memory)
-    words = words.reshape(size, beams, -1)
-    totals = (state.totals[..., None] + words).reshape(size, -1)
+    totals = state.totals[..., None] + words.reshape(rows, beams, -1)
     # Every beam can spend two candidates on an ending ([SEP], padding) and still go on.
-    totals, chosen = jax.lax.top_k(totals, min(3 * beams, totals.shape[-1]))
-    beam, word = jnp.divmod(chosen, words.shape[-1])
-    ids = jnp.take_along_axis(state.ids, beam[..., None], axis=1)
+    totals, beam, word = choose(totals, position == length - 1, 3 * beams)
+    own = lambda x: x.reshape(size, -1, *x.shape[2:])  # all beams of a picture
+    ids = jnp.take_along_axis(own(state.ids), own(beam)[..., None], axis=1)
+    ids = ids.reshape(rows, -1, length)
 
     penalty = search.length_penalty
     unbeatable = totals[:, 0] / float(length - 1) ** penalty
-    done = state.done | (state.best_scores >= unbeatable)
+    # Texts in one state of a picture may become those of another.
+    done = state.done | ((state.best_scores >= unbeatable) & (rows == size))
     ends = _ends(word, special) | (position == length - 1)
     goes_on = ~ends
     reached = (jnp.cumsum(goes_on, -1) - goes_on < beams) & ~done[:, None]
@@ -211,7 +318,7 @@ def _beam_step(
     longer = ids.at[:, :, position].set(word.astype(ids.dtype))
     return state.replace(
         ids=jnp.take_along_axis(longer, order[..., None], axis=1),
-        memory=_of_beams(memory, pick(beam)),
+        memory=_of_beams(memory, own(pick(beam))),
         totals=jnp.where(pick(goes_on), pick(totals), _IMPOSSIBLE),
         done=done,
     )

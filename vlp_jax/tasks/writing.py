@@ -18,7 +18,15 @@ from vlp_jax.layers.masks import captioning_mask
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks.masked_text import HEAD
-from vlp_jax.tasks.search import Search, SpecialIds, Writer, Written, write
+from vlp_jax.tasks.search import (
+    Constraints,
+    Search,
+    SpecialIds,
+    Writer,
+    Written,
+    dropout_of,
+    write,
+)
 
 
 def caption_fields(
@@ -49,9 +57,16 @@ def written_captions(views: Views, *, slots: int, search: Search, special: Speci
         raise ValueError(
             f"max_length = {search.max_length}: expected 2 to {slots} tokens, both ends included"
         )
+    writer, constraints = caption_writer(views, slots, special), Constraints.of(views.batch)
+    return write(writer, views.size, search, special, constraints)
+
+
+def caption_writer(
+    views: Views, slots: int, special: SpecialIds, key: Array | None = None
+) -> Writer:
+    """Returns the `mask_writer` of a batch that holds pictures and the fields of `tag_fields`."""
     tags = views.batch["tag_ids"], views.batch["tag_mask"]
-    writer = mask_writer(views.model, views.params, views.image(), *tags, slots, special)
-    return write(writer, views.size, search, special)
+    return mask_writer(views.model, views.params, views.image(), *tags, slots, special, key)
 
 
 def mask_writer(
@@ -62,6 +77,7 @@ def mask_writer(
     tag_mask: Bool[Array, "b g"],
     slots: int,
     special: SpecialIds,
+    key: Array | None = None,
 ) -> Writer:
     """Returns what predicts the next word of the captions of B images; it remembers nothing.
 
@@ -72,15 +88,17 @@ def mask_writer(
       tag_mask: which of them are real.
       slots: positions before the tags, as in training (40 as published); captions may be shorter.
       special: ids of the special tokens.
+      key: of dropout, anew at every word; without one there is none.
 
     The result takes N = B·k captions, the k of an image next to each other.
     """
     types = jnp.concatenate([jnp.zeros((tags.shape[0], slots), jnp.int32), jnp.ones_like(tags)], 1)
 
-    def word_at(model, position, regions, ids, mask, segments) -> Array:
-        text = model.encode_text(ids, mask, segments)
+    def word_at(model, position, regions, ids, mask, segments, *, deterministic) -> Array:
+        text = model.encode_text(ids, mask, segments, deterministic=deterministic)
         joint_mask = captioning_mask(text.concatenate(regions).mask, slots)
-        states = model.fuse(regions, text, joint_mask=joint_mask).text.states
+        fused = model.fuse(regions, text, joint_mask=joint_mask, deterministic=deterministic)
+        states = fused.text.states
         state = jax.lax.dynamic_slice_in_dim(states, position, 1, axis=1)
         logits = model.head(HEAD)(state, model.text.word_table())
         return jax.nn.log_softmax(logits[:, 0])
@@ -97,6 +115,7 @@ def mask_writer(
             jnp.concatenate([words, of_image(tag_mask)], 1),
             of_image(types),
         )
-        return model.apply({"params": params}, *inputs, method=word_at), memory
+        options = dict(method=word_at, rngs=dropout_of(key, position), deterministic=key is None)
+        return model.apply({"params": params}, *inputs, **options), memory
 
     return Writer(predict)

@@ -166,6 +166,7 @@ def assemble(
         vocabulary = make_vocabulary(config.data.vocabulary, sources, words, lists)
     else:
         check_vocabulary(vocabulary, sources, config.data)
+    tasks = {name: task.prepared(vocabulary, sources) for name, task in tasks.items()}
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     meet(mesh)
     share = batch_share(mesh, jax.process_index())

@@ -223,7 +223,8 @@ def _coco_captions(files: TaskFiles) -> Iterator[Entry]:
         captions.setdefault(take(raw, "image_id"), []).append(take(raw, "caption"))
     for raw in pictures:
         name = take(raw, "id")
-        facts = {"id": name, "file": raw.get("file_name", f"{name}.jpg")}
+        file = raw.get("file_name", f"{name}.jpg")
+        facts = {"id": name, "file": file, "stem": Path(file).stem}
         if captions.get(name) or not captions:
             yield {"name": name, "pictures": [facts], "captions": captions.get(name, [])}
 
