@@ -17,11 +17,10 @@ from vlp_jax.layers.attention import (
     _by_flash,
     attention_bias,
     choose_implementation,
-    device_kind,
-    for_any_platform,
     head_size,
 )
 from vlp_jax.layers.attention import attend as attend_to
+from vlp_jax.layers.platform import device_kind, for_any_platform
 from vlp_jax.layers.projection import SplitHeads
 
 B, T, S, D, E = 2, 3, 4, 8, 6
@@ -208,7 +207,7 @@ def test_why_a_kernel_is_not_taken(platform, options, why):
 
 
 def test_what_is_for_any_platform_takes_no_kernel(monkeypatch):
-    monkeypatch.setattr("vlp_jax.layers.attention.device_kind", lambda: "gpu")
+    monkeypatch.setattr("vlp_jax.layers.platform.device_kind", lambda: "gpu")
     monkeypatch.setattr("vlp_jax.layers.attention._by_cudnn", lambda *_: "the kernel")
     states = jnp.ones((1, 4, 2, 8), "bfloat16")
     assert attend_to(states, states, states) == "the kernel"

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from tests.model.tiny import random_variables
-from vlp_jax.layers.projection import Linear, MergeHeads, SplitHeads, kernel_init, zeros_init
+from vlp_jax.layers.platform import for_any_platform
+from vlp_jax.layers.projection import (
+    Linear,
+    MergeHeads,
+    SplitHeads,
+    affine,
+    as_rows,
+    kernel_init,
+    zeros_init,
+)
 
 
 @pytest.fixture
@@ -92,3 +101,41 @@ def test_weights_are_drawn_with_berts_deviation():
     drawn = kernel_init("embed", "mlp")(jax.random.key(3), (100, 100)).unbox()
     assert abs(float(drawn.std()) - 0.02) < 5e-4 and abs(float(drawn.mean())) < 1e-3
     assert not zeros_init("mlp")(jax.random.key(3), (5,)).unbox().any()
+
+
+def test_leading_axes_are_one_on_cpus_alone(monkeypatch, rng):
+    x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(as_rows(x), x.reshape(24, 5))
+    np.testing.assert_array_equal(as_rows(x, inner=2), x.reshape(6, 4, 5))
+    assert as_rows(x[0, 0]).shape == (4, 5)
+    with for_any_platform():
+        assert as_rows(x).shape == x.shape
+    monkeypatch.setattr("vlp_jax.layers.platform.device_kind", lambda: "tpu")
+    assert as_rows(x).shape == x.shape
+
+
+@pytest.mark.parametrize("inner", [1, 2])
+@pytest.mark.parametrize("activation", [None, jnp.tanh], ids=["plain", "tanh"])
+def test_affine_maps_and_their_gradients_do_not_depend_on_the_platform(rng, inner, activation):
+    if inner == 2 and activation:
+        pytest.skip("activations act on one axis")
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+    x, bias = draw(2, 3, 4, 5), draw(6, 7)
+    kernel = draw(*x.shape[4 - inner :], 6, 7)
+    if activation:
+        kernel, bias = kernel[..., 0], bias[:, 0]
+
+    def loss(x, kernel, bias):
+        y = affine(x, kernel, bias, inner=inner, activation=activation)
+        return (y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum(), y
+
+    value_and_grad = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)
+    (_, y), on_cpu = value_and_grad(x, kernel, bias)
+    with for_any_platform():
+        (_, wanted), elsewhere = value_and_grad(x, kernel, bias)
+    exact = x.astype(np.float64) if activation is None else np.tanh(x.astype(np.float64))
+    np.testing.assert_allclose(y, np.tensordot(exact, kernel, inner) + bias, atol=1e-4)
+    np.testing.assert_allclose(y, wanted, atol=1e-5)
+    for got, want in zip(on_cpu, elsewhere, strict=True):
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)

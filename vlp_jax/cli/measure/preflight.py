@@ -1,5 +1,6 @@
 """Decides a run before it is paid for: compiles its steps for devices that need not be there."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from vlp_jax.cli.measure.run_checks import (
 from vlp_jax.config import ExperimentConfig, replace
 from vlp_jax.config.plugins import load_plugins
 from vlp_jax.data.sources.base import Source
+from vlp_jax.layers.platform import for_any_platform
 from vlp_jax.parallel import use_mesh
 from vlp_jax.parallel.mesh import describe_mesh
 from vlp_jax.parallel.topology import Slices
@@ -166,7 +168,9 @@ def _unmeasured(config: ExperimentConfig) -> ExperimentConfig:
 
 def compiled_steps(experiment: Experiment, where: Slices) -> Iterator[StepProgram]:
     """Compiles each different step of a run, one after the other."""
-    with use_mesh(experiment.mesh):
+    # What is traced for TPUs must not take this computer's processor into account.
+    tracing = for_any_platform() if where.chip else contextlib.nullcontext()
+    with use_mesh(experiment.mesh), tracing:
         lowered = experiment.lowered_steps(experiment.states.abstract)
     shares = _shares(experiment)
     for program in dict.fromkeys(lowered.values()):
