@@ -9,6 +9,7 @@ vlp-jax data check --store oscar_tsv --features features.tsv --option labels=pre
 vlp-jax data records --config configs/uniter/finetune_nlvr2.py --split validation
 vlp-jax data regions --images photos --detector frcnn_vg --weights pytorch_model.bin --out a.tsv
 vlp-jax data regions --config configs/lxmert/scenes.py --detector runs/detector --out found.tsv
+vlp-jax data constraints --boxes boxes.tsv --hierarchy classes.json --out constraints.json
 """
 
 import argparse
@@ -22,7 +23,7 @@ _SHOWN = 20  # pictures that can't be read
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    jobs = parser.add_subparsers(dest="job", required=True, metavar="check|convert|records|regions")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="check|convert|records|…")
     check = jobs.add_parser("check", help="read every picture and say what is wrong with which")
     convert = jobs.add_parser("convert", help="write ArrayRecord files, checking every picture")
     regions = jobs.add_parser("regions", help="find the regions of pictures with a detector")
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     records = jobs.add_parser("records", help="open the sources of a config and say what they hold")
     add_config(records)
     records.add_argument("--split", default="train", help="which split of each source")
+    _add_constraint_arguments(jobs)
     parser.set_defaults(overrides=[])
     for job in (check, convert):
         job.add_argument("--store", required=True, help="the format, see docs/regions.md")
@@ -64,6 +66,24 @@ def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
     regions.add_argument("--draw", type=Path, help="folder for the pictures with what was found")
 
 
+def _share(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share from 0 to 1")
+    return value
+
+
+def _add_constraint_arguments(jobs) -> None:
+    words = jobs.add_parser("constraints", help="what captions are to hold, by a detector's boxes")
+    words.add_argument("--boxes", required=True, help="TSV: a key, a list of rect, class and conf")
+    words.add_argument("--hierarchy", required=True, help="JSON: the tree of classes")
+    words.add_argument("--forms", help="TSV: a word, its forms with commas between them")
+    words.add_argument("--ids", help="nocaps_val_image_info.json, where keys are Open Images' ids")
+    words.add_argument(
+        "--overlap", type=_share, default=0.85, help="above which the more general class goes"
+    )
+    words.add_argument("--out", required=True, help="the JSON file to write")
+
+
 def run(args: argparse.Namespace) -> int:
     """Prints what was found; the status of a check is 1 if a picture can't be read."""
     if args.job == "records":
@@ -72,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.job} takes no config: {' '.join(args.overrides)}")
     if args.job == "regions":
         return _find_regions(args)
+    if args.job == "constraints":
+        return _make_constraints(args)
     from rich.progress import Progress
 
     from vlp_jax.config.files import parse_options
@@ -129,6 +151,32 @@ def _find_regions(args: argparse.Namespace) -> int:
     if found.problems:
         print(f"{len(found.problems):,} pictures have no regions")
     return 0
+
+
+def _make_constraints(args: argparse.Namespace) -> int:
+    import json
+
+    from vlp_jax.data import box_constraints
+    from vlp_jax.data.local_paths import path_to_write
+
+    out = path_to_write(args.out, "--out")
+    hierarchy = box_constraints.Hierarchy.read(args.hierarchy)
+    forms = box_constraints.read_forms(args.forms) if args.forms else {}
+    ids = box_constraints.read_ids(args.ids) if args.ids else None
+    made, unknown = {}, []
+    for key, boxes in box_constraints.read_boxes(args.boxes):
+        if ids is not None and key not in ids:
+            unknown.append(f'"{key}" has no id in {args.ids}')
+            continue
+        names = box_constraints.constraints_of(boxes, hierarchy, args.overlap)
+        made[key if ids is None else ids[key]] = [
+            box_constraints.phrases_of(name, forms) for name in names
+        ]
+    out.write_text(json.dumps(made, indent=1))
+    some = sum(map(bool, made.values()))
+    print(f"{len(made):,} pictures, {some:,} of them with words to hold, written to {out}")
+    _print_problems(unknown)
+    return 1 if unknown else 0
 
 
 def _drawing(pictures, folder: Path):

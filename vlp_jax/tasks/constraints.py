@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.data.box_constraints import MOST
 from vlp_jax.data.foreign import shortened
 from vlp_jax.data.json_text import parse_json
 from vlp_jax.data.local_paths import existing_file
 from vlp_jax.data.tokenizer import Tokenizer
-
-MOST = 3
-"""Constraints of a picture; the states double with each."""
 
 Phrases = Sequence[Sequence[str]]
 _Place = tuple[int, tuple[int, ...]]  # the constraints that are held, the pieces read of a phrase
