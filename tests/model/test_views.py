@@ -56,16 +56,20 @@ FORMS = {
     "region class ce": ("region_class", {"form": "ce"}, False),
     "region labels": ("region_labels", {}, False),
 }
-# They read one head of a pass that others read too, or two pictures, and have tests of their own.
+# They read one head of a pass that others read too, or two pictures, or write texts first, and have
+# tests of their own.
 DECIDING = {
     "nlvr2",
     "entailment",
     "referring",
+    "pointing",
     "entities",
     "multiple_choice",
     "ranking",
     "gqa",
     "captioning",
+    "captioning_by_cider",
+    "captioning_generative_by_cider",
     "text_assignment",
 }
 DECODER = {"vocab_size": tiny.VOCABULARY, "layers": 1, "max_length": 8, **tiny.BLOCK}
