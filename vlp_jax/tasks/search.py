@@ -246,7 +246,7 @@ def _best_words(
     totals: Float[Array, "b k v"], last: Bool[Array, ""], count: int
 ) -> tuple[Array, Array, Array]:
     """Returns the best sums [B, C] of beams that go on by a word, the beams and the words."""
-    flat = totals.reshape(len(totals), -1)
+    flat = totals.reshape(totals.shape[0], -1)
     found, chosen = jax.lax.top_k(flat, min(count, flat.shape[-1]))
     return found, *jnp.divmod(chosen, totals.shape[-1])
 
