@@ -11,7 +11,7 @@ finetune = import_beside(__file__, "../common/finetune.py")
 BATCH = 32 * 8  # batch_size_train, GPUs
 # captions for training, epochs, file, k_test
 RECIPES = {
-    "": (566_747, 5, "data/dataset_coco.json", 256),
+    "": (finetune.COCO_CAPTIONS, 5, "data/dataset_coco.json", 256),
     "flickr": (145_000, 10, "data/dataset_flickr30k.json", 128),
 }
 

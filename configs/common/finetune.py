@@ -168,6 +168,11 @@ def gqa(**options: Any) -> dict[str, Any]:
     )
 
 
+def test_pictures(data_set: str) -> tuple[str, ...]:
+    """Returns what 12-in-1 leaves out in training: the pictures of any task's test set."""
+    return (f"data/vilbert/{data_set}_test_ids.npy",)
+
+
 def visual7w(**options: Any) -> dict[str, Any]:
     """Returns the data of Visual7W's pointing questions, with features as 12-in-1 has them.
 
@@ -179,7 +184,7 @@ def visual7w(**options: Any) -> dict[str, Any]:
         store="vilbert_lmdb",
         features="data/vilbert/visual7w/visual7w_resnext152_faster_rcnn_genome.lmdb",
         candidates="data/vilbert/visual7w/visual7w_gt_resnext152_faster_rcnn_genome.lmdb",
-        exclude=("data/vilbert/genome_test_ids.npy",),
+        exclude=test_pictures("genome"),
         **options,
     )
 
@@ -194,7 +199,7 @@ def guesswhat(**options: Any) -> dict[str, Any]:
         store="vilbert_lmdb",
         features="data/vilbert/coco/COCO_trainval_resnext152_faster_rcnn_genome.lmdb",
         candidates="data/vilbert/guesswhat/guesswhat_gt_resnext152_faster_rcnn_genome.lmdb",
-        exclude=("data/vilbert/coco_test_ids.npy",),
+        exclude=test_pictures("coco"),
         **options,
     )
 
@@ -208,11 +213,26 @@ def vg_qa(**options: Any) -> dict[str, Any]:
         store="vilbert_lmdb",
         features="data/vilbert/visual_genome/vg_resnext152_faster_rcnn_genome.lmdb",
         key="{id}",
-        exclude=("data/vilbert/genome_test_ids.npy",),
+        exclude=test_pictures("genome"),
         **options,
     )
 
 
+def oscar_captions() -> dict[str, Any]:
+    """Returns the data of COCO's captions, with the features of OSCAR's captioners."""
+    return annotated(
+        "karpathy",
+        "data/dataset_coco.json",
+        store="array_record",
+        features="data/oscar/coco_caption.regions",
+        key="{id}",
+    )
+
+
+# Captions and pictures of Karpathy's training split of COCO.
+COCO_CAPTIONS, COCO_PICTURES = 566_747, 113_287
+# --freeze_embedding of OSCAR's captioners
+FROZEN_WORDS = dict(groups=(dict(pattern="^text/word/table", frozen=True),))
 # Questions of VQA v2 for training; of GQA, of train and val, balanced.
 VQA, GQA = 443_757, 943_000 + 132_062
 # Examples for training of 12-in-1, table 1 of the paper, without pictures of test sets.

@@ -10,7 +10,6 @@ from vlp_jax.config import import_beside
 
 finetune = import_beside(__file__, "../common/finetune.py")
 
-CAPTIONS = 566_747  # of the 113,287 pictures of Karpathy's training split
 # batch size × GPUs, epochs, smoothing, checkpoint
 RECIPES = {
     "": (64 * 4, 30, 0.0, "weights/ep_67_588997"),
@@ -22,7 +21,7 @@ def get_config(argument: str = "") -> dict:
     """Returns the experiment."""
     variant = "plus" if argument == "plus" else ""
     batch, epochs, smoothing, start = RECIPES[variant]
-    epoch = CAPTIONS // batch
+    epoch = finetune.COCO_CAPTIONS // batch
     return finetune.experiment(
         argument,
         variants=("plus",),
@@ -31,19 +30,12 @@ def get_config(argument: str = "") -> dict:
         preset=f"oscar{variant}_caption",
         start=(dict(path=start, kind=f"oscar{variant}_caption"),),
         verb="caption",
-        source=finetune.annotated(
-            "karpathy",
-            "data/dataset_coco.json",
-            store="array_record",
-            features="data/oscar/coco_caption.regions",
-            key="{id}",
-        ),
+        source=finetune.oscar_captions(),
         settings=dict(slots=40, smoothing=smoothing),  # --max_seq_a_length
         best="captioning_cider",
         batch=batch,
         rate=3e-5,  # --learning_rate
         steps=epochs * epoch,
         epoch=epoch,
-        # --freeze_embedding
-        optimizer=dict(groups=(dict(pattern="^text/word/table", frozen=True),)) if variant else {},
+        optimizer=finetune.FROZEN_WORDS if variant else {},
     )

@@ -10,7 +10,6 @@ from vlp_jax.config import import_beside
 
 finetune = import_beside(__file__, "../common/finetune.py")
 
-PICTURES = 113_287  # of Karpathy's training split, each once an epoch with all of its captions
 # preset, batch size × GPUs, epochs, rate, and where the published checkpoint by cross-entropy lies;
 # your own is `--config.init_from=WORKDIR`
 RECIPES = {
@@ -26,8 +25,7 @@ def get_config(argument: str = "") -> dict:
     """Returns the experiment."""
     variant = argument if argument in VARIANTS else ""
     preset, batch, epochs, rate, start = RECIPES[variant]
-    epoch = PICTURES // batch
-    frozen = dict(groups=(dict(pattern="^text/word/table", frozen=True),))  # --freeze_embedding
+    epoch = finetune.COCO_PICTURES // batch  # each once, with all of its captions
     return finetune.experiment(
         argument,
         variants=VARIANTS,
@@ -36,13 +34,7 @@ def get_config(argument: str = "") -> dict:
         preset=preset,
         start=(dict(path=start, kind=preset),),
         verb="caption",
-        source=finetune.annotated(
-            "karpathy",
-            "data/dataset_coco.json",
-            store="array_record",
-            features="data/oscar/coco_caption.regions",
-            key="{id}",
-        ),
+        source=finetune.oscar_captions(),
         # --max_seq_a_length of the first step, whose tags begin there; --sc_train_sample_n,
         # --max_gen_length and --sc_baseline_type
         settings=dict(slots=40, samples=5, sample_length=20, baseline="greedy"),
@@ -52,5 +44,5 @@ def get_config(argument: str = "") -> dict:
         rate=rate,
         steps=epochs * epoch,
         epoch=epoch,
-        optimizer=frozen if variant.startswith("plus") else {},
+        optimizer=finetune.FROZEN_WORDS if variant.startswith("plus") else {},
     )

@@ -11,14 +11,6 @@ from vlp_jax.config import import_beside
 
 finetune = import_beside(__file__, "../common/finetune.py")
 
-CAPTIONS, PICTURES = 566_747, 113_287  # of Karpathy's training split
-COCO = dict(
-    form="karpathy",
-    path="data/dataset_coco.json",
-    store="array_record",
-    features="data/oscar/coco_caption.regions",
-    key="{id}",
-)
 # Features go by the id of Open Images, which names the picture's file.
 NOCAPS = dict(
     kind="annotated",
@@ -29,11 +21,11 @@ NOCAPS = dict(
     key="{stem}",
 )
 # task, its settings, batch size × GPUs, items an epoch, epochs, rate, schedule
-CROSS_ENTROPY = ("captioning", {}, 64 * 4, CAPTIONS, 30, 1e-4, "linear")
+CROSS_ENTROPY = ("captioning", {}, 64 * 4, finetune.COCO_CAPTIONS, 30, 1e-4, "linear")
 BY_CIDER = (
     "captioning_by_cider",
     dict(samples=5, sample_length=20, baseline="greedy"),
-    *(14 * 8, PICTURES, 50, 5e-6, "constant"),
+    *(14 * 8, finetune.COCO_PICTURES, 50, 5e-6, "constant"),
 )
 
 
@@ -44,6 +36,7 @@ def get_config(argument: str = "") -> dict:
     bert = dict(path="weights/bert-base-uncased", kind="bert")
     run = dict(path="runs/nocaps", kind="run")
     epoch = items // batch
+    (coco,) = finetune.oscar_captions()["source_args"].values()
     return finetune.experiment(
         argument,
         variants=("cider",),
@@ -53,7 +46,7 @@ def get_config(argument: str = "") -> dict:
         start=(run if by_cider else bert,),
         verb="caption",
         source=dict(
-            source="coco", source_args=dict(coco=COCO | dict(kind="annotated"), nocaps=NOCAPS)
+            source="coco", source_args=dict(coco=coco | dict(kind="annotated"), nocaps=NOCAPS)
         ),
         settings=dict(slots=40) | settings,
         evaluate=dict(
@@ -65,6 +58,5 @@ def get_config(argument: str = "") -> dict:
         rate=rate,
         steps=epochs * epoch,
         epoch=epoch,
-        # --freeze_embedding
-        optimizer=dict(schedule=schedule, groups=(dict(pattern="^text/word/table", frozen=True),)),
+        optimizer=finetune.FROZEN_WORDS | dict(schedule=schedule),
     )

@@ -9,7 +9,7 @@ from vlp_jax.config import import_beside
 
 finetune = import_beside(__file__, "../common/finetune.py")
 
-PICTURES, EPOCHS = 113_287, 30  # of Karpathy's training split; --num_train_epochs
+PICTURES, EPOCHS = finetune.COCO_PICTURES, 30  # --num_train_epochs
 # pairs: batch size × GPUs; checkpoint
 RECIPES = {
     "": (32 * 4, "weights/ep_67_588997"),

@@ -83,7 +83,7 @@ def _data(singles: dict[str, dict[str, Any]]) -> dict[str, Any]:
             text_length=data["text_length"],
             task_token=single["model"]["text_args"]["task"],
         )
-        excluded = (f"data/vilbert/{test_set}_test_ids.npy",) if test_set else ()
+        excluded = finetune.test_pictures(test_set) if test_set else ()
         own = data["source_args"]["annotated"] | dict(kind="annotated", exclude=excluded)
         source_args[source] = own
     per_source["gqa"]["answers"] = "gqa"

@@ -13,7 +13,7 @@ BATCH, EPOCHS = 128, 20  # batch_size; num_epoch
 # file, captions for training, task
 RECIPES = {
     "": ("data/dataset_flickr30k.json", 145_000, 8),
-    "coco": ("data/dataset_coco.json", 566_747, 7),
+    "coco": ("data/dataset_coco.json", finetune.COCO_CAPTIONS, 7),
 }
 
 
