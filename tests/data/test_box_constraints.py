@@ -5,7 +5,14 @@ import json
 import pytest
 
 from vlp_jax.cli.main import main
-from vlp_jax.data.box_constraints import Boxes, Hierarchy, constraints_of, phrases_of, read_boxes
+from vlp_jax.data.box_constraints import (
+    OVERLAP,
+    Boxes,
+    Hierarchy,
+    constraints_of,
+    phrases_of,
+    read_boxes,
+)
 
 TREE = {
     "LabelName": "Entity",
@@ -32,8 +39,8 @@ def box(name, share, *corners):
     return {"rect": list(corners or (0, 0, 99, 99)), "class": name, "conf": share}
 
 
-def named(hierarchy, *found, **options):
-    return constraints_of(Boxes.of(list(found)), hierarchy, **options)
+def named(hierarchy, *found, overlap=OVERLAP):
+    return constraints_of(Boxes.of(list(found)), hierarchy, overlap)
 
 
 def test_levels_are_those_below_a_class(hierarchy):
@@ -97,6 +104,7 @@ def test_a_file_of_constraints(files, capsys):
     more = "--forms", str(files / "forms.tsv"), "--ids", str(files / "ids.json")
     assert made(files, *more) == (1, {"17": [["dog", "dogs"]]})
     shown = capsys.readouterr().out
+    assert made(files, "--overlap", "1")[1] == {"a1": [["animal"], ["dog"]], "b2": []}
     assert "1 pictures, 1 of them with words to hold" in shown and '"b2" has no id in' in shown
 
 
@@ -138,3 +146,10 @@ def test_boxes_are_read_one_picture_after_the_other(files):
     (key, boxes), (_, none) = read_boxes(str(files / "boxes.tsv"))
     assert key == "a1" and boxes.classes == ("dog", "animal") and boxes.corners.shape == (2, 4)
     assert none.corners.shape == (0, 4)
+
+
+@pytest.mark.parametrize("overlap", ["-0.1", "1.5", "nan"])
+def test_an_overlap_is_a_share(files, overlap, capsys):
+    status, out = made(files, f"--overlap={overlap}")
+    assert status != 0 and out is None
+    assert "expected a share from 0 to 1" in capsys.readouterr().err

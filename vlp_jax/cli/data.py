@@ -66,12 +66,6 @@ def _add_region_arguments(regions: argparse.ArgumentParser) -> None:
     regions.add_argument("--draw", type=Path, help="folder for the pictures with what was found")
 
 
-def _share(text: str) -> float:
-    if not 0 <= (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a share from 0 to 1")
-    return value
-
-
 def _add_constraint_arguments(jobs) -> None:
     words = jobs.add_parser("constraints", help="what captions are to hold, by a detector's boxes")
     words.add_argument("--boxes", required=True, help="TSV: a key, a list of rect, class and conf")
@@ -79,7 +73,7 @@ def _add_constraint_arguments(jobs) -> None:
     words.add_argument("--forms", help="TSV: a word, its forms with commas between them")
     words.add_argument("--ids", help="nocaps_val_image_info.json, where keys are Open Images' ids")
     words.add_argument(
-        "--overlap", type=_share, default=0.85, help="above which the more general class goes"
+        "--overlap", type=float, help="above which the more general class goes (default 0.85)"
     )
     words.add_argument("--out", required=True, help="the JSON file to write")
 
@@ -159,6 +153,9 @@ def _make_constraints(args: argparse.Namespace) -> int:
     from vlp_jax.data import box_constraints
     from vlp_jax.data.local_paths import path_to_write
 
+    overlap = box_constraints.OVERLAP if args.overlap is None else args.overlap
+    if not 0 <= overlap <= 1:
+        raise ValueError(f"--overlap {overlap}: expected a share from 0 to 1")
     out = path_to_write(args.out, "--out")
     hierarchy = box_constraints.Hierarchy.read(args.hierarchy)
     forms = box_constraints.read_forms(args.forms) if args.forms else {}
@@ -168,7 +165,7 @@ def _make_constraints(args: argparse.Namespace) -> int:
         if ids is not None and key not in ids:
             unknown.append(f'"{key}" has no id in {args.ids}')
             continue
-        names = box_constraints.constraints_of(boxes, hierarchy, args.overlap)
+        names = box_constraints.constraints_of(boxes, hierarchy, overlap)
         made[key if ids is None else ids[key]] = [
             box_constraints.phrases_of(name, forms) for name in names
         ]

@@ -113,7 +113,7 @@ class Boxes:
         return cls(checked_boxes("rect", corners), classes, confidence)
 
 
-def constraints_of(boxes: Boxes, hierarchy: Hierarchy, overlap: float = OVERLAP) -> list[str]:
+def constraints_of(boxes: Boxes, hierarchy: Hierarchy, overlap: float) -> list[str]:
     """Returns the names, up to `MOST`, that a caption is to hold, the surest first.
 
     The published code means to drop general classes by `OVERLAP`, but keeps what is at least as

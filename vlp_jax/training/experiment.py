@@ -166,7 +166,6 @@ def assemble(
         vocabulary = make_vocabulary(config.data.vocabulary, sources, words, lists)
     else:
         check_vocabulary(vocabulary, sources, config.data)
-    tasks = {name: task.prepared(vocabulary, sources) for name, task in tasks.items()}
     mesh = make_mesh(**dataclasses.asdict(config.mesh), devices=devices)
     meet(mesh)
     share = batch_share(mesh, jax.process_index())
@@ -187,6 +186,8 @@ def assemble(
     mixture.know_sizes(_table_sizes(fed.values(), model))
     kept = {name: task for name, task in tasks.items() if name in config.tasks}
     check_before_training(config, vocabulary, model, kept, sources)
+    # Last, because a task may read a whole training split for it.
+    fed = {name: task.prepared(vocabulary, sources) for name, task in fed.items()}
     boxed = abstract_params(model)
     optimizer = make_optimizer(config.optimizer, config.training.steps, unbox(boxed))
     return Experiment(config, vocabulary, mixture, model, boxed, fed, schedule, optimizer, mesh)
