@@ -53,7 +53,7 @@ def make_train_step(
             tasks=state.tasks | {name: result.state for name, result in results.items()},
         )
         good = jnp.isfinite(loss) & jnp.isfinite(norm) & is_sound(new)
-        new = jax.tree.map(functools.partial(jax.lax.select, good), new, state)
+        new = kept_if(good, new, state)
         metrics = collect(loss, norm, tasks, results)
         return (
             new.replace(
@@ -65,6 +65,16 @@ def make_train_step(
         )
 
     return train_step
+
+
+def kept_if(good: Array, new: TrainState, old: TrainState) -> TrainState:
+    """Returns the new state if the step was good, else the old one; the teacher has moved anyway.
+
+    It moves towards parameters that have been checked, and to go back would take a second copy.
+    """
+    select = functools.partial(jax.lax.select, good)
+    chosen = jax.tree.map(select, new.replace(teacher=None), old.replace(teacher=None))
+    return chosen.replace(teacher=new.teacher)
 
 
 def is_sound(state: TrainState) -> Array:
