@@ -47,12 +47,14 @@ class Step:
       state: what the task remembers from the step before.
       ramp: rises from 0 to 1 over `config.training.distillation_warmup`; it scales what the
         teacher has to say.
+      number: how many steps of the run came before.
     """
 
     views: Views
     teacher: Views | None
     state: Any
     ramp: Array
+    number: Array | int = 0
 
 
 @dataclass(frozen=True)
