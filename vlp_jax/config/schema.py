@@ -1,6 +1,7 @@
 """The fields of an experiment, their types and defaults, and the checks that need no other room."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -115,6 +116,14 @@ class DataConfig(Checked):
     def own(self, source: str) -> SourceSettings:
         """Returns what a source has of its own."""
         return self.per_source.get(source, SourceSettings())
+
+    def batch_sizes(self, sources: Iterable[str]) -> dict[str, int]:
+        """Returns where in the config → examples of a batch, of some sources."""
+        return {self._batch_size_path(name): self.of_source(name).batch_size for name in sources}
+
+    def _batch_size_path(self, source: str) -> str:
+        own = self.own(source).batch_size is not None
+        return f"{self.where}.per_source.{source}.batch_size" if own else f"{self.where}.batch_size"
 
     @property
     def mean_batch_size(self) -> float:
@@ -269,19 +278,13 @@ def replace(config: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(config, **{head: replace(current, rest, value) if rest else value})
 
 
-def _batch_size_path(data: DataConfig, source: str) -> str:
-    own = data.own(source).batch_size is not None
-    return f"config.data.per_source.{source}.batch_size" if own else "config.data.batch_size"
-
-
 def _check_combinations(config: ExperimentConfig) -> None:
     training, data = config.training, config.data
-    for source in data.sources:
-        size = data.of_source(source).batch_size
+    for where, size in data.batch_sizes(data.sources).items():
         if size % training.accumulate:
             raise ValueError(
-                f"{_batch_size_path(data, source)} = {size} is not divisible by "
-                f"config.training.accumulate = {training.accumulate}"
+                f"{where} = {size} is not divisible by config.training.accumulate = "
+                f"{training.accumulate}"
             )
     if data.order == "in_turn" and data.weights:
         raise ValueError(

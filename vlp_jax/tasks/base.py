@@ -19,13 +19,17 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import Views, VisionLanguageModel
 
 
-def check_others(path: str, config: ExperimentConfig) -> None:
-    """Raises ValueError if a batch has no other example, from which a task takes its negatives."""
-    if config.data.batch_size < 2:
-        raise ValueError(
-            f"{path} takes its negatives from the other examples of a batch, and there are none "
-            "with config.data.batch_size = 1: make it 2 or more"
-        )
+def check_others(path: str, sizes: Mapping[str, int]) -> None:
+    """Raises ValueError if a batch has no other example, from which a task takes its negatives.
+
+    sizes: the task's `batch_sizes`.
+    """
+    for where, size in sizes.items():
+        if size < 2:
+            raise ValueError(
+                f"{path} takes its negatives from the other examples of a batch, and there are "
+                f"none with {where} = 1: make it 2 or more"
+            )
 
 
 @flax.struct.dataclass
@@ -70,7 +74,8 @@ class Task:
     """A task; subclasses are frozen dataclasses whose fields are its settings.
 
     They stand in `config.tasks.<name>`; `evaluate` holds what is measured, by the name of its
-    figures, with the fields of the task's `Evaluation`. A task writes only the methods it needs.
+    figures, with the fields of the task's `Evaluation`. Fields with a leading "_" are no settings:
+    `prepared` fills them. A task writes only the methods it needs.
 
     Attributes:
       weight: of its loss in the sum of all.
@@ -104,6 +109,10 @@ class Task:
     def is_fed_by(self, source: str) -> bool:
         """Says whether a source may train the task."""
         return not self.sources or source in self.sources
+
+    def batch_sizes(self, config: ExperimentConfig) -> dict[str, int]:
+        """Returns where in the config → examples of a batch, of all sources that may train it."""
+        return config.data.batch_sizes(filter(self.is_fed_by, config.data.sources))
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, "Task"]) -> None:
         """Raises ValueError if the task does not fit the experiment; `path` leads to its config."""
