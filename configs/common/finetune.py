@@ -99,10 +99,12 @@ def whole(
     form: str | Mapping[str, str],
     training: Mapping[str, Any] = {},
     best: str | None = None,
+    means: Mapping[str, tuple[str, ...]] = {},
 ) -> dict[str, Any]:
     """Returns the experiment of these parts, trained as the family is.
 
-    `form` is that of made-up data, on which "smoke" tries it, see `recipe.smoke`.
+    The best checkpoint is kept by the figure `best`, which may be one of `means`. `form` is that
+    of made-up data, on which "smoke" tries it, see `recipe.smoke`.
     """
     every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
     config = dict(
@@ -113,7 +115,7 @@ def whole(
         tasks=tasks,
         optimizer=_OPTIMIZERS[family](steps, epoch) | dict(learning_rate=rate) | dict(optimizer),
         training=_TRAINING.get(family, {}) | every | dict(training),
-        evaluation=dict(best=best),
+        evaluation=dict(best=best, means=means),
     )
     return recipe.smoke(config, form) if argument == "smoke" else config
 

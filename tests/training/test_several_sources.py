@@ -70,6 +70,9 @@ def test_the_published_recipe():
     heads = ("vqa", "gqa", "nlvr2", "ve", "ranking")
     assert rates == {f"^heads_{head}/": pytest.approx(1e-4) for head in heads}
     assert config.training.steps == 20 * 12 * (1_294_255 // 128)
+    assert config.evaluation.best == "mean"
+    averaged = [figure.split("_t2i_r1")[0] for figure in config.evaluation.means["mean"]]
+    assert [name.removesuffix("_accuracy") for name in averaged] == [*config.data.sources]
     questions = {n: t["question_length"] for n, t in config.tasks.items() if "question_length" in t}
     assert questions == {"vqa": 23, "vg_qa": 26, "gqa": 26}
 

@@ -230,12 +230,14 @@ class MeshConfig(Checked):
 class EvaluationConfig(Checked):
     """How evaluations run; what is measured stands in `config.tasks.<name>.evaluate`.
 
-    `best` names the figure to keep the best checkpoint of.
+    `best` names the figure to keep the best checkpoint of. `means` are further figures: a name of
+    your own → the figures of which it is the mean.
     """
 
     where: ClassVar[str] = "config.evaluation"
 
     best: str | None = None
+    means: dict[str, tuple[str, ...]] = field(default_factory=dict)
     batch_size: Count = 64
 
 
@@ -296,6 +298,9 @@ def _check_combinations(config: ExperimentConfig) -> None:
             f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations "
             "during training: set config.training.evaluate_every, or best = null"
         )
+    for name, figures in config.evaluation.means.items():
+        if not figures:
+            raise ValueError(f"config.evaluation.means.{name} is empty: name figures to average")
     if training.profile and training.profile[0] >= training.profile[1]:
         raise ValueError(
             f"config.training.profile = {training.profile}: expected the first step, counted from "
