@@ -156,6 +156,10 @@ def test_a_model_of_several_tasks_reads_each_as_trained(joint, params):
     assert read["ground"] == (9, 20) and read["point"] == (4, 20) and read["reason"] == (12, 40)
     assert read["entail"] == (13, 56) and read["retrieve"] == read["match"] == (7, 30)
     assert (read["vqa"], read["gqa"]) == ((1, 23), (15, 26))
+    own = {name: (text.task, text.length) for name, text in rules.tasks["point"].items()}
+    assert list(own.items()) == [("visual7w", (4, 20)), ("guesswhat", (17, 256))]
+    own = {name: (text.task, text.length) for name, text in rules.tasks["vqa"].items()}
+    assert list(own.items()) == [("vqa", (1, 23)), ("vg_qa", (2, 26))]
 
 
 def test_answers_are_those_of_the_head():

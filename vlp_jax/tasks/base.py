@@ -159,8 +159,11 @@ class Task:
         """Returns how a trained model is given its inputs, from what the experiment's data say."""
         return rules
 
-    def rules_of_sources(self, rules: InputRules, data: DataConfig) -> InputRules:
-        """Returns `input_rules`, with what its own sources' texts have of their own."""
+    def rules_of_sources(self, rules: InputRules, data: DataConfig, name: str) -> InputRules:
+        """Returns `input_rules`, with what texts of its own sources have of their own.
+
+        `name` is that of the task, by which it may be asked.
+        """
         rules = self.input_rules(rules)
         if not self.sources:
             return rules
@@ -168,7 +171,8 @@ class Task:
         for verb in self.verbs:
             text = rules.text_of(verb)
             length = own.text_length or text.length
-            rules = rules.with_text(verb, replace(text, length=length, task=own.task_token))
+            text = replace(text, length=length, task=own.task_token)
+            rules = rules.with_text(verb, text).with_task(verb, name, text)
         return rules
 
     def state(self, model: VisionLanguageModel, key: Array) -> Any:
