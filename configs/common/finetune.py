@@ -160,6 +160,19 @@ def vqa(**options: Any) -> dict[str, Any]:
     )
 
 
+def with_genome(asked: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Returns the data of VQA v2 and all questions of Visual Genome, shuffled as one list.
+
+    `asked` are VQA's data, which alone are measured: source "annotated". `options` are those of
+    Visual Genome's: its pictures or features, and what an answer counts.
+    """
+    own = asked["source_args"]["annotated"] | dict(kind="annotated")
+    genome = dict(kind="annotated", form="vg_qa", path=GENOME, splits=dict(train="all"))
+    genome |= dict(answer_list=own["answer_list"]) | options
+    joined = dict(parts=dict(vqa=own, genome=genome))
+    return dict(source="joined", source_args=dict(joined=joined, annotated=own))
+
+
 def gqa(**options: Any) -> dict[str, Any]:
     """Returns the data of GQA, balanced: trained on train and val, measured on testdev."""
     return annotated(
@@ -210,7 +223,7 @@ def vg_qa(**options: Any) -> dict[str, Any]:
     """Returns the data of Visual Genome's questions, with features and answers of 12-in-1."""
     return annotated(
         "vg_qa",
-        "data/visual_genome/question_answers.json",
+        GENOME,
         answer_list="data/vilbert/vqa/trainval_label2ans.pkl",
         store="vilbert_lmdb",
         features="data/vilbert/visual_genome/vg_resnext152_faster_rcnn_genome.lmdb",
@@ -231,6 +244,9 @@ def oscar_captions() -> dict[str, Any]:
     )
 
 
+GENOME = "data/visual_genome/question_answers.json"
+# Questions in it (version 1.2), as remembered; the file was not at hand to count them.
+GENOME_QUESTIONS = 1_445_322
 # Captions and pictures of Karpathy's training split of COCO.
 COCO_CAPTIONS, COCO_PICTURES = 566_747, 113_287
 # --freeze_embedding of OSCAR's captioners
