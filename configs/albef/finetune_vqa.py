@@ -7,8 +7,8 @@ measured on the way; `vlp-jax evaluate` writes the answers of test2015. Answers 
 count by their share, the one of a question of Visual Genome 0.5.
 
 What differs: Visual Genome's questions are read from its own file, and their answers made lower
-case without a full stop, for the original's vg_qa.json cannot be made from it; answers of more than
-ten word pieces are left out, where the original has no limit.
+case without a full stop, as it is not published how the original's vg_qa.json was made; answers of
+more than ten word pieces are left out, where the original has no limit.
 """
 
 from vlp_jax.config import import_beside

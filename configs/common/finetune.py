@@ -58,7 +58,8 @@ def experiment(
     how many steps lie between evaluations; the best checkpoint by the figure `best` is kept.
     `settings` are the task's, `tasks` others that train beside it, `evaluate` what is measured if
     not its validation split alone; the other mappings go over what the family has. `variants` are
-    further arguments of the config, `name` is what the experiment is called if not after the task.
+    further arguments of the config, `name` is what the experiment is called if not after the task,
+    as the preset, which has several tasks of the verb, calls it.
     """
     recipe.check_argument(argument, *variants)
     reading = _reading(preset, verb, name)
