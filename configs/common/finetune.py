@@ -58,10 +58,11 @@ def experiment(
     how many steps lie between evaluations; the best checkpoint by the figure `best` is kept.
     `settings` are the task's, `tasks` others that train beside it, `evaluate` what is measured if
     not its validation split alone; the other mappings go over what the family has. `variants` are
-    further arguments of the config, `name` is what the experiment is called if not after the task.
+    further arguments of the config, `name` is what the experiment is called if not after the task,
+    as the preset, which has several tasks of the verb, calls it.
     """
     recipe.check_argument(argument, *variants)
-    reading = _reading(preset, verb)
+    reading = _reading(preset, verb, name)
     if task in ASKING:
         settings = dict(question_length=reading["text_length"]) | dict(settings)
     measured = {task: dict(split="validation", limit=None)} if evaluate is None else evaluate
@@ -99,10 +100,12 @@ def whole(
     form: str | Mapping[str, str],
     training: Mapping[str, Any] = {},
     best: str | None = None,
+    means: Mapping[str, tuple[str, ...]] = {},
 ) -> dict[str, Any]:
     """Returns the experiment of these parts, trained as the family is.
 
-    `form` is that of made-up data, on which "smoke" tries it, see `recipe.smoke`.
+    The best checkpoint is kept by the figure `best`, which may be one of `means`. `form` is that
+    of made-up data, on which "smoke" tries it, see `recipe.smoke`.
     """
     every = dict(steps=steps, evaluate_every=epoch, checkpoint_every=epoch, log_every=100)
     config = dict(
@@ -113,16 +116,16 @@ def whole(
         tasks=tasks,
         optimizer=_OPTIMIZERS[family](steps, epoch) | dict(learning_rate=rate) | dict(optimizer),
         training=_TRAINING.get(family, {}) | every | dict(training),
-        evaluation=dict(best=best),
+        evaluation=dict(best=best, means=means),
     )
     return recipe.smoke(config, form) if argument == "smoke" else config
 
 
-def _reading(preset: str, verb: str) -> dict[str, Any]:
-    """Returns how a published model reads texts and regions when it is used."""
+def _reading(preset: str, verb: str, task: str = "") -> dict[str, Any]:
+    """Returns how a published model reads texts and regions when it is used, for a task of many."""
     published = ZOO.get_known(preset)
     rules, words = published.inputs, published.conventions.vocabulary
-    text = rules.text_of(verb)
+    text = rules.text_of_task(verb, task) if task else rules.text_of(verb)
     pixels = dict(image_size=published.config.vision_args.get("image_size", 64))
     regions = dict(regions=rules.regions.max_boxes or 36, global_region=rules.global_region)
     return pixels | dict(
@@ -156,6 +159,19 @@ def vqa(**options: Any) -> dict[str, Any]:
         splits=dict(train="train2014", validation="val2014", test="test2015"),
         **options,
     )
+
+
+def with_genome(asked: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Returns the data of VQA v2 and all questions of Visual Genome, shuffled as one list.
+
+    `asked` are VQA's data, which alone are measured: source "annotated". `options` are those of
+    Visual Genome's: its pictures or features, and what an answer counts.
+    """
+    own = asked["source_args"]["annotated"] | dict(kind="annotated")
+    genome = dict(kind="annotated", form="vg_qa", path=GENOME, splits=dict(train="all"))
+    genome |= dict(answer_list=own["answer_list"]) | options
+    joined = dict(parts=dict(vqa=own, genome=genome))
+    return dict(source="joined", source_args=dict(joined=joined, annotated=own))
 
 
 def gqa(**options: Any) -> dict[str, Any]:
@@ -208,7 +224,7 @@ def vg_qa(**options: Any) -> dict[str, Any]:
     """Returns the data of Visual Genome's questions, with features and answers of 12-in-1."""
     return annotated(
         "vg_qa",
-        "data/visual_genome/question_answers.json",
+        GENOME,
         answer_list="data/vilbert/vqa/trainval_label2ans.pkl",
         store="vilbert_lmdb",
         features="data/vilbert/visual_genome/vg_resnext152_faster_rcnn_genome.lmdb",
@@ -229,13 +245,17 @@ def oscar_captions() -> dict[str, Any]:
     )
 
 
+GENOME = "data/visual_genome/question_answers.json"
+# Questions in it (version 1.2), as remembered; the file was not at hand to count them.
+GENOME_QUESTIONS = 1_445_322
 # Captions and pictures of Karpathy's training split of COCO.
 COCO_CAPTIONS, COCO_PICTURES = 566_747, 113_287
 # --freeze_embedding of OSCAR's captioners
 FROZEN_WORDS = dict(groups=(dict(pattern="^text/word/table", frozen=True),))
 # Questions of VQA v2 for training; of GQA, of train and val, balanced.
 VQA, GQA = 443_757, 943_000 + 132_062
-# Examples for training of 12-in-1, table 1 of the paper, without pictures of test sets.
+# Examples for training of 12-in-1, without pictures of test sets: table 1 of the paper as it is
+# remembered; it was not at hand to check them.
 VG_QA, VISUAL7W, GUESSWHAT = 1_294_255, 93_813, 100_398
 
 
@@ -345,6 +365,38 @@ def vilbert_start(*heads: str) -> tuple[dict[str, Any], ...]:
 def vilbert_heads(head: str, rate: float = 2e-5) -> dict[str, Any]:
     """Returns the groups of train_tasks.py: what is called `vil_` learns at 1e-4."""
     return dict(groups=(dict(pattern=f"^heads_{head}/", learning_rate=1e-4 / rate),))
+
+
+def vilbert_pointing(
+    argument: str,
+    *,
+    name: str,
+    token: int,
+    source: dict[str, Any],
+    examples: int,
+    batch: int,
+    slots: int,
+) -> dict[str, Any]:
+    """Returns the experiment of one task of 12-in-1 that chooses among annotated boxes."""
+    epoch = examples // batch
+    return experiment(
+        argument,
+        family="vilbert",
+        task="pointing",
+        name=name,
+        preset="vilbert_12in1",
+        model=one_of_twelve("grounding", token),
+        start=vilbert_start("grounding"),
+        verb="point",
+        source=source,
+        settings=dict(slots=slots, head="grounding"),
+        evaluate={name: dict(split="validation", limit=None)},
+        best=f"{name}_accuracy",
+        batch=batch,
+        rate=2e-5,  # lr
+        steps=20 * epoch,  # num_epoch
+        epoch=epoch,
+    )
 
 
 def lxmert_start() -> tuple[dict[str, Any], ...]:

@@ -66,7 +66,7 @@ def smoke(config: dict[str, Any], form: str | Mapping[str, str] = "") -> dict[st
         tasks={name: _task(args) for name, args in config["tasks"].items()},
         optimizer=config["optimizer"] | dict(warmup_steps=1, warmup_stair=1),
         training=_training(config["training"], 1 if isinstance(form, str) else len(form)),
-        evaluation=dict(batch_size=_BATCH),
+        evaluation=dict(batch_size=_BATCH, means=config.get("evaluation", {}).get("means", {})),
         init_from=(),
     )
 

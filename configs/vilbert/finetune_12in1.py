@@ -9,6 +9,9 @@ iterations of the largest data set and smaller ones begin anew, the base learnin
 of all and a task's loss counts as many times as its own rate is higher, parameters called `vil_`
 learn at 1e-4, and training leaves out the pictures of any task's test set, but for NLVR2.
 
+The best checkpoint is that of the mean over the tasks, as the paper averages them: accuracies, and
+recall at 1 of the picture of a text.
+
 What differs: the rate follows the steps, where the original's stays the same within an iteration.
 There is no dynamic stop-and-go: the original gives a task whose validation score has stopped
 rising a step in every fourth iteration until the score falls by 0.5 %; here all tasks go on.
@@ -37,6 +40,8 @@ TASKS = {
     "gqa": ("gqa", "", "genome", ""),
     "guesswhat": ("guesswhat", "", "coco", "candidates"),
 }
+# What a task is measured by, if not by its accuracy.
+FIGURES = dict.fromkeys(("coco", "flickr30k"), "t2i_r1")
 
 
 def get_config(argument: str = "") -> dict:
@@ -69,6 +74,8 @@ def get_config(argument: str = "") -> dict:
         steps=EPOCHS * iterations * len(TASKS),
         epoch=iterations * len(TASKS),
         optimizer=dict(groups=tuple(groups.values())),
+        best="mean",
+        means=dict(mean=tuple(f"{name}_{FIGURES.get(name, 'accuracy')}" for name in TASKS)),
         form={source: form for source, (_, _, _, form) in TASKS.items()},
     )
 

@@ -24,7 +24,7 @@ def get_config(argument: str = "") -> dict:
         preset="vilbert_12in1",
         model=finetune.one_of_twelve("vqa", 2),
         start=finetune.vilbert_start("vqa"),
-        verb="vg_qa",
+        verb="vqa",
         source=finetune.vg_qa(),
         settings=dict(form="bce"),
         evaluate=dict(vg_qa=dict(split="validation", limit=None)),

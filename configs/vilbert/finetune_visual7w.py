@@ -8,27 +8,15 @@ from vlp_jax.config import import_beside
 
 finetune = import_beside(__file__, "../common/finetune.py")
 
-BATCH, EPOCHS = 256, 20  # batch_size; num_epoch
-EPOCH = finetune.VISUAL7W // BATCH
-
 
 def get_config(argument: str = "") -> dict:
     """Returns the experiment."""
-    return finetune.experiment(
+    return finetune.vilbert_pointing(
         argument,
-        family="vilbert",
-        task="pointing",
         name="visual7w",
-        preset="vilbert_12in1",
-        model=finetune.one_of_twelve("grounding", 4),
-        start=finetune.vilbert_start("grounding"),
-        verb="point",
+        token=4,
         source=finetune.visual7w(),
-        settings=dict(slots=99, head="grounding"),  # max_region_num 200
-        evaluate=dict(visual7w=dict(split="validation", limit=None)),
-        best="visual7w_accuracy",
-        batch=BATCH,
-        rate=2e-5,  # lr
-        steps=EPOCHS * EPOCH,
-        epoch=EPOCH,
+        examples=finetune.VISUAL7W,
+        batch=256,  # batch_size
+        slots=99,  # max_region_num 200
     )

@@ -54,6 +54,12 @@ def test_every_group_refuses_a_value(group):
     assert message(**{group: 3}).startswith(f"config.{group} = 3: expected a group of fields")
 
 
+def test_a_mean_of_nothing():
+    text = message(evaluation={"means": {"all": []}})
+    assert text == "config.evaluation.means.all is empty: name figures to average"
+    assert experiment(evaluation={"means": {"all": ["a"]}}).evaluation.means == {"all": ("a",)}
+
+
 def test_a_batch_that_does_not_divide():
     text = message(data={"batch_size": 10}, training={"accumulate": 4})
     assert text == "config.data.batch_size = 10 is not divisible by config.training.accumulate = 4"

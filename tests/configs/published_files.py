@@ -185,10 +185,12 @@ def write_all(folder: Path) -> None:
 
 def moved(args: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Returns the options of a recipe's source "annotated" with the files of `write_all`."""
+    if "parts" in args:
+        return args | {"parts": {n: moved(part, folder) for n, part in args["parts"].items()}}
     form = args["form"]
     own = form in OWN_SPLITS
     path = str(folder / (f"{form}_train" if own else f"{form}_{{split}}"))
-    files = {"path": path, "splits": {} if own else SPLITS}
+    files = {"path": path, "splits": args.get("splits") or {} if own else SPLITS}
     if "beside" in args:
         files["beside"] = str(folder / f"{form}_beside_{'train' if own else '{split}'}")
     for name, file in (("answer_list", "answers.json"), ("proposals", "proposals")):

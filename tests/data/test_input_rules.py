@@ -45,6 +45,18 @@ def test_a_head_goes_before_its_verb():
     assert lengths == [4, 3, None]
 
 
+def test_a_task_is_read_by_its_name():
+    rules = InputRules().with_task("point", "games", TextRules(length=9, task=17))
+    rules = rules.with_task("point", "seven", TextRules(length=4, task=3))
+    assert list(rules.tasks["point"]) == ["seven", "games"]
+    assert rules.text_of_task("point", "games") == TextRules(length=9, task=17)
+    for name in ("sevn", 17, ["games"]):
+        with pytest.raises(ValueError, match="task is .* Known: seven, games"):
+            rules.text_of_task("point", name)
+    with pytest.raises(ValueError, match="task is 'games', and this model has no tasks to name"):
+        rules.text_of_task("ground", "games")
+
+
 def test_uniter_takes_the_first_rows_of_the_file():
     confidence = np.array([0.1, 0.9, 0.05, 0.8], np.float32)
     boxes = np.tile(np.array([[0, 0, 5, 5]], np.float32), (4, 1))

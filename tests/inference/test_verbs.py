@@ -122,17 +122,48 @@ def test_phrases_for_a_model_that_takes_none(loaded):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vilbert_12in1", "uniter_re"])
 def test_ground_among_candidates(loaded, name):
-    model = loaded(name)
-    found = model.ground(texts="the left dog", regions=LEFT, candidates=RIGHT)
+    model, task = loaded(name), {"task": "visual7w"} if name == "vilbert_12in1" else {}
+    found = model.ground(texts="the left dog", regions=LEFT, candidates=RIGHT, **task)
     assert len(found.scores) == len(RIGHT) and found.region == int(np.argmax(found.scores))
     assert found.box == tuple(map(float, RIGHT.boxes[found.region]))
-    two = model.ground(texts="the left dog", regions=[LEFT] * 2, candidates=[RIGHT, LEFT])
+    two = model.ground(texts="the left dog", regions=[LEFT] * 2, candidates=[RIGHT, LEFT], **task)
     assert two[0].scores == pytest.approx(found.scores, rel=1e-4, abs=1e-5)
     assert len(two[1].scores) == len(LEFT)
     with pytest.raises(ValueError, match="1 pictures and candidates of 2"):
-        model.ground(texts="a dog", regions=LEFT, candidates=[LEFT, RIGHT])
+        model.ground(texts="a dog", regions=LEFT, candidates=[LEFT, RIGHT], **task)
     with pytest.raises(ValueError, match="give no `candidates`"):
         loaded("visualbert_flickr").ground(texts="a dog", regions=LEFT, candidates=RIGHT)
+
+
+def test_a_task_of_several_is_named(loaded, monkeypatch):
+    """GuessWhat's dialogues are longer than Visual7W's questions, and have a token of their own."""
+    model, asked = loaded("vilbert_12in1"), []
+
+    def compute(function, batch, task):
+        asked.append((int(batch["text_mask"].sum()), task))
+        return np.zeros((len(batch["text_ids"]), 8))
+
+    monkeypatch.setattr(model, "compute", compute)
+    shown = dict(texts="the left dog " * 10, regions=LEFT, candidates=RIGHT)
+    for task in ("visual7w", "guesswhat"):
+        model.ground(**shown, task=task)
+    for task in (None, "refcoco", "refcocog"):
+        model.ground(texts="the left dog", regions=LEFT, task=task)
+    assert asked == [(20, 4), (32, 17), (5, 9), (5, 9), (5, 11)]
+    message = "in several tasks, visual7w, guesswhat: name one, as in task='visual7w'"
+    with pytest.raises(ValueError, match=f"ground: this model chooses among candidates {message}"):
+        model.ground(**shown)
+    with pytest.raises(ValueError, match='Did you mean "guesswhat"\\? Known: visual7w, guesswhat'):
+        model.ground(**shown, task="guess_what")
+    with pytest.raises(ValueError, match="this model has no tasks to name: give none"):
+        loaded("uniter_re").ground(texts="a dog", regions=LEFT, task="refcoco")
+
+
+def test_questions_are_asked_as_a_task_by_name(loaded):
+    model = loaded("vilbert_12in1")
+    ask = lambda task: model.answer(questions="is it red?", regions=LEFT, task=task)
+    assert ask("vg_qa")[0].score == pytest.approx(ask(2)[0].score, abs=1e-5)
+    assert ask("vqa") == ask(None)
 
 
 @pytest.mark.parametrize("name", presets_of("grounding"))

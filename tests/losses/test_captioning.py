@@ -40,6 +40,13 @@ def test_worst_words_are_left_out(losses, counts, drop, mean):
     assert float(found) == pytest.approx(mean)
 
 
+@pytest.mark.parametrize("begun, mean", [(False, 10 / 4), (True, 6 / 3)])
+def test_until_it_has_begun_no_word_is_left_out(begun, mean):
+    losses, counts = jnp.array([4.0, 1.0, 9.0, 2.0, 3.0]), jnp.array([1, 1, 0, 1, 1], bool)
+    found = jax.jit(lambda begun: mean_of_least(losses, counts, 0.25, begun))(begun)
+    assert float(found) == mean
+
+
 @pytest.mark.parametrize("drop", [0.2, 0.3, 0.9])
 def test_number_kept_is_rounded_down_as_python_does(drop):
     losses = jnp.arange(40, dtype=jnp.float32)

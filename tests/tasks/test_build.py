@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vlp_jax.config import ExperimentConfig
+from vlp_jax.config import ExperimentConfig, build, field_types
 from vlp_jax.config.plugins import load_plugins
 from vlp_jax.data.batch import FIELDS
 from vlp_jax.data.sizes import Sizes
@@ -57,6 +57,45 @@ def test_none_switches_a_task_off():
     assert mistake({"itm": None}) == mistake({})
 
 
+def of_sources(task, settings, **sizes):
+    """Returns the task of an experiment with two sources, whose batches are 8 unless said."""
+    own = {name: dict(batch_size=size) for name, size in sizes.items()}
+    scenes = {name: {"kind": "emoji_scenes"} for name in ("first", "second")}
+    data = dict(source="first::second", source_args=scenes, per_source=own, batch_size=8)
+    config = build(ExperimentConfig, dict(data=data, tasks={task: settings}), "config")
+    return build_tasks(config)[task], config
+
+
+SECOND = "config.data.per_source.second.batch_size"
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "size", "message"),
+    [
+        ("itm", {}, 1, f"none with {SECOND} = 1: make it 2 or more"),
+        ("itc", {}, 1, f"none with {SECOND} = 1: make it 2 or more"),
+        ("alignment", {}, 1, f"none with {SECOND} = 1: make it 2 or more"),
+        ("itm", dict(local_batch=4), 6, f"local_batch = 4: {SECOND} = 6 cannot be divided"),
+        ("ranking", dict(candidates=6), 6, f"fewer than {SECOND} = 6"),
+        ("ranking", dict(pairs=4), 6, f"a divisor of {SECOND} = 6"),
+        ("text_assignment", {}, 2, f"{SECOND} = 2: make it 3 or more"),
+    ],
+)
+def test_the_batches_of_each_source_that_trains_a_task_count(task, settings, size, message):
+    with pytest.raises(ValueError, match=message):
+        of_sources(task, settings, second=size)
+    alone = settings | {"sources": ("first",)}
+    if task != "text_assignment":  # which needs a model of its own
+        assert of_sources(task, alone, second=size)[0].sources == ("first",)
+
+
+def test_guessing_is_said_where_all_batches_have_one_size():
+    said = lambda task, config: task.chances(config)
+    assert said(*of_sources("itc", {})) == {"itc_accuracy": 1 / 8}
+    assert said(*of_sources("itc", {}, second=4)) == {}
+    assert said(*of_sources("itc", dict(sources=("second",)), second=4)) == {"itc_accuracy": 1 / 4}
+
+
 def test_no_task():
     assert mistake({}) == f"config.tasks is empty. Known tasks: {', '.join(sorted(TASKS))}"
 
@@ -72,8 +111,8 @@ def test_mistakes_in_the_settings_of_each(name):
     assert mistake({name: {"wieght": 1}}).startswith(
         f'{path}.wieght: no such field. Did you mean "weight"? Allowed: weight'
     )
-    for field in dataclasses.fields(TASKS[name]):
-        assert mistake({name: {field.name: {1, 2}}}).startswith(f"{path}.{field.name} = {{1, 2}}")
+    for setting in field_types(TASKS[name]):
+        assert mistake({name: {setting: {1, 2}}}).startswith(f"{path}.{setting} = {{1, 2}}")
     for weight in (math.nan, -1, -0.5, math.inf):
         assert mistake({name: {"weight": weight}}) == (
             f"{path}.weight = {float(weight)!r}: must be at least 0"

@@ -232,6 +232,14 @@ def test_learning_from_worth_raises_it(kind):
     assert np.mean(worth[-10:]) > np.mean(worth[:10]) + 0.5
 
 
+def test_what_it_knows_of_a_run_is_no_setting():
+    with pytest.raises(ValueError, match="captioning_by_cider._worth: no such field"):
+        build_tasks(ExperimentConfig(tasks={"captioning_by_cider": {"_worth": None}}))
+    assert prepared(slots=9) == CaptionWorthTask(
+        samples=3, sample_length=6, reference_length=12, slots=9
+    )
+
+
 def test_what_does_not_fit():
     def mistake(training=TrainingConfig(), **settings):
         config = ExperimentConfig(

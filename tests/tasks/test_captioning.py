@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -144,3 +145,16 @@ def test_what_does_not_fit():
     assert 'config.model.fusion = "single_stream"' in mistake()
     single = ModelConfig(fusion="single_stream")
     assert "slots = 40 leaves nothing of config.data.text_length = 25" in mistake(model=single)
+
+
+@pytest.mark.parametrize("number, mean", [(19_999, 2.5), (20_000, 2.0)])
+def test_the_worst_words_are_left_out_from_a_step_on(number, mean):
+    losses, right = jnp.array([[0.0, 4.0, 1.0], [2.0, 9.0, 3.0]]), jnp.zeros((2, 3), bool)
+    labels = np.array([[-100, 7, 7], [7, -100, 7]])
+    batch = dict.fromkeys(WrittenFields.makes, None) | {"caption_labels": labels}
+    views = SimpleNamespace(
+        batch=batch, image=lambda: None, run=lambda *inputs, name: (losses, right)
+    )
+    task = CaptionTask(drop=0.2, drop_after=20_000)
+    made = jax.jit(lambda number: task.loss(Step(views, None, None, 1.0, number)))(number)
+    assert float(made.loss) == mean

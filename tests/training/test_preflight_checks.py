@@ -71,6 +71,13 @@ def test_the_figure_of_an_evaluation_that_cannot_run_is_no_best(caplog):
     assert assemble(tiny("", evaluation__best="i2t_r1_itm", training__evaluate_every=3))
 
 
+def test_a_mean_of_known_figures_may_be_best():
+    averaged = lambda *figures: best("mine", evaluation__means={"mine": figures})
+    assert assemble(averaged("vqa_accuracy", "vqa_blind")).config.evaluation.best == "mine"
+    with pytest.raises(ValueError, match='means.mine: no evaluation gives the figure "i2t_r1"'):
+        assemble(averaged("vqa_accuracy", "i2t_r1"))
+
+
 def test_what_own_evaluations_give_is_not_known():
     _check_best(best("mine"), [frozenset({"other"}), Evaluation().figures("mine")])
     with pytest.raises(ValueError, match="there is no evaluation that can run"):

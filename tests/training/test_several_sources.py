@@ -70,6 +70,9 @@ def test_the_published_recipe():
     heads = ("vqa", "gqa", "nlvr2", "ve", "ranking")
     assert rates == {f"^heads_{head}/": pytest.approx(1e-4) for head in heads}
     assert config.training.steps == 20 * 12 * (1_294_255 // 128)
+    assert config.evaluation.best == "mean"
+    averaged = [figure.split("_t2i_r1")[0] for figure in config.evaluation.means["mean"]]
+    assert [name.removesuffix("_accuracy") for name in averaged] == [*config.data.sources]
     questions = {n: t["question_length"] for n, t in config.tasks.items() if "question_length" in t}
     assert questions == {"vqa": 23, "vg_qa": 26, "gqa": 26}
 
@@ -153,6 +156,10 @@ def test_a_model_of_several_tasks_reads_each_as_trained(joint, params):
     assert read["ground"] == (9, 20) and read["point"] == (4, 20) and read["reason"] == (12, 40)
     assert read["entail"] == (13, 56) and read["retrieve"] == read["match"] == (7, 30)
     assert (read["vqa"], read["gqa"]) == ((1, 23), (15, 26))
+    own = {name: (text.task, text.length) for name, text in rules.tasks["point"].items()}
+    assert list(own.items()) == [("visual7w", (4, 20)), ("guesswhat", (17, 256))]
+    own = {name: (text.task, text.length) for name, text in rules.tasks["vqa"].items()}
+    assert list(own.items()) == [("vqa", (1, 23)), ("vg_qa", (2, 26))]
 
 
 def test_answers_are_those_of_the_head():

@@ -10,12 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.tiny import Stepper, differing, plain, tiny
-from vlp_jax.config import ExperimentConfig
-from vlp_jax.tasks import TASKS, Result, build_tasks
+from vlp_jax.config import ExperimentConfig, TrainingConfig
+from vlp_jax.tasks import TASKS, Result, Task, build_tasks
 from vlp_jax.tasks.hidden_regions import shown_whole
 from vlp_jax.training.experiment import assemble
 from vlp_jax.training.state import Meter
-from vlp_jax.training.step import NON_FINITE_SHARE, collect, constrained, update_meters
+from vlp_jax.training.step import (
+    NON_FINITE_SHARE,
+    collect,
+    constrained,
+    total_loss,
+    update_meters,
+)
 
 
 def built(tasks):
@@ -140,6 +146,17 @@ def test_tasks_of_one_kind_have_metrics_of_their_own():
             mlm_accuracy=0.2,
         )
     )
+
+
+def test_a_task_is_told_how_many_steps_came_before():
+    class Counting(Task):
+        def loss(self, step):
+            return Result(1.5 * step.number)
+
+    state = SimpleNamespace(key=jax.random.key(0), step=jnp.int32(7), tasks={})
+    tasks = {"it": Counting(weight=2.0)}
+    loss, _ = total_loss(None, tasks, TrainingConfig(), state, None, {}, {})
+    assert float(loss) == 21.0
 
 
 def test_contrastive_tasks_share_one_range_of_the_temperature():

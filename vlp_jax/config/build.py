@@ -68,9 +68,10 @@ def to_plain(value: Any) -> Any:
 
 
 def field_types(cls: type) -> dict[str, Any]:
-    """Returns name → type of the fields that are configuration."""
+    """Returns name → type of the fields that are configuration: not those with a leading "_"."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
+    own = [f.name for f in dataclasses.fields(cls) if f.init and not f.name.startswith("_")]
+    fields = {name: hints[name] for name in own}
     if _LINEN_FIELDS <= fields.keys():
         return {name: hint for name, hint in fields.items() if name not in _LINEN_FIELDS}
     return fields

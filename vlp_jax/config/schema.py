@@ -1,6 +1,7 @@
 """The fields of an experiment, their types and defaults, and the checks that need no other room."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -116,6 +117,14 @@ class DataConfig(Checked):
         """Returns what a source has of its own."""
         return self.per_source.get(source, SourceSettings())
 
+    def batch_sizes(self, sources: Iterable[str]) -> dict[str, int]:
+        """Returns where in the config → examples of a batch, of some sources."""
+        return {self._batch_size_path(name): self.of_source(name).batch_size for name in sources}
+
+    def _batch_size_path(self, source: str) -> str:
+        own = self.own(source).batch_size is not None
+        return f"{self.where}.per_source.{source}.batch_size" if own else f"{self.where}.batch_size"
+
     @property
     def mean_batch_size(self) -> float:
         """Examples of a step, on average."""
@@ -221,12 +230,14 @@ class MeshConfig(Checked):
 class EvaluationConfig(Checked):
     """How evaluations run; what is measured stands in `config.tasks.<name>.evaluate`.
 
-    `best` names the figure to keep the best checkpoint of.
+    `best` names the figure to keep the best checkpoint of. `means` are further figures: a name of
+    your own → the figures of which it is the mean.
     """
 
     where: ClassVar[str] = "config.evaluation"
 
     best: str | None = None
+    means: dict[str, tuple[str, ...]] = field(default_factory=dict)
     batch_size: Count = 64
 
 
@@ -269,19 +280,13 @@ def replace(config: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(config, **{head: replace(current, rest, value) if rest else value})
 
 
-def _batch_size_path(data: DataConfig, source: str) -> str:
-    own = data.own(source).batch_size is not None
-    return f"config.data.per_source.{source}.batch_size" if own else "config.data.batch_size"
-
-
 def _check_combinations(config: ExperimentConfig) -> None:
     training, data = config.training, config.data
-    for source in data.sources:
-        size = data.of_source(source).batch_size
+    for where, size in data.batch_sizes(data.sources).items():
         if size % training.accumulate:
             raise ValueError(
-                f"{_batch_size_path(data, source)} = {size} is not divisible by "
-                f"config.training.accumulate = {training.accumulate}"
+                f"{where} = {size} is not divisible by config.training.accumulate = "
+                f"{training.accumulate}"
             )
     if data.order == "in_turn" and data.weights:
         raise ValueError(
@@ -293,6 +298,9 @@ def _check_combinations(config: ExperimentConfig) -> None:
             f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations "
             "during training: set config.training.evaluate_every, or best = null"
         )
+    for name, figures in config.evaluation.means.items():
+        if not figures:
+            raise ValueError(f"config.evaluation.means.{name} is empty: name figures to average")
     if training.profile and training.profile[0] >= training.profile[1]:
         raise ValueError(
             f"config.training.profile = {training.profile}: expected the first step, counted from "

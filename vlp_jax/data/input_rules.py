@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from vlp_jax.config import nearest
 from vlp_jax.data.regions.regions import Rules
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
@@ -50,6 +51,7 @@ class InputRules:
       tag_position: where the tags begin behind a caption that is being written (OSCAR).
       entailment: names of the classes of visual entailment, in the order of the head.
       aligned: whether training drew words near to their regions in optimal transport (UNITER).
+      tasks: how it reads texts of each task by name, if it has several; by verb or head as `texts`.
     """
 
     text: TextRules = TextRules()
@@ -65,6 +67,7 @@ class InputRules:
     tag_position: int = 40
     entailment: tuple[str, ...] = ("contradiction", "neutral", "entailment")
     aligned: bool = False
+    tasks: Mapping[str, Mapping[str, TextRules]] = field(default_factory=dict)
 
     def with_length(self, verb: str, length: int) -> "InputRules":
         """Returns the same with another length of the texts of a verb."""
@@ -73,6 +76,22 @@ class InputRules:
     def with_text(self, verb: str, text: TextRules) -> "InputRules":
         """Returns the same with other rules for the texts of a verb."""
         return replace(self, texts={**self.texts, verb: text})
+
+    def with_task(self, verb: str, name: str, text: TextRules) -> "InputRules":
+        """Returns the same with a task of a verb in front of those that it has."""
+        own = {name: text, **self.tasks.get(verb, {})}
+        return replace(self, tasks={**self.tasks, verb: own})
+
+    def text_of_task(self, verb: str, name: str) -> TextRules:
+        """Returns how texts are read for a task of a verb; ValueError if there is no such one."""
+        known = self.tasks.get(verb, {})
+        if not known:
+            raise ValueError(f"task is {name!r}, and this model has no tasks to name: give none")
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(
+                f"task is {name!r}.{nearest(str(name), known)} Known: {', '.join(known)}"
+            )
+        return known[name]
 
     def text_of(self, verb: str, head: str = "") -> TextRules:
         """Returns how the texts of a verb are read, by a head that may have its own rules."""

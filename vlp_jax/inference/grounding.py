@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from vlp_jax.data.images import decode
+from vlp_jax.data.input_rules import TextRules
 from vlp_jax.data.regions import Regions
 from vlp_jax.inference.images import listed
 from vlp_jax.inference.inputs import Pictures
@@ -29,17 +30,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What `Model.ground` is asked: pictures, or their regions, and texts."""
+    """What `Model.ground` is asked: pictures, or their regions, texts, and the task by its name."""
 
     images: Any
     texts: Any
     regions: Any
+    task: str | None
+
+    def rules(self, model: Model, verb: str = "ground") -> TextRules:
+        """Returns how the model reads the texts."""
+        if self.task is None:
+            return model.rules.text_of(verb)
+        return model.rules.text_of_task(verb, self.task)
 
 
 def best_regions(model: Model, head: str, asked: Asked) -> Any:
     """Returns the region of its picture that a head scores highest for each text."""
+    rules = asked.rules(model)
     pictures = model.inputs.pictures("ground", asked.images, asked.regions)
-    rules = model.rules.text_of("ground")
     batch = model.inputs.batch("ground", pictures, asked.texts, rules)
     scores = model.compute(partial(decisions.head_logits, head=head), batch, rules.task)
     shown = pictures.regions * (len(scores) // len(pictures))
@@ -49,8 +57,15 @@ def best_regions(model: Model, head: str, asked: Asked) -> Any:
 def best_candidates(model: Model, head: str, asked: Asked, candidates: Any) -> Any:
     """Returns the candidate of its picture that a head scores highest for each text.
 
-    ValueError unless there are candidates for each picture.
+    ValueError unless there are candidates for each picture, and where the task has to be named.
     """
+    known = model.rules.tasks.get("point", {})
+    if asked.task is None and len(set(known.values())) > 1:
+        raise ValueError(
+            f"ground: this model chooses among candidates in several tasks, {', '.join(known)}: "
+            f"name one, as in task={next(iter(known))!r}"
+        )
+    rules = asked.rules(model, "point")
     pictures = model.inputs.pictures("ground", asked.images, asked.regions)
     given = as_regions(candidates, "candidates")
     if len(given) != len(pictures):
@@ -58,7 +73,7 @@ def best_candidates(model: Model, head: str, asked: Asked, candidates: Any) -> A
             f"ground was given {len(pictures)} pictures and candidates of {len(given)}; expected "
             "some for each"
         )
-    pictures, rules = _with_candidates(model, pictures, given), model.rules.text_of("point")
+    pictures = _with_candidates(model, pictures, given)
     batch = model.inputs.batch("ground", pictures, asked.texts, rules)
     scores = model.compute(partial(candidate_logits, head=head), batch, rules.task)
     shown = given * (len(scores) // len(given))
@@ -82,7 +97,7 @@ def boxes_under_heat(model: Model, asked: Asked) -> Any:
     given = enumerate(() if asked.images is None else listed(asked.images))
     shown = [decode(image, f"image {i}") for i, image in given]
     pictures = model.inputs.pictures("ground", shown or None)
-    boxes, rules = proposed_boxes(asked.regions, shown), model.rules.text_of("ground")
+    boxes, rules = proposed_boxes(asked.regions, shown), asked.rules(model)
     batch = model.inputs.batch("ground", pictures, asked.texts, rules)
     heat = model.compute(expression_heat, batch, rules.task)
     times = len(heat) // len(shown)
@@ -99,7 +114,7 @@ def phrase_regions(model: Model, head: str, asked: Asked, phrases: Sequence[str]
             raise ValueError("ground: `phrases` are of one text about one picture")
         if not all(isinstance(phrase, str) for phrase in phrases):
             raise ValueError(f"ground: phrases are {phrases!r:.200}, expected texts")
-    rules = model.rules.text_of("ground")
+    rules = asked.rules(model)
     batch = model.inputs.batch("ground", pictures, asked.texts, rules)
     cleaned = model.inputs.encoder.cleaned(listed(asked.texts), rules)
     encoder, rows = rules.encoder(model.tokenizer), batch[CAPTION.ids]

@@ -142,7 +142,7 @@ class Model:
         regions: Any = None,
         tags: Any = None,
         head: str | None = None,
-        task: int | None = None,
+        task: int | str | None = None,
         ranked: int = 128,
     ) -> list:
         """Returns the `top` answers, best first, for each image and question.
@@ -151,8 +151,8 @@ class Model:
         to write them; all but the `ranked` with the likeliest first word have probability 0. With
         `ranked` = 0 it writes one answer freely, with beams, and needs no list.
         `head` chooses among several classifiers (12-in-1 has "vqa" and "gqa"), `task` the row of
-        its table of tasks. One image and one question give a list of `Answer`; lists give a list
-        of such lists.
+        its table of tasks, or a task by name ("vg_qa"). One image and one question give a list of
+        `Answer`; lists give a list of such lists.
         """
         top, ranked = coerce(top, Count, "top"), coerce(ranked, Natural, "ranked")
         asked = self._answering(head, ranked)
@@ -270,6 +270,7 @@ class Model:
         regions: Any = None,
         phrases: Sequence[str] | None = None,
         candidates: Any = None,
+        task: str | None = None,
     ) -> Any:
         """Returns the region that each expression means, as `Grounded`, with its pixel box.
 
@@ -283,8 +284,12 @@ class Model:
 
         With `candidates`, the regions to choose from, given like `regions` and one for each
         picture, these are shown behind the regions, and only they are chosen (Visual7W, GuessWhat).
+
+        A model of several such tasks reads the text as the one that `task` names: 12-in-1's
+        "refcoco", which is meant without it, "refcocoplus" and "refcocog"; with `candidates`
+        "visual7w" or "guesswhat", of which one has to be named.
         """
-        head, asked = self._head_of("ground"), grounding.Asked(images, texts, regions)
+        head, asked = self._head_of("ground"), grounding.Asked(images, texts, regions, task)
         if candidates is not None and (self._sees_boxes or self.grounds_phrases):
             raise ValueError("ground: this model scores no regions: give no `candidates`")
         if self.grounds_phrases:
@@ -432,7 +437,7 @@ class Model:
 
     def _answering(self, head: str | None, ranked: int) -> QuestionTask:
         """Returns the task that answers questions, as the run has it or with its defaults."""
-        known = [task for task in self._tasks if isinstance(task, QuestionTask)]
+        known = [task for task in self._tasks.values() if isinstance(task, QuestionTask)]
         usual = [*known, WrittenAnswerTask(), AnswerTask()]
         if head is not None:
             own = [task for task in known if task.head == head]
@@ -444,8 +449,8 @@ class Model:
         self._needs("answer", head or AnswerTask.head)
 
     @cached_property
-    def _tasks(self) -> tuple[Any, ...]:
-        return tuple(build_tasks(self.config).values()) if self.config.tasks else ()
+    def _tasks(self) -> dict[str, Any]:
+        return build_tasks(self.config) if self.config.tasks else {}
 
     def _rules_of_run(self) -> InputRules:
         """Returns how a run's model reads its inputs: as its config says."""
@@ -460,8 +465,8 @@ class Model:
             global_region=data.global_region,
             tags=data.tags,
         )
-        for task in reversed(self._tasks):  # of several that ask, the first counts
-            rules = task.rules_of_sources(rules, data)
+        for name, task in reversed(self._tasks.items()):  # of several that ask, the first counts
+            rules = task.rules_of_sources(rules, data, name)
         return rules
 
     def _gives_answers(self, task: QuestionTask) -> bool:
@@ -469,7 +474,9 @@ class Model:
         written = isinstance(task, WrittenAnswerTask)
         return written or self.module.heads[task.head].size_of("class") > 0
 
-    def _texts_of(self, verb: str, head: str, task: int | None) -> TextRules:
+    def _texts_of(self, verb: str, head: str, task: int | str | None) -> TextRules:
+        if isinstance(task, str):
+            return self.rules.text_of_task(head, task)
         rules, rows = self.rules.text_of(verb, head), getattr(self.module.text, "tasks", 0)
         if task is None:
             return rules

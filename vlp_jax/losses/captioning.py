@@ -23,13 +23,20 @@ def smoothed_losses(
 
 
 def mean_of_least(
-    losses: Float[Array, "*b"], counts: Bool[Array, "*b"], drop: float = 0.0
+    losses: Float[Array, "*b"],
+    counts: Bool[Array, "*b"],
+    drop: float = 0.0,
+    begun: Bool[Array, ""] | bool = True,
 ) -> Float[Array, ""]:
-    """Returns the mean of the n·(1 - drop), rounded down, smallest of the n losses that count."""
+    """Returns the mean of the n·(1 - drop), rounded down, smallest of the n losses that count.
+
+    Until leaving out has `begun` it is the mean of all that count.
+    """
     if drop == 0:
         return masked_mean(losses, counts)
     ordered = jnp.sort(jnp.where(counts, losses, jnp.inf).reshape(-1))
+    count = counts.sum()
     # Rounded down in float64 as the original does: float32 can end on the other side.
     kept = np.floor(np.arange(ordered.size + 1) * (1 - drop)).astype(np.int32)
-    keep = jnp.arange(ordered.size) < jnp.asarray(kept)[counts.sum()]
+    keep = jnp.arange(ordered.size) < jnp.where(begun, jnp.asarray(kept)[count], count)
     return masked_mean(jnp.where(keep, ordered, 0.0), keep)

@@ -41,7 +41,7 @@ class AlignmentTask(Task):
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Swapped pairs are of one batch."""
-        check_others(path, config)
+        check_others(path, self.batch_sizes(config))
 
     def input_rules(self, rules: InputRules) -> InputRules:
         """The plan of the trained model says something."""

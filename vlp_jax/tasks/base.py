@@ -19,13 +19,17 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import Views, VisionLanguageModel
 
 
-def check_others(path: str, config: ExperimentConfig) -> None:
-    """Raises ValueError if a batch has no other example, from which a task takes its negatives."""
-    if config.data.batch_size < 2:
-        raise ValueError(
-            f"{path} takes its negatives from the other examples of a batch, and there are none "
-            "with config.data.batch_size = 1: make it 2 or more"
-        )
+def check_others(path: str, sizes: Mapping[str, int]) -> None:
+    """Raises ValueError if a batch has no other example, from which a task takes its negatives.
+
+    sizes: the task's `batch_sizes`.
+    """
+    for where, size in sizes.items():
+        if size < 2:
+            raise ValueError(
+                f"{path} takes its negatives from the other examples of a batch, and there are "
+                f"none with {where} = 1: make it 2 or more"
+            )
 
 
 @flax.struct.dataclass
@@ -47,12 +51,14 @@ class Step:
       state: what the task remembers from the step before.
       ramp: rises from 0 to 1 over `config.training.distillation_warmup`; it scales what the
         teacher has to say.
+      number: how many steps of the run came before.
     """
 
     views: Views
     teacher: Views | None
     state: Any
     ramp: Array
+    number: Array | int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class Task:
     """A task; subclasses are frozen dataclasses whose fields are its settings.
 
     They stand in `config.tasks.<name>`; `evaluate` holds what is measured, by the name of its
-    figures, with the fields of the task's `Evaluation`. A task writes only the methods it needs.
+    figures, with the fields of the task's `Evaluation`. Fields with a leading "_" are no settings:
+    `prepared` fills them. A task writes only the methods it needs.
 
     Attributes:
       weight: of its loss in the sum of all.
@@ -102,6 +109,10 @@ class Task:
     def is_fed_by(self, source: str) -> bool:
         """Says whether a source may train the task."""
         return not self.sources or source in self.sources
+
+    def batch_sizes(self, config: ExperimentConfig) -> dict[str, int]:
+        """Returns where in the config → examples of a batch, of all sources that may train it."""
+        return config.data.batch_sizes(filter(self.is_fed_by, config.data.sources))
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, "Task"]) -> None:
         """Raises ValueError if the task does not fit the experiment; `path` leads to its config."""
@@ -148,8 +159,11 @@ class Task:
         """Returns how a trained model is given its inputs, from what the experiment's data say."""
         return rules
 
-    def rules_of_sources(self, rules: InputRules, data: DataConfig) -> InputRules:
-        """Returns `input_rules`, with what its own sources' texts have of their own."""
+    def rules_of_sources(self, rules: InputRules, data: DataConfig, name: str) -> InputRules:
+        """Returns `input_rules`, with what texts of its own sources have of their own.
+
+        `name` is that of the task, by which it may be asked.
+        """
         rules = self.input_rules(rules)
         if not self.sources:
             return rules
@@ -157,7 +171,8 @@ class Task:
         for verb in self.verbs:
             text = rules.text_of(verb)
             length = own.text_length or text.length
-            rules = rules.with_text(verb, replace(text, length=length, task=own.task_token))
+            text = replace(text, length=length, task=own.task_token)
+            rules = rules.with_text(verb, text).with_task(verb, name, text)
         return rules
 
     def state(self, model: VisionLanguageModel, key: Array) -> Any:

@@ -6,8 +6,8 @@ made likelier by as much as it is better than the greedy one. Rewards are comput
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -149,7 +149,7 @@ class ByWorth(Task):
     frequencies: str = ""
 
     # Of the run, no setting: `prepared` gives it.
-    _worth: ClassVar[CaptionWorth]
+    _worth: CaptionWorth | None = field(default=None, repr=False, compare=False)
 
     metrics = {
         "drawn_cider": "CIDEr-D of drawn captions",
@@ -172,10 +172,9 @@ class ByWorth(Task):
 
     def prepared(self, vocabulary: Vocabulary, sources: Mapping[str, Source]) -> "ByWorth":
         """Knows words and how often n-grams occur."""
-        tokenizer, made = vocabulary.tokenizer, replace(self)
-        read = read_rarity(self.frequencies) if self.frequencies else rarity_of(sources, tokenizer)
-        object.__setattr__(made, "_worth", CaptionWorth(tokenizer, read))
-        return made
+        tokenizer, file = vocabulary.tokenizer, self.frequencies
+        rarity = read_rarity(file) if file else rarity_of(sources, tokenizer)
+        return replace(self, _worth=CaptionWorth(tokenizer, rarity))
 
     def reference_fields(self, feed: Feed) -> tuple[Transform, ...]:
         """Returns what makes the captions to be compared with, in training."""

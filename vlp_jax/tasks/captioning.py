@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from vlp_jax.config import ExperimentConfig
-from vlp_jax.config.ranges import Count, Fraction, Range
+from vlp_jax.config.ranges import Count, Fraction, Natural, Range
 from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import IGNORE, Field
 from vlp_jax.data.caption_fields import drawn_caption, own_tags
@@ -252,11 +252,13 @@ class CaptionTask(MaskCaptions):
     """Predict hidden words of a caption from what stands before them, the tags and the picture.
 
     slots: positions of the caption; tags follow, up to `config.data.text_length`. smoothing: of
-    the labels. drop: share of the words with the largest losses that do not count (VinVL).
+    the labels. drop: share of the words with the largest losses that do not count (VinVL), after
+    the first `drop_after` steps.
     """
 
     smoothing: Fraction = 0.0
     drop: Fraction = 0.0
+    drop_after: Natural = 0
 
     metrics = {"caption_accuracy": "Hidden words of captions"}
 
@@ -277,4 +279,5 @@ class CaptionTask(MaskCaptions):
         losses, right = views.run(losses_of, views.image(), *fields, name="caption")
         hidden = batch["caption_labels"] >= 0
         accuracy = masked_mean(right.astype(jnp.float32), hidden)
-        return Result(mean_of_least(losses, hidden, self.drop), {"caption_accuracy": accuracy})
+        loss = mean_of_least(losses, hidden, self.drop, step.number >= self.drop_after)
+        return Result(loss, {"caption_accuracy": accuracy})

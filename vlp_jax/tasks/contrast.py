@@ -142,7 +142,7 @@ class ContrastiveTask(Task):
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """A queue needs a teacher; tasks that share the one temperature give it one range."""
         if not self.queue_size:
-            check_others(path, config)
+            check_others(path, self.batch_sizes(config))
         if self.queue_size and config.training.momentum is None:
             raise ValueError(
                 f"{path}.queue_size = {self.queue_size} needs a momentum teacher that fills the "
@@ -160,8 +160,9 @@ class ContrastiveTask(Task):
             )
 
     def chances(self, config: ExperimentConfig) -> dict[str, float]:
-        """One of the batch."""
-        return {"itc_accuracy": 1 / config.data.batch_size}
+        """One of the batch, if batches of all sources are of one size."""
+        size, *others = set(self.batch_sizes(config).values())
+        return {} if others else {"itc_accuracy": 1 / size}
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The projections of both encoders, with the temperature."""

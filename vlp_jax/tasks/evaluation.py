@@ -21,6 +21,7 @@ from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.model import Forward, Views, VisionLanguageModel
 from vlp_jax.tasks.base import Task
 from vlp_jax.tasks.build import build_tasks
+from vlp_jax.tasks.means import check_means, means_of
 from vlp_jax.tasks.outcome import Outcome, in_groups
 
 logger = logging.getLogger(__name__)
@@ -188,6 +189,7 @@ def evaluate(config: ExperimentConfig, vocabulary: Vocabulary, forward: Forward)
                     raise ValueError(f"evaluation {name} gives {what}, expected an Outcome")
                 outcome.merge(found)
     outcome.rows = in_groups(outcome.rows)
+    outcome.figures |= means_of(config.evaluation.means, outcome.figures)
     outcome.figures["skipped_records"] = _skipped_records(opened.values(), skipped)
     return outcome
 
@@ -232,7 +234,8 @@ def check_before_training(
 
     `sources` are the training splits. Where the run evaluates on its way, the splits to evaluate
     are opened. They have passed `check_evaluations`. Raises ValueError if none of those that will
-    run gives `config.evaluation.best`, FileNotFoundError for data that are not there.
+    run gives `config.evaluation.best`, or what one of the `means` is of, FileNotFoundError for data
+    that are not there.
     """
     opened = {(name, "train"): source for name, source in sources.items()}
     figures: list[frozenset[str] | None] = []
@@ -250,7 +253,7 @@ def check_before_training(
                 logger.warning("evaluation %s will be left out: %s", key, reason)
             else:
                 figures.append(evaluation.figures(key))
-    _check_best(config, figures)
+    _check_best(config, [*figures, check_means(config.evaluation.means, figures)])
 
 
 def _stand_ins(place: tuple[str, str], sources: Mapping[str, Source]) -> dict:

@@ -169,15 +169,16 @@ class MatchingTask(Task):
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Negatives are of one batch, or of equal parts of it."""
-        check_others(path, config)
-        size, local = config.data.batch_size, self.local_batch
+        sizes, local = self.batch_sizes(config), self.local_batch
+        check_others(path, sizes)
         if local and self.negatives == "swapped":
             raise ValueError(f'{path}.local_batch = {local} is not for negatives = "swapped"')
-        if local and size % local:
-            raise ValueError(
-                f"{path}.local_batch = {local}: config.data.batch_size = {size} cannot be divided "
-                "into parts of that size"
-            )
+        for where, size in sizes.items():
+            if local and size % local:
+                raise ValueError(
+                    f"{path}.local_batch = {local}: {where} = {size} cannot be divided into parts "
+                    "of that size"
+                )
 
     def transforms(self, feed: Feed) -> tuple[Transform, ...]:
         """Foils, in training, where the source gives some."""

@@ -58,19 +58,20 @@ class RankingTask(Task):
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Wrong ones are of the batch, which passes split into equal parts."""
-        check_others(path, config)
-        size, parts = config.data.batch_size, config.training.accumulate
+        sizes, parts = self.batch_sizes(config), config.training.accumulate
+        check_others(path, sizes)
         most = max(self.pictures, self.texts)
-        if self.candidates and not most <= self.candidates < size:
-            raise ValueError(
-                f"{path}.candidates = {self.candidates}: expected at least the {most} that are "
-                f"taken of them, and fewer than config.data.batch_size = {size}"
-            )
-        if self.pairs and (size % self.pairs or self.pairs % parts):
-            raise ValueError(
-                f"{path}.pairs = {self.pairs}: expected a divisor of config.data.batch_size = "
-                f"{size} and a multiple of config.training.accumulate = {parts}"
-            )
+        for where, size in sizes.items():
+            if self.candidates and not most <= self.candidates < size:
+                raise ValueError(
+                    f"{path}.candidates = {self.candidates}: expected at least the {most} that are "
+                    f"taken of them, and fewer than {where} = {size}"
+                )
+            if self.pairs and (size % self.pairs or self.pairs % parts):
+                raise ValueError(
+                    f"{path}.pairs = {self.pairs}: expected a divisor of {where} = {size} and a "
+                    f"multiple of config.training.accumulate = {parts}"
+                )
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The one that scores."""

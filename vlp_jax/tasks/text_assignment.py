@@ -48,11 +48,12 @@ class TextAssignmentTask(Task):
 
     def check(self, path: str, config: ExperimentConfig, tasks: Mapping[str, Task]) -> None:
         """Two pictures of others, and a model that reads two."""
-        if config.data.batch_size < 3:
-            raise ValueError(
-                f"{path} shows two pictures of other examples of the batch, and config.data."
-                f"batch_size = {config.data.batch_size}: make it 3 or more"
-            )
+        for where, size in self.batch_sizes(config).items():
+            if size < 3:
+                raise ValueError(
+                    f"{path} shows two pictures of other examples of the batch, and {where} = "
+                    f"{size}: make it 3 or more"
+                )
         fusion = FUSIONS.get_known(config.model.fusion, "config.model.fusion")
         if fusion.images != 2:
             two = [name for name, known in FUSIONS.items() if known.images == 2]

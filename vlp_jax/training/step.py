@@ -121,7 +121,7 @@ def total_loss(
     ramp = ramp if training.distillation_warmup else jnp.ones(())
     results = {
         name: task.checked_loss(
-            Step(views, teacher, state.tasks.get(name), ramp), f"config.tasks.{name}"
+            Step(views, teacher, state.tasks.get(name), ramp, state.step), f"config.tasks.{name}"
         )
         for name, task in tasks.items()
     }

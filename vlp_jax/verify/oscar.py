@@ -193,19 +193,16 @@ def _caption_outputs(loaded: Loaded, params: Any) -> Outputs:
     losses = smoothed_losses(
         masked, jnp.asarray(ids[ids != 0], jnp.int32), bundle.config.get("label_smoothing", 0)
     )
-    loss = mean_of_least(losses, jnp.ones(losses.shape, bool), _dropped(bundle))
+    # A bundle holds the first step.
+    begun = bundle.config.get("drop_worst_after", 0) < 1
+    drop = bundle.config.get("drop_worst_ratio", 0)
+    loss = mean_of_least(losses, jnp.ones(losses.shape, bool), drop, begun)
     return _streams(loaded, views) | {
         "logits": Tokens(logits, views.text().mask),
         "logits_masked": masked,
         "loss_masked": loss,
         "loss": loss,
     }
-
-
-def _dropped(bundle: Bundle) -> float:
-    """The share of worst words left out in the first step, which is what a bundle holds."""
-    later = bundle.config.get("drop_worst_after", 0) > 0
-    return 0.0 if later else bundle.config.get("drop_worst_ratio", 0)
 
 
 def _with_frozen_words(params: Any) -> Any:

@@ -76,6 +76,12 @@ def test_absent_data_are_assumed_and_said(tmp_path, devices8):
     assert plan.experiment.config.model.text_args["vocab_size"] == 30522
 
 
+def test_a_mean_of_figures_waits_for_its_evaluations(devices8):
+    kept = dict(evaluation__best="mine", evaluation__means={"mine": ("vqa_accuracy", "vqa_blind")})
+    plan = make_plan(tiny("light", training__evaluate_every=2, **kept), devices8)
+    assert plan.experiment.config.evaluation.means == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -178,6 +178,38 @@ def test_questions_of_visual_genome(opened, tmp_path, split, names):
     assert found[0]["answers"] == {"a dog": 1.0} and found[0]["image"] == str(tmp_path / "2.jpg")
 
 
+def asked_of_genome(tmp_path):
+    """Writes four questions, of which one is answered by a word that is in no list."""
+    answers = zip((8, 1, 5, 3), ("Dog.", "cat", "sofa", "dog"))
+    asked = [{"qa_id": n, "image_id": 2, "question": "?", "answer": a} for n, a in answers]
+    (tmp_path / "genome.json").write_text(json.dumps([{"id": 2, "qas": asked}]))
+    (tmp_path / "answers.json").write_text(json.dumps(["dog", "", "cat"]))
+    options = dict(path=tmp_path / "genome.json", answer_list=str(tmp_path / "answers.json"))
+    return options | dict(splits={"train": "all"})
+
+
+def test_all_questions_of_visual_genome_weigh_half(opened, tmp_path):
+    options = asked_of_genome(tmp_path)
+    found = only(opened("vg_qa", answer_weight=0.5, **options))
+    wanted = [(1, "cat"), (3, "dog"), (5, "sofa"), (8, "dog")]
+    assert [(r["name"], r["answers"]) for r in found] == [(n, {a: 0.5}) for n, a in wanted]
+    measured = only(opened("vg_qa", "validation", answer_weight=0.5, **options))
+    assert [r["answers"] for r in measured] == [{"sofa": 1.0}, {"dog": 1.0}]
+
+
+def test_only_questions_with_a_known_answer(opened, tmp_path):
+    options = asked_of_genome(tmp_path)
+    assert [r["name"] for r in only(opened("vg_qa", listed=True, **options))] == [1, 3, 8]
+    measured = only(opened("vg_qa", "validation", listed=True, **options))
+    assert [r["name"] for r in measured] == [5, 8]
+    with pytest.raises(ValueError, match="listed = True needs `answer_list`, the answers that are"):
+        opened("vg_qa", listed=True, path=tmp_path / "genome.json")
+    with pytest.raises(ValueError, match="has one answer, and vqa_v2 is none: leave it out"):
+        opened("vqa_v2", answer_weight=0.5)
+    with pytest.raises(ValueError, match=r"answer_weight = 1.5: must be in \[0, 1\]"):
+        opened("vg_qa", answer_weight=1.5, **options)
+
+
 @pytest.mark.parametrize(("split", "names"), [("train", [0, 1]), ("validation", [2])])
 def test_karpathys_splits(opened, tmp_path, split, names):
     found = only(opened("karpathy", split, path=tmp_path / "karpathy.json"))

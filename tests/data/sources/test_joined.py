@@ -7,6 +7,7 @@ import pytest
 
 from tests.data.sources.tars import write_shards
 from vlp_jax.data.sources import EmojiScenes, Joined
+from vlp_jax.data.sources.easy_vqa import EasyVqa
 
 
 @pytest.fixture
@@ -56,6 +57,28 @@ def test_parts_need_no_answers(parts):
     assert Joined(parts={"web": parts["web"]}).answers() == ()
     questions = Joined(parts={"a": {"kind": "easy_vqa"}, "web": parts["web"]})
     assert {"yes", "no"} <= set(questions.answers())
+
+
+def test_a_list_of_answers_that_all_parts_share_keeps_its_order(monkeypatch):
+    questions = {"kind": "easy_vqa"}
+    monkeypatch.setattr(EasyVqa, "answers", lambda self: ("yes", "", "no"))
+    both = {"a": questions, "b": questions}
+    assert Joined(parts=both).answers() == ("yes", "", "no")
+    scenes = {"kind": "emoji_scenes", "size": 20}
+    mixed = Joined(parts=both | {"c": scenes}).answers()
+    assert mixed == tuple(sorted({*EmojiScenes(size=20).answers(), "yes", "", "no"}))
+
+
+def test_annotations_are_read_without_pictures(tmp_path):
+    asked = [{"qa_id": n, "image_id": 7, "question": f"{n}?", "answer": "a"} for n in range(4)]
+    (tmp_path / "genome.json").write_text(json.dumps([{"id": 7, "qas": asked}]))
+    genome = {"kind": "annotated", "form": "vg_qa", "path": str(tmp_path / "genome.json")}
+    genome |= {"images": str(tmp_path), "splits": {"train": "all"}}
+    source = Joined(parts={"scenes": {"kind": "emoji_scenes", "size": 20}, "genome": genome})
+    first = len(source) - 4
+    assert [source.annotation(first + n)["question"] for n in range(4)] == ["0?", "1?", "2?", "3?"]
+    assert "image" not in source.annotation(first) and source[first]["image_id"] == 1
+    assert source.annotation(3)["image_id"] == source[3]["image_id"]
 
 
 def test_class_names_are_those_that_all_parts_share(parts, monkeypatch):

@@ -138,7 +138,7 @@ class Oscar(nn.Module):
         hot = hot * (1 - eps) + (1 - hot) * eps / (logits.shape[-1] - 1)
         losses = F.kl_div(F.log_softmax(masked, -1), hot, reduction="none").sum(1)
         ratio = self.sizes["drop_worst_ratio"]
-        if ratio > 0:
+        if ratio > 0 and self.sizes["drop_worst_after"] < 1:  # the first call
             losses = torch.topk(losses, int(len(losses) * (1 - ratio)), largest=False)[0]
         loss = losses.mean()
         return {"logits": logits, "logits_masked": masked, "loss_masked": loss, "loss": loss}

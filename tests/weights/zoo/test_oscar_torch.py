@@ -52,7 +52,7 @@ def random_sizes(task: str, rng: np.random.Generator) -> dict:
         freeze_embedding=bool(rng.integers(2)),
         label_smoothing=pick(0, 0.1),
         drop_worst_ratio=pick(0, 0.2, 0.5),
-        drop_worst_after=0,
+        drop_worst_after=pick(0, 0, 1),
     )
     return sizes
 

@@ -133,7 +133,7 @@ def unmeasured(config: ExperimentConfig) -> ExperimentConfig:
         config,
         tasks={name: _unmeasured(args, batch) for name, args in config.tasks.items()},
         training=dataclasses.replace(config.training, accumulate=1, evaluate_every=0),
-        evaluation=dataclasses.replace(config.evaluation, best=None),
+        evaluation=dataclasses.replace(config.evaluation, best=None, means={}),
         init_from=(),
     )
 

@@ -162,8 +162,8 @@ def _checks(config: ExperimentConfig, plan: Plan, workdir: Path | None) -> Itera
 def _unmeasured(config: ExperimentConfig) -> ExperimentConfig:
     """Evaluations are looked at by themselves: where one cannot run, the step still compiles."""
     tasks = {name: args and {**args, "evaluate": {}} for name, args in config.tasks.items()}
-    config = replace(replace(config, "evaluation.best", None), "training.evaluate_every", 0)
-    return replace(config, "tasks", tasks)
+    config = replace(replace(config, "evaluation.best", None), "evaluation.means", {})
+    return replace(replace(config, "training.evaluate_every", 0), "tasks", tasks)
 
 
 def compiled_steps(experiment: Experiment, where: Slices) -> Iterator[StepProgram]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vlp_jax.config.ranges import Share
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.local_paths import existing_file, existing_path
@@ -35,6 +36,8 @@ class Annotated(Source):
     proposals: file with a detector's boxes for the id of each picture (`read_proposals`).
     candidates: features of the annotated boxes among which some forms choose, as `features`.
     exclude: files with ids of pictures that are left out of the training split (`read_ids`).
+    answer_weight: score of the one answer that some forms have of a question, in the training
+    split. listed: leaves questions out of it whose answers are all missing in answer_list.
 
     Entries whose picture has no regions, or no proposals, are left out and listed in `skipped`.
     """
@@ -51,6 +54,8 @@ class Annotated(Source):
     proposals: str | None = None
     candidates: str | None = None
     exclude: tuple[str, ...] = ()
+    answer_weight: Share = 1.0
+    listed: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -58,7 +63,9 @@ class Annotated(Source):
         self._check_options()
         self._store = self._opened(self.features) if self.store else None
         self._candidates = self._opened(self.candidates) if self.candidates else None
-        self._excluded = read_ids(self.exclude) if self.split == "train" else frozenset()
+        train = self.split == "train"
+        self._excluded = read_ids(self.exclude) if train else frozenset()
+        self._listed = frozenset(self.answers()) if self.listed and train else None
         self._root = existing_path(self.images, "folder of pictures") if self.images else None
         self._detected = read_proposals(self.proposals) if self.proposals else None
         self._proposed: dict[str, np.ndarray] = {}
@@ -132,6 +139,13 @@ class Annotated(Source):
             )
         if self._form.needs_beside and not self.beside:
             raise ValueError(f"the form {self.form} needs `beside`: {self._form.beside}")
+        if self.answer_weight != 1 and not self._form.one_answer:
+            raise ValueError(
+                f"answer_weight = {self.answer_weight} is for forms in which a question has one "
+                f"answer, and {self.form} is none: leave it out"
+            )
+        if self.listed and not self.answer_list:
+            raise ValueError("listed = True needs `answer_list`, the answers that are known")
         if self.beside and not self._form.beside:
             raise ValueError(
                 f'the form {self.form} has no second file; `beside` is "{self.beside}"'
@@ -183,11 +197,15 @@ class Annotated(Source):
             ) from None
 
     def _add(self, entry: Entry, split: str) -> None:
-        pictures = entry.pop("pictures")
+        pictures, answers = entry.pop("pictures"), entry.get("answers", {})
+        if self._listed is not None and self._listed.isdisjoint(answers):
+            return
+        if answers and self.split == "train" and self.answer_weight != 1:
+            entry["answers"] = {a: score * self.answer_weight for a, score in answers.items()}
         if any(str(facts["id"]) in self._excluded for facts in pictures):
             return
         keys = tuple(self._key(facts | {"split": split}) for facts in pictures)
-        usual = entry.pop("usual", None) or next(iter(entry.get("answers", ())), None)
+        usual = entry.pop("usual", None) or next(iter(answers), None)
         stores = [store for store in (self._store, self._candidates) if store is not None]
         missing = [key for key in keys for store in stores if key not in store]
         if missing:

@@ -27,8 +27,9 @@ class Joined(Source):
 
     parts: name → options with a `kind`, as in {"coco": {"kind": "json", "path": ...}, ...}.
     repeats: name → how many times an epoch shows each record of a part, 1 if not given.
-    Records provide what all parts provide; answers are those of any part, region classes and
-    attributes those that all parts name alike. Image ids are `id * parts + number of the part`,
+    Records provide what all parts provide. Answers are those that all parts list alike, in their
+    order, else those of any part; region classes and attributes those that all parts name alike.
+    Image ids are `id * parts + number of the part`,
     so different images keep different ids.
     """
 
@@ -73,11 +74,23 @@ class Joined(Source):
         return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> Record:
+        number, row = self._place(index)
+        return self._with_own_id(self._parts[number][row], number)
+
+    def annotation(self, index: int) -> Record:
+        """Returns a record without its picture, as its part gives it."""
+        number, row = self._place(index)
+        record = self._parts[number].annotation(row)
+        return self._with_own_id(record, number) if "image_id" in record else record
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Returns the number of the part that a record is of, and its number there."""
         index = check_index(index, len(self))
         number = int(np.searchsorted(self._ends, index, side="right"))
-        part = self._parts[number]
         start = int(self._ends[number - 1]) if number else 0
-        record = part[(index - start) % len(part)]
+        return number, (index - start) % len(self._parts[number])
+
+    def _with_own_id(self, record: Record, number: int) -> Record:
         identity = record["image_id"] * len(self._parts) + number
         if not 0 <= identity <= _MOST_IMAGE_ID:
             raise ValueError(
@@ -100,8 +113,9 @@ class Joined(Source):
         return once
 
     def answers(self) -> tuple[str, ...]:
-        """Returns the answers of all parts, sorted."""
-        return tuple(sorted({answer for part in self._parts for answer in part.answers()}))
+        """Returns the answers that all parts list alike, else those of all parts, sorted."""
+        lists = [part.answers() for part in self._parts]
+        return _shared(lists) or tuple(sorted(frozenset().union(*lists)))
 
     def region_classes(self) -> tuple[str, ...]:
         """Returns the region classes that all parts name alike, else ()."""

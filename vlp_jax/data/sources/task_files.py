@@ -43,7 +43,8 @@ class Form:
     read: yields the entries of a split. provides: what a record holds beside its picture.
     key: how a picture is called unless the user says it, from its facts. beside: what the second
     file holds, and whether there has to be one. own_splits: whether one file holds all splits.
-    least: questions that an answer occurs in to be in a list made of the file.
+    least: questions that an answer occurs in to be in a list made of the file. one_answer: whether
+    a question has a single answer.
     """
 
     read: Callable[[TaskFiles], Iterator[Entry]]
@@ -53,6 +54,7 @@ class Form:
     needs_beside: bool = False
     own_splits: bool = False
     least: int = 1
+    one_answer: bool = False
 
 
 FORMS: Registry = Registry("form of task files")
@@ -144,7 +146,13 @@ def _annotated(raw: Mapping[str, Any]) -> Entry:
     return {"answers": shares, "annotators": len(answers), "question_type": kind, "usual": usual}
 
 
-@_form("gqa", {"question"}, "{id}.jpg", beside="the choices of the questions, for validity")
+@_form(
+    "gqa",
+    {"question"},
+    "{id}.jpg",
+    beside="the choices of the questions, for validity",
+    one_answer=True,
+)
 def _gqa(files: TaskFiles) -> Iterator[Entry]:
     """GQA (Hudson and Manning): id → question; what its metric reads is kept to evaluate."""
     choices = read_json(files.beside) if files.beside and not files.train else {}
@@ -161,16 +169,19 @@ def _gqa(files: TaskFiles) -> Iterator[Entry]:
         yield entry
 
 
-@_form("vg_qa", {"question"}, "{id}.jpg", own_splits=True, least=9)
+@_form("vg_qa", {"question"}, "{id}.jpg", own_splits=True, least=9, one_answer=True)
 def _visual_genome(files: TaskFiles) -> Iterator[Entry]:
     """Visual Genome's question_answers.json; the last 5,000 questions are for validation.
 
-    That is 12-in-1's split, by "qa_id". Answers are made lower case, without a full stop.
+    That is 12-in-1's split, by "qa_id"; the split "all" has all of them. Answers are made lower
+    case, without a full stop.
     """
     asked = [raw for image in read_values(files.path) for raw in take(image, "qas")]
     asked.sort(key=lambda raw: take(raw, "qa_id"))
     last = max(len(asked) - _VG_VALIDATION, len(asked) // 2)
-    for raw in asked[:last] if files.train else asked[last:]:
+    if files.split != "all":
+        asked = asked[:last] if files.train else asked[last:]
+    for raw in asked:
         answer = take(raw, "answer").strip().lower().removesuffix(".")
         facts = [{"id": take(raw, "image_id")}]
         entry = {"name": take(raw, "qa_id"), "pictures": facts, "question": take(raw, "question")}

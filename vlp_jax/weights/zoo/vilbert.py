@@ -31,12 +31,23 @@ MULTI_TASK_TEXTS = {
     "gqa": TextRules(length=26, task=15),
     "match": TextRules(length=30, task=7),
     "retrieve": TextRules(length=30, task=7),
-    "vg_qa": TextRules(length=26, task=2),
     "ground": TextRules(length=20, task=9),
-    "point": TextRules(length=20, task=4),
     "reason": TextRules(length=40, task=12),
     "entail": TextRules(length=56, task=13),
     "choose": TextRules(length=60, task=5),
+}
+# Those of its tasks that share a head, by name.
+MULTI_TASK_TASKS = {
+    "vqa": {"vqa": TextRules(length=23, task=VQA_TASK), "vg_qa": TextRules(length=26, task=2)},
+    "ground": {
+        "refcoco": TextRules(length=20, task=9),
+        "refcocoplus": TextRules(length=20, task=10),
+        "refcocog": TextRules(length=20, task=11),
+    },
+    "point": {
+        "visual7w": TextRules(length=20, task=4),
+        "guesswhat": TextRules(length=256, task=17),
+    },
 }
 BETA_TEXTS = {
     "answer": TextRules(length=16),
@@ -47,10 +58,12 @@ BETA_TEXTS = {
 }
 
 
-def input_rules(texts: Mapping[str, TextRules]) -> InputRules:
+def input_rules(
+    texts: Mapping[str, TextRules], tasks: Mapping[str, Mapping[str, TextRules]] = {}
+) -> InputRules:
     """Returns how a model is given texts and 100 regions behind the one of the whole picture."""
     regions = Rules(max_boxes=100, order="file")
-    return InputRules(TextRules(length=36), texts, regions, global_region=True)
+    return InputRules(TextRules(length=36), texts, regions, global_region=True, tasks=tasks)
 
 
 # Switches of the research code that change the architecture and are off in every published config.
@@ -266,8 +279,10 @@ _ANSWERS = {"num_vqa_labels": 3129, "num_gqa_labels": 1533}
 _NO_ANSWERS = {"num_labels": 1}
 
 
-def _texts(task: str) -> Mapping[str, TextRules]:
-    return MULTI_TASK_TEXTS if task == "12in1" else {}
+def _inputs(name: str, task: str) -> InputRules:
+    if "beta" in name:
+        return input_rules(BETA_TEXTS)
+    return input_rules(MULTI_TASK_TEXTS, MULTI_TASK_TASKS) if task == "12in1" else input_rules({})
 
 
 def _register(name: str, task: str, sizes: Mapping[str, Any], parameters: int) -> None:
@@ -284,7 +299,7 @@ def _register(name: str, task: str, sizes: Mapping[str, Any], parameters: int) -
             parameters=parameters,
             paper=PAPER if "beta" in name else PAPER_12IN1,
             conventions=CONVENTIONS,
-            inputs=input_rules(BETA_TEXTS if "beta" in name else _texts(task)),
+            inputs=_inputs(name, task),
         )
     )
 
