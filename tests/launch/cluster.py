@@ -14,9 +14,11 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "s
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 
 # A node may claim processors and GPUs that the machine lacks, so that a script is taken with the
-# directives that it has.
+# directives that it has. JAX makes of a job's number the port at which its processes meet, so the
+# jobs of two clusters have other numbers.
 CONFIG = """\
 ClusterName=test
+FirstJobId={first}
 SlurmctldHost={host}
 SlurmctldPort={ports[0]}
 SlurmUser=root
@@ -110,7 +112,8 @@ class Cluster:
         key = self._folder / "key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
-        settings = CONFIG.format(folder=self._folder, host=host, ports=free_ports(3))
+        ports = free_ports(3)
+        settings = CONFIG.format(folder=self._folder, host=host, ports=ports, first=16 * ports[0])
         (self._folder / "slurm.conf").write_text(settings)
         for i in range(8):
             (self._folder / f"gpu{i}").touch()

@@ -108,7 +108,8 @@ def test_a_sweep_is_an_array(cluster, tmp_path):
     """Its second run is told to stop, and goes on when the same script is submitted again."""
     variants = ["--override", "training.steps=2", "--override", "training.steps=1000"]
     described = [sys.executable, str(ROOT / "launch" / "sweep.py"), "--config", f"{CONFIG}:light"]
-    described += [*variants, "--set", "training.log_every=1", "--out", str(tmp_path)]
+    common = ["--set", "training.log_every=1", "training.checkpoint_every=1000"]
+    described += [*variants, *common, "--out", str(tmp_path)]
     cluster.run(*described, "--slurm", "gres=gpu:1", "time=1:00:00", **environment())
     script = str(tmp_path / "sweep.sbatch")
     number = cluster.submit(script)
