@@ -115,6 +115,8 @@ class Cluster:
         ports = free_ports(3)
         settings = CONFIG.format(folder=self._folder, host=host, ports=ports, first=16 * ports[0])
         (self._folder / "slurm.conf").write_text(settings)
+        # Nothing uses control groups, but slurmd asks for them; the second version wants systemd.
+        (self._folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         for i in range(8):
             (self._folder / f"gpu{i}").touch()
         (self._folder / "gres.conf").write_text(f"Name=gpu File={self._folder}/gpu[0-7]\n")
