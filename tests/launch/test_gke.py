@@ -47,6 +47,17 @@ def test_a_lost_process_restarts_all_and_volumes_are_there():
     assert mounted == {volume["name"] for volume in POD["volumes"]}
 
 
+@pytest.mark.oracle
+def test_kubernetes_takes_the_job():
+    kubernetes = pytest.importorskip("kubernetes_validate")
+    version = kubernetes.latest_version()
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "workers"}}
+    assert version.startswith(kubernetes.validate(job | JOB["template"], version, strict=True))
+    with pytest.raises(kubernetes.ValidationError, match="'completion' was unexpected"):
+        misspelt = {"spec": TASK | {"completion": 4}}
+        kubernetes.validate(job | misspelt, version, strict=True)
+
+
 def test_the_command_installs_and_trains(tmp_path):
     commands = Commands(tmp_path)
     for name in ("cp", "pip", "vlp-jax"):

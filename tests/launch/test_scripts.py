@@ -1,17 +1,25 @@
-"""Tests that hold for every launch script: it parses, and fails when a part of it fails."""
+"""Tests that hold for every shell script: it parses, and fails when a part of it fails."""
 
+import shutil
 import subprocess
 
 import pytest
 
 from tests.training.tiny import ROOT
 
-SCRIPTS = sorted([*ROOT.glob("launch/*.sh"), *ROOT.glob("launch/*.sbatch")])
+PLACES = ("launch/*.sh", "launch/*.sbatch", ".ci/*")
+SCRIPTS = sorted(path for place in PLACES for path in ROOT.glob(place))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_parses(script):
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
+def test_nothing_is_found_by_shellcheck():
+    command = ["shellcheck", "--shell=bash", *map(str, SCRIPTS)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == ""
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

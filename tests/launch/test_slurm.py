@@ -20,9 +20,12 @@ def commands(tmp_path) -> Commands:
 
 
 def submit(commands: Commands, *arguments: str) -> subprocess.CompletedProcess:
-    environment = commands.environment | {"SLURM_JOB_ID": "77", "PYTHON": "py"}
+    variables = {"SLURM_JOB_ID": "77", "SLURM_CPUS_PER_TASK": "4", "PYTHON": "py"}
     return subprocess.run(
-        ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True
+        ["bash", str(SCRIPT), *arguments],
+        env=commands.environment | variables,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -30,8 +33,9 @@ def test_a_run_that_is_done_ends_the_job(commands):
     commands.add("srun")
     words = ("--config", "a.py", "--workdir", "run 1", "--config.seed=3")
     assert submit(commands, *words).returncode == 0
+    options = "--kill-on-bad-exit=0 --wait=0 --cpus-per-task=4"
     run = " ".join(words)
-    assert commands.calls == [f"srun --kill-on-bad-exit=1 py -m vlp_jax train --report {run}"]
+    assert commands.calls == [f"srun {options} py -m vlp_jax train --report {run}"]
 
 
 @pytest.mark.parametrize("status", [75, 143])
@@ -51,7 +55,8 @@ def test_the_variables_it_speaks_of_are_read():
     named = set(re.findall(r"SLURM_\w+", SCRIPT.read_text()))
     asked = {name for name in asked_for({"SLURM_STEP_NODELIST": "a,b"}) if "SLURM" in name}
     ours = asked - {"SLURM_NTASKS"}  # what SLURM_STEP_NUM_TASKS falls back to
-    assert named - {"SLURM_JOB_ID"} == ours | {"SLURM_STEP_NODELIST"}  # that it is a job step
+    job = {"SLURM_JOB_ID", "SLURM_CPUS_PER_TASK"}
+    assert named - job == ours | {"SLURM_STEP_NODELIST"}  # that it is a job step
 
 
 def test_one_process_a_node():
