@@ -9,6 +9,7 @@ from vlp_jax.data.caption_fields import CaptionFields
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.picture_fields import PictureFields
 from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.read_ahead import Reading
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.several_pictures import SeveralPictures
 from vlp_jax.data.sources import SOURCES
@@ -164,11 +165,9 @@ def make_mixture(
             seed=seed,
             host=host,
             hosts=hosts,
-            threads=config.threads,
-            prefetch=config.prefetch,
         )
         parts.append((name, pipeline, config.weights.get(name, 1.0)))
-    return Mixture(parts, seed, config.order)
+    return Mixture(parts, seed, config.order, Reading.of(config))
 
 
 def source_class(config: DataConfig, name: str, path: str) -> type[Source]:
