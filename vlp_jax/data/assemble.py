@@ -74,7 +74,10 @@ def make_chain(feed: Feed, own: TransformsOf) -> Chain:
 def _picture_fields(feed: Feed) -> tuple[Transform, ...]:
     data, provides = feed.config, feed.provides
     reader = RegionReader(data.regions, data.region_pixels)
-    picture = PictureFields(provides, data.image_size, data.augment, data.flip, reader, feed.train)
+    reduce = data.decode == "reduced"
+    picture = PictureFields(
+        provides, data.image_size, data.augment, data.flip, reader, feed.train, reduce
+    )
     if not feed.has_regions:
         return (picture,)
     return picture, RegionFields(data.regions, data.global_region)
