@@ -4,9 +4,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -228,3 +230,58 @@ def test_a_source_that_cannot_be_pickled_is_refused():
     stream = pipeline(OfThisProcess(), workers=2).iterate()
     with pytest.raises(ValueError, match=r"pickled.*cannot pickle .*lock.*workers = 0"):
         next(stream)
+
+
+PROGRAM = """
+import multiprocessing, sys, time
+import numpy as np
+from vlp_jax.config import DataConfig
+from vlp_jax.data.assemble import Feed, make_chain
+from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.read_ahead import Reading
+from vlp_jax.data.sources.base import Source
+from vlp_jax.data.tokenizer import Tokenizer
+from vlp_jax.data.vocabulary import Vocabulary
+
+class Numbers(Source):
+    provides = frozenset({"image"})
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return {"image": np.zeros((8, 8, 3), np.uint8), "image_id": index}
+
+if __name__ == "__main__":
+    feed = Feed(DataConfig(image_size=8), Numbers.provides, Vocabulary(Tokenizer.fit(["a"])), True)
+    made = Pipeline(Numbers(), make_chain(feed, lambda feed: []), 4, reading=Reading(workers=2))
+    stream = made.iterate()
+    next(stream)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_main_process_that_is_killed(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    main = subprocess.Popen(
+        [sys.executable, tmp_path / "program.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    children = [int(pid) for pid in main.stdout.readline().split()]
+    main.kill()
+    main.wait()
+    until = time.monotonic() + 30
+    while any(map(_runs, children)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(children) == 2 and not any(map(_runs, children))
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
