@@ -26,6 +26,7 @@ from vlp_jax.config import DataConfig
 from vlp_jax.data.assemble import Feed, make_chain
 from vlp_jax.data.batch import stack
 from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.read_ahead import Reading
 from vlp_jax.data.regions import open_regions
 from vlp_jax.data.regions.convert import convert
 from vlp_jax.data.sources import SOURCES
@@ -119,7 +120,7 @@ def pipeline(
     vocabulary = Vocabulary(Tokenizer.bert_uncased())
     feed = Feed(DataConfig(regions=REGIONS), source.provides, vocabulary, train=True)
     chain = make_chain(feed, lambda feed: ())
-    stream = Pipeline(source, chain, BATCH, threads=threads).iterate()
+    stream = Pipeline(source, chain, BATCH, reading=Reading(threads)).iterate()
     steps = max(1, len(source) // BATCH)
     rates = rates_of(lambda: sum(len(next(stream)["image_id"]) for _ in range(steps)), rounds)
     stream.close()

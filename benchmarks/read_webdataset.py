@@ -1,15 +1,21 @@
 """Measures how fast WebDataset shards become resized pictures and batches, beside plain Pillow.
 
 Writes synthetic JPEG shards to a temporary folder and prints images per second of one core's time.
-Run it from the repository: `PYTHONPATH=. python benchmarks/read_webdataset.py --images 400`.
+Then it streams training batches with ALBEF's augmentation, in threads and in worker processes.
+Run it from the repository: `PYTHONPATH=. python benchmarks/read_webdataset.py --images 400`;
+`--sides 1000 1400` is for pictures of a camera's size.
 """
 
 import argparse
+import contextlib
 import io
+import itertools
+import multiprocessing
+import os
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -21,6 +27,7 @@ from vlp_jax.data.assemble import Feed, make_chain
 from vlp_jax.data.images import decode, resize
 from vlp_jax.data.masking import MaskWords
 from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.read_ahead import Reading
 from vlp_jax.data.sources import WebDataset
 from vlp_jax.data.sources.tar_index import build_index
 from vlp_jax.data.tokenizer import Tokenizer
@@ -28,24 +35,31 @@ from vlp_jax.data.vocabulary import Vocabulary
 
 CAPTION = "a photograph of a brown dog that runs over wet grass towards a red ball"
 SHARD = 100  # samples
+BATCH = 32
+READINGS = {
+    "1 thread": Reading(1, 2),
+    "2 threads": Reading(2, 2),
+    "1 worker": Reading(1, 1, workers=1),
+    "2 workers": Reading(1, 1, workers=2),
+}
 
 
-def photograph(rng: np.random.Generator) -> np.ndarray:
-    """Returns a picture of 256 to 400 pixels a side, smooth with some grain, as photographs are."""
-    height, width = (int(side) for side in rng.integers(256, 401, 2))
+def photograph(rng: np.random.Generator, sides: Sequence[int]) -> np.ndarray:
+    """Returns a picture with sides in this range, smooth with some grain, as photographs are."""
+    height, width = (int(side) for side in rng.integers(sides[0], sides[1] + 1, 2))
     coarse = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
 
 
-def write_shards(folder: Path, images: int, quality: int) -> float:
+def write_shards(folder: Path, images: int, quality: int, sides: Sequence[int]) -> float:
     """Writes shards in the layout of img2dataset and returns the mean size of a JPEG in kB."""
     rng, total = np.random.default_rng(0), 0
     for start in range(0, images, SHARD):
         with tarfile.open(folder / f"{start // SHARD:05d}.tar", "w") as tar:
             for number in range(start, min(start + SHARD, images)):
                 options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-                jpeg = cv2.imencode(".jpg", photograph(rng), options)[1].tobytes()
+                jpeg = cv2.imencode(".jpg", photograph(rng, sides), options)[1].tobytes()
                 total += len(jpeg)
                 for extension, data in (("jpg", jpeg), ("json", b"{}"), ("txt", CAPTION.encode())):
                     info = tarfile.TarInfo(f"{number:09d}.{extension}")
@@ -75,17 +89,53 @@ def rates(jobs: dict[str, Callable[[int], object]], count: int, rounds: int) -> 
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
-def batch_rate(source: WebDataset, size: int, batches: int) -> float:
-    """Returns images per second of one core's time of whole batches: tokens, masks and pixels."""
+def training(source: WebDataset, reading: Reading, **data: object) -> Pipeline:
+    """Returns whole batches: tokens, masks and pixels."""
     vocabulary = Vocabulary(Tokenizer.bert_uncased())
-    feed = Feed(DataConfig(image_size=size), source.provides, vocabulary, train=True)
+    feed = Feed(DataConfig(**data), source.provides, vocabulary, train=True)
     chain = make_chain(feed, lambda feed: [MaskWords(feed.vocabulary.tokenizer)])
-    pipeline = Pipeline(source, chain, 32)
+    return Pipeline(source, chain, BATCH, reading=reading)
+
+
+def batch_rate(source: WebDataset, size: int, batches: int) -> float:
+    """Returns images per second of one core's time of whole batches."""
+    pipeline = training(source, Reading(), image_size=size)
     pipeline.batch(0)
     start = time.thread_time()
-    for step in range(batches):
+    for step in range(1, batches + 1):
         pipeline.batch(step)
-    return 32 * batches / (time.thread_time() - start)
+    return BATCH * batches / (time.thread_time() - start)
+
+
+def stream_rates(pipeline: Pipeline, batches: int) -> tuple[float, float, float]:
+    """Returns images per second: by the clock, of all processes' time, of the main one's time."""
+    with contextlib.closing(pipeline.iterate()) as stream:
+        for _ in itertools.islice(stream, 6):  # processes have started, and buffers are full
+            pass
+        before = time.perf_counter(), all_seconds(), time.process_time()
+        for _ in itertools.islice(stream, batches):
+            pass
+        after = time.perf_counter(), all_seconds(), time.process_time()
+    return tuple(BATCH * batches / (end - start) for start, end in zip(before, after))
+
+
+def all_seconds() -> float:
+    """Returns the processor time of this process and its workers."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # in user code and in the system
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def print_streams(source: WebDataset, size: int, batches: int) -> None:
+    """Prints a line for each way of decoding and of reading ahead."""
+    print(f"{'ALBEF, images/s':24s} {'by the clock':>14s} {'a core':>8s} {'a core of main':>16s}")
+    for decode_as, (name, reading) in itertools.product(("full", "reduced"), READINGS.items()):
+        pipeline = training(source, reading, image_size=size, augment="albef", decode=decode_as)
+        clock, core, main_core = stream_rates(pipeline, batches)
+        title = f"{decode_as}, {name}"
+        print(f"{title:24s} {clock:14,.0f} {core:8,.0f} {main_core:16,.0f}", flush=True)
 
 
 def main() -> None:
@@ -95,11 +145,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--quality", type=int, default=90, help="of the JPEG files")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sides", type=int, nargs=2, default=(256, 400), help="of pictures, in px")
+    parser.add_argument("--batches", type=int, default=24, help="of 32, streamed each way")
     options = parser.parse_args()
     cv2.setNumThreads(0)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        kilobytes = write_shards(folder, options.images, options.quality)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        kilobytes = write_shards(folder, options.images, options.quality, options.sides)
         start = time.thread_time()
         members = sum(len(build_index(shard).offset) for shard in folder.glob("*.tar"))
         indexed = members / (time.thread_time() - start)
@@ -112,10 +164,14 @@ def main() -> None:
         }
         found = rates(jobs, options.images, options.rounds)
         found["training batches"] = batch_rate(source, options.size, 4 * options.rounds)
-    print(f"{options.images} JPEGs of 256-400 px, {kilobytes:.0f} kB, to {options.size} px")
-    print(f"{'index':24s} {indexed:10,.0f} members/s/core")
-    for name, rate in found.items():
-        print(f"{name:24s} {rate:10,.0f} images/s/core")
+        low, high = options.sides
+        print(
+            f"{options.images} JPEGs of {low}-{high} px, {kilobytes:.0f} kB, to {options.size} px"
+        )
+        print(f"{'index':24s} {indexed:10,.0f} members/s/core")
+        for name, rate in found.items():
+            print(f"{name:24s} {rate:10,.0f} images/s/core")
+        print_streams(source, options.size, options.batches)
 
 
 if __name__ == "__main__":

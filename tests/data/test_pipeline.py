@@ -12,6 +12,7 @@ from tests.data.fakes import FakeSource
 from vlp_jax.data.masking import Masking
 from vlp_jax.data.pairing import PAIRINGS, ExchangeTexts
 from vlp_jax.data.pipeline import Pipeline, evaluation_batches
+from vlp_jax.data.read_ahead import Reading
 from vlp_jax.data.records import SkippedRecords
 from vlp_jax.data.region_masking import HideRegions, RegionMasking
 from vlp_jax.tasks.masked_regions import RegionFeatureTask
@@ -48,7 +49,7 @@ def test_hosts_share_the_same_global_batch(hosts):
 
 @pytest.mark.parametrize("threads, prefetch", [(0, 0), (1, 1), (3, 4)])
 def test_iteration_equals_random_access_from_any_step(threads, prefetch):
-    pipeline = Pipeline(FakeSource(), CHAIN, 6, seed=1, threads=threads, prefetch=prefetch)
+    pipeline = Pipeline(FakeSource(), CHAIN, 6, seed=1, reading=Reading(threads, prefetch))
     for start in (0, 1, 9):
         for step, batch in enumerate(take(pipeline.iterate(start), 4), start):
             assert same(batch, pipeline.batch(step))
@@ -124,11 +125,12 @@ def test_one_usable_record_is_enough():
 @pytest.mark.parametrize("threads", [0, 2])
 def test_nothing_usable_is_an_error_and_no_hang(threads):
     broken = {i: {"image": b"junk"} for i in range(8)}
-    pipeline = Pipeline(FakeSource(8, broken=broken), CHAIN, 4, threads=threads)
+    pipeline = Pipeline(FakeSource(8, broken=broken), CHAIN, 4, reading=Reading(threads))
     with pytest.raises(ValueError, match="8 of 8 records .* none could be used; .*not a picture"):
         next(pipeline.iterate())
     with pytest.raises(ValueError, match="none could be used"):
-        next(evaluation_batches(FakeSource(8, broken=broken), CHAIN, 4, threads=threads))
+        source = FakeSource(8, broken=broken)
+        next(evaluation_batches(source, CHAIN, 4, reading=Reading(threads)))
 
 
 def test_a_programming_error_is_not_swallowed():
@@ -145,7 +147,7 @@ def test_closing_stops_the_threads():
         return sum(t.name.startswith("grain-prefetch") for t in threading.enumerate())
 
     before = count()
-    stream = Pipeline(FakeSource(), CHAIN, 4, threads=2).iterate()
+    stream = Pipeline(FakeSource(), CHAIN, 4, reading=Reading(2)).iterate()
     next(stream)
     assert count() > before
     stream.close()

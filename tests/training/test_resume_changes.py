@@ -39,7 +39,7 @@ FREE = {
     "evaluation": dict(training__evaluate_every=9, evaluation__batch_size=3),
     "measured": dict(tasks__vqa__evaluate={"x": {"limit": 3}}, tasks__retrieval=None),
     "mesh": dict(mesh__fsdp=2),
-    "threads": dict(data__threads=2, data__prefetch=1),
+    "threads": dict(data__threads=2, data__prefetch=1, data__workers=1),
     "name": dict(name="another"),
     "a default spelled out": dict(model__text_args__epsilon=1e-12, tasks__vqa__weight=1.0),
     "init_from": dict(init_from=[{"path": "old.pth"}]),

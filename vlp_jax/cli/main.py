@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.run(args)
     except Exception as error:
-        message = _message(error)
+        from vlp_jax.config.plugins import user_message  # slow to import
+
+        message = user_message(error)
         if not message:
             raise
         logging.debug("the whole story", exc_info=True)
@@ -74,16 +76,6 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
     return parser
-
-
-def _message(error: Exception) -> str:
-    """Returns what to say of an error: of the user's making, or in a plug-in; nothing of others."""
-    from vlp_jax.config.plugins import PluginError, place_in_plugin, reason  # slow to import
-
-    place = place_in_plugin(error)
-    if isinstance(error, ValueError | OSError | PluginError):
-        return f"{error} ({place})" if place and place not in str(error) else str(error)
-    return place and f"{place}: {reason(error)}"
 
 
 def _is_text(argument: str) -> bool:

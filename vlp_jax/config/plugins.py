@@ -42,12 +42,17 @@ def load_plugins(paths: Sequence[str | Path]) -> None:
             raise ValueError(f'plug-in "{path}"{line}: {reason(error)}') from error
 
 
+def loaded_plugins() -> set[Path]:
+    """Returns the files that have been run."""
+    return {Path(m.__file__).resolve() for n, m in sys.modules.items() if n.startswith(_PREFIX)}
+
+
 def check_plugins(config: ExperimentConfig) -> None:
     """Raises ValueError for plug-ins of a saved run that have not been loaded.
 
     Nothing that a checkpoint names is run by itself.
     """
-    loaded = {file.name for file in _loaded()}
+    loaded = {file.name for file in loaded_plugins()}
     missing = [path for path in config.plugins if Path(path).name not in loaded]
     if missing:
         raise ValueError(
@@ -58,7 +63,7 @@ def check_plugins(config: ExperimentConfig) -> None:
 
 def place_in_plugin(error: BaseException) -> str:
     """Returns 'plug-in "FILE", line N' where an error passed through a plug-in, or nothing."""
-    file, line = last_line(error, _loaded())
+    file, line = last_line(error, loaded_plugins())
     return f'plug-in "{file}"{line}' if file else ""
 
 
@@ -79,14 +84,18 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"
 
 
+def user_message(error: BaseException) -> str:
+    """Returns what to say of an error of the user's making, or in a plug-in; nothing of others."""
+    place = place_in_plugin(error)
+    if isinstance(error, ValueError | OSError | PluginError):
+        return f"{error} ({place})" if place and place not in str(error) else str(error)
+    return place and f"{place}: {reason(error)}"
+
+
 def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _loaded() -> set[Path]:
-    return {Path(m.__file__).resolve() for n, m in sys.modules.items() if n.startswith(_PREFIX)}
 
 
 def _not_there(path: str | Path, file: Path) -> str:

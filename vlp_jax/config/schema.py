@@ -82,6 +82,9 @@ class DataConfig(Checked):
     `region_pixels` = s makes s × s pixels of each box its feature. `tags` makes the labels of the
     regions a second text. `vocabulary` is "bert-base-uncased", "fit" (made from the training
     texts), or a path. What else a task needs of a record stands in `config.tasks`.
+    `decode` = "reduced" lets training decode large JPEGs no larger than their part of the picture
+    needs. `threads` threads make `prefetch` batches ahead, or with `workers` = n each of n
+    processes does.
     """
 
     where: ClassVar[str] = "config.data"
@@ -105,7 +108,9 @@ class DataConfig(Checked):
     global_region: bool = False
     augment: str = "none"
     flip: bool = True
+    decode: Literal["full", "reduced"] = "full"
     threads: Count = 1
+    workers: Natural = 0
     prefetch: Count = 4
 
     @property

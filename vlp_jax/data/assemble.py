@@ -9,6 +9,7 @@ from vlp_jax.data.caption_fields import CaptionFields
 from vlp_jax.data.mixture import Mixture
 from vlp_jax.data.picture_fields import PictureFields
 from vlp_jax.data.pipeline import Pipeline
+from vlp_jax.data.read_ahead import Reading
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.several_pictures import SeveralPictures
 from vlp_jax.data.sources import SOURCES
@@ -73,7 +74,10 @@ def make_chain(feed: Feed, own: TransformsOf) -> Chain:
 def _picture_fields(feed: Feed) -> tuple[Transform, ...]:
     data, provides = feed.config, feed.provides
     reader = RegionReader(data.regions, data.region_pixels)
-    picture = PictureFields(provides, data.image_size, data.augment, data.flip, reader, feed.train)
+    reduce = data.decode == "reduced"
+    picture = PictureFields(
+        provides, data.image_size, data.augment, data.flip, reader, feed.train, reduce
+    )
     if not feed.has_regions:
         return (picture,)
     return picture, RegionFields(data.regions, data.global_region)
@@ -164,11 +168,9 @@ def make_mixture(
             seed=seed,
             host=host,
             hosts=hosts,
-            threads=config.threads,
-            prefetch=config.prefetch,
         )
         parts.append((name, pipeline, config.weights.get(name, 1.0)))
-    return Mixture(parts, seed, config.order)
+    return Mixture(parts, seed, config.order, Reading.of(config))
 
 
 def source_class(config: DataConfig, name: str, path: str) -> type[Source]:

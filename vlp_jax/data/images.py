@@ -35,11 +35,8 @@ def decode(image: np.ndarray | bytes | str | Path | Image.Image, name: str = "")
     has more than MAX_PIXELS pixels or numbers of no agreed range. Messages begin with `name`,
     which is by default the file or what kind of object it is.
     """
-    if isinstance(image, (str, Path)):
-        return _decode_file(image, name)
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        data = bytes(image)
-        return _decode_bytes(data, name or f"image of {len(data)} bytes")
+    if isinstance(image, (str, Path, bytes, bytearray, memoryview)):
+        return _decode_bytes(*encoded(image, name))
     if isinstance(image, np.ndarray):
         return _to_rgb(image, name or "image array")
     if isinstance(image, Image.Image):
@@ -54,7 +51,15 @@ def decode(image: np.ndarray | bytes | str | Path | Image.Image, name: str = "")
     )
 
 
-def _decode_file(path: str | Path, name: str) -> np.ndarray:
+def encoded(image: bytes | str | Path, name: str = "") -> tuple[bytes, str]:
+    """Returns the bytes of an encoded picture, and what messages call it; errors as in `decode`."""
+    if not isinstance(image, (str, Path)):
+        data = bytes(image)
+        return data, name or f"image of {len(data)} bytes"
+    return _read(image, name)
+
+
+def _read(path: str | Path, name: str) -> tuple[bytes, str]:
     file = f'"{shortened(str(path))}"'
     name = f"{name} ({file})" if name else f"image file {file}"
     if isinstance(path, str) and is_address(path):
@@ -66,7 +71,7 @@ def _decode_file(path: str | Path, name: str) -> np.ndarray:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{name} cannot be read: {reason}") from None
-    return _decode_bytes(data, name)
+    return data, name
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -81,21 +86,38 @@ def check_size(width: int, height: int, name: str) -> None:
 
 def _decode_bytes(data: bytes, name: str) -> np.ndarray:
     """Decodes with OpenCV; OpenCV applies EXIF orientation only where it drops alpha."""
-    if not data:
-        raise ValueError(f"{name} is empty")
-    jpeg = data[:2] == b"\xff\xd8"
-    picture = _opened(data, name)
-    with foreign_bytes(f"{name} is corrupt, cut short or not a picture"):
-        if not jpeg and (b"eXIf" in data or b"EXIF" in data):
+    picture = opened(data, name)
+    if is_jpeg(data):
+        return jpeg_pixels(data, name)
+    with foreign_bytes(_damaged(name)):
+        if b"eXIf" in data or b"EXIF" in data:
             pixels = pillow_pixels(picture)
         else:
-            pixels = _opencv_pixels(data, cv2.IMREAD_COLOR if jpeg else cv2.IMREAD_UNCHANGED)
+            pixels = _opencv_pixels(data, cv2.IMREAD_UNCHANGED)
     return _to_rgb(pixels, name)
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
+def is_jpeg(data: bytes) -> bool:
+    """Says whether an encoded picture is a JPEG, by how it begins."""
+    return data[:2] == b"\xff\xd8"
+
+
+def jpeg_pixels(data: bytes, name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Returns uint8 [H, W, 3] RGB of a JPEG; `flags` of OpenCV may ask for a smaller picture."""
+    with foreign_bytes(_damaged(name)):
+        pixels = _opencv_pixels(data, flags)
+    return _to_rgb(pixels, name)
+
+
+def _damaged(name: str) -> str:
+    return f"{name} is corrupt, cut short or not a picture"
+
+
+def opened(data: bytes, name: str) -> Image.Image:
     """Returns a picture of which only the header has been read; ValueError if it is too large."""
-    damaged = f"{name} is corrupt, cut short or not a picture"
+    if not data:
+        raise ValueError(f"{name} is empty")
+    damaged = _damaged(name)
     with foreign_bytes(damaged):
         try:
             picture = Image.open(io.BytesIO(data), formats=_FORMATS)

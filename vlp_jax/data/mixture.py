@@ -6,7 +6,9 @@ from typing import Literal
 import numpy as np
 
 from vlp_jax.config import nearest
-from vlp_jax.data.pipeline import Batch, Pipeline
+from vlp_jax.data.pipeline import FOREVER, Pipeline
+from vlp_jax.data.read_ahead import Batch, Reading, read_ahead
+from vlp_jax.data.records import SkippedRecords
 
 _CHUNK = 1024  # steps whose choices are drawn together
 
@@ -28,8 +30,12 @@ class Mixture:
         parts: Sequence[tuple[str, Pipeline, float]],
         seed: int = 0,
         order: Literal["drawn", "in_turn"] = "drawn",
+        reading: Reading = Reading(),
     ):
-        """parts: (name, pipeline, weight) with positive weights of any sum, read where drawn."""
+        """parts: (name, pipeline, weight) with positive weights of any sum, read where drawn.
+
+        `reading` is who makes the batches of all parts ahead; what the parts have is not used.
+        """
         names = [name for name, _, _ in parts]
         if not parts or len(set(names)) < len(names):
             raise ValueError(f"a mixture needs one or more different names, given: {names}")
@@ -43,6 +49,7 @@ class Mixture:
         self._edges = np.cumsum(weights)[:-1] / weights.sum()
         self._seed = seed
         self._drawn = order == "drawn"
+        self._reading = reading
         self._before = np.zeros((1, len(parts)), np.int64)  # uses before each chunk
 
     def __getitem__(self, name: str) -> Pipeline:
@@ -61,6 +68,15 @@ class Mixture:
             f"{name}/{index}": reason
             for name, pipeline in self._parts.items()
             for index, reason in pipeline.skipped.items()
+        }
+
+    @property
+    def skipped_by_source(self) -> dict[str, SkippedRecords]:
+        """Where the records of each part that were replaced are filed."""
+        return {
+            name: skipped
+            for name, pipeline in self._parts.items()
+            for skipped in pipeline.skipped_by_source.values()
         }
 
     @property
@@ -85,18 +101,8 @@ class Mixture:
         return self._with_own_ids(name, self._parts[name].batch(self._uses(step)[name]))
 
     def iterate(self, start_step: int = 0) -> Iterator[Batch]:
-        """Yields the batches from start_step on; every part is read ahead in the background."""
-        uses = self._uses(start_step)
-        streams = {name: part.iterate(uses[name]) for name, part in self._parts.items()}
-        step = start_step
-        try:
-            while True:
-                name = self.choice(step)
-                yield self._with_own_ids(name, next(streams[name]))
-                step += 1
-        finally:
-            for stream in streams.values():
-                stream.close()
+        """Yields the batches from start_step on, made ahead in the background."""
+        return read_ahead(self, start_step, FOREVER, self._reading)
 
     def _with_own_ids(self, name: str, batch: Batch) -> Batch:
         """Returns a part's batch with image ids that no other part has."""

@@ -10,7 +10,7 @@ import numpy as np
 from vlp_jax.data.augment import AUGMENTATIONS, Augmentation, augment
 from vlp_jax.data.boxes import unit_boxes
 from vlp_jax.data.entry import take
-from vlp_jax.data.images import decode
+from vlp_jax.data.reduced_jpeg import open_picture
 from vlp_jax.data.region_fields import RegionReader, Regions
 from vlp_jax.data.transforms import Example, Stage, Transform
 
@@ -28,6 +28,7 @@ class PictureFields(Transform):
     augment: a name in AUGMENTATIONS, used in training only; `flip=False` takes the flip out,
         which is needed where captions say left and right.
     regions: reads regions.
+    reduce: decodes large JPEGs at a smaller size, in training only.
     """
 
     provides: frozenset[str]
@@ -36,6 +37,7 @@ class PictureFields(Transform):
     flip: bool = True
     regions: RegionReader = RegionReader(36)
     train: bool = True
+    reduce: bool = False
 
     stage = Stage.PICTURE
 
@@ -62,7 +64,7 @@ class PictureFields(Transform):
         """
         image = boxes = regions = None
         if "image" in self.provides or "regions" in self.provides:
-            image = decode(take(record, "image"))
+            image = open_picture(take(record, "image"), self.reduce and self.train)
             if self._boxes_move:
                 height, width = image.shape[:2]
                 boxes = unit_boxes(take(record, "boxes"), width, height)

@@ -1,17 +1,20 @@
 """Batches for training and evaluation, built on Grain; the only state is the step number."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from vlp_jax.data.batch import Field, check_batch, check_indices, stack
+from vlp_jax.data.read_ahead import Batch, Reading, read_ahead
 from vlp_jax.data.records import RecordReader, SkippedRecords
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.transforms import Chain
 
-Batch = dict[str, np.ndarray]
-_FOREVER = 2**48  # steps; an endless range for Grain
+FOREVER = 2**48
+"""Steps; an endless range for Grain."""
 
 
 class Pipeline:
@@ -31,13 +34,9 @@ class Pipeline:
         shuffle: bool = True,
         host: int = 0,
         hosts: int = 1,
-        threads: int = 1,
-        prefetch: int = 4,
+        reading: Reading = Reading(),
     ):
-        """batch_size counts all hosts; `threads` threads make `prefetch` batches ahead.
-
-        One thread is quickest for small pictures; more help where decoding dominates.
-        """
+        """batch_size counts all hosts; `reading` is who makes the batches of `iterate` ahead."""
         _check_share(batch_size, host, hosts)
         if not 0 <= seed < 2**32:
             raise ValueError(f"the data seed is {seed}, expected 0 to 2**32 - 1")
@@ -54,8 +53,10 @@ class Pipeline:
         self._size = len(source)
         self._batch_size = batch_size
         self._rows = _share(batch_size, host, hosts)
-        self._threads = threads
-        self._prefetch = prefetch
+        self._reading = reading
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "first"}
 
     @property
     def records(self) -> int:
@@ -71,6 +72,11 @@ class Pipeline:
     def skipped(self) -> dict[int, str]:
         """Record index → reason of the records that were replaced, the first 1,000 of them."""
         return self._skipped.reasons
+
+    @property
+    def skipped_by_source(self) -> dict[str, SkippedRecords]:
+        """Where the records that were replaced are filed; the one source has no name here."""
+        return {"": self._skipped}
 
     @property
     def skipped_total(self) -> int:
@@ -109,9 +115,9 @@ class Pipeline:
     def iterate(self, start_step: int = 0) -> Iterator[Batch]:
         """Yields the batches of start_step, start_step + 1, … made ahead in the background.
 
-        Closing the generator (or dropping it) stops the threads.
+        Closing the generator (or dropping it) stops threads and ends processes.
         """
-        return _prefetched(self.batch, start_step, _FOREVER, self._threads, self._prefetch)
+        return read_ahead(self, start_step, FOREVER, self._reading)
 
     def _example(self, position: int) -> Batch:
         return self._reader.read_or_replace(self._order[position], position // self._size)
@@ -125,8 +131,7 @@ def evaluation_batches(
     host: int = 0,
     hosts: int = 1,
     skipped: SkippedRecords | None = None,
-    threads: int = 1,
-    prefetch: int = 4,
+    reading: Reading = Reading(),
 ) -> Iterator[Batch]:
     """Yields each of the first `limit` records once, in order, in batches of one size.
 
@@ -135,21 +140,35 @@ def evaluation_batches(
     are the same at every call.
     """
     _check_share(batch_size, host, hosts)
-    reader = RecordReader(source, chain, 0, skipped or SkippedRecords())
     size = len(source) if limit is None else min(limit, len(source))
-    rows = _share(batch_size, host, hosts)
+    reader = RecordReader(source, chain, 0, skipped or SkippedRecords())
+    batches = _InOrder(reader, size, batch_size, _share(batch_size, host, hosts), chain.fields)
+    return read_ahead(batches, 0, -(-size // batch_size), reading)
 
-    def make(step: int) -> Batch:
-        indices = [step * batch_size + row for row in rows]
-        examples = [reader.read(index) if index < size else None for index in indices]
+
+@dataclass(frozen=True)
+class _InOrder:
+    """Batches of the first `size` records, of which this host has the rows `rows`."""
+
+    reader: RecordReader
+    size: int
+    batch_size: int
+    rows: range
+    fields: Mapping[str, Field]
+
+    @property
+    def skipped_by_source(self) -> dict[str, SkippedRecords]:
+        return {"": self.reader.skipped}
+
+    def batch(self, step: int) -> Batch:
+        indices = [step * self.batch_size + row for row in self.rows]
+        examples = [self.reader.read(index) if index < self.size else None for index in indices]
         mask = np.array([example is not None for example in examples])
         if not mask.all():
             usable = next((e for e in examples if e is not None), None)
-            filler = reader.read_or_replace(0) if usable is None else usable
+            filler = self.reader.read_or_replace(0) if usable is None else usable
             examples = [filler if example is None else example for example in examples]
-        return _finish(examples, mask, chain.fields)
-
-    return _prefetched(make, 0, -(-size // batch_size), threads, prefetch)
+        return _finish(examples, mask, self.fields)
 
 
 def _finish(examples: list[Batch], mask: np.ndarray, fields: Mapping[str, Field]) -> Batch:
@@ -166,20 +185,6 @@ def _record_order(size: int, seed: int, shuffle: bool):
     if shuffle:
         order = order.seed(seed).shuffle()
     return order.repeat()
-
-
-def _prefetched(
-    make: Callable[[int], Batch], start: int, stop: int, threads: int, prefetch: int
-) -> Iterator[Batch]:
-    """Yields make(start), …, make(stop - 1), computed ahead in Grain's threads."""
-    import grain  # noqa: PLC0415 (slow to import)
-
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
-    batches = iter(grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options))
-    try:
-        yield from batches
-    finally:
-        batches.close()
 
 
 def _check_share(batch_size: int, host: int, hosts: int) -> None:

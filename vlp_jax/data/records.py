@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,7 +26,10 @@ def spread_rows(size: int, most: int) -> np.ndarray:
 
 
 class SkippedRecords:
-    """Counts and lists the records that could not be used; safe to share between threads."""
+    """Counts and lists the records that could not be used; safe to share between threads.
+
+    A copy in another process starts empty and is a `SkippedElsewhere`.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -40,7 +44,13 @@ class SkippedRecords:
             self._indices.add(index)
             if len(self._reasons) < _LISTED:
                 self._reasons[index] = reason
+        self._tell(index, reason)
+
+    def _tell(self, index: int, reason: str) -> None:
         _LOG.warning("skipped record %d: %s", index, reason)
+
+    def __reduce__(self) -> tuple[type["SkippedRecords"], tuple[()]]:
+        return SkippedElsewhere, ()
 
     @property
     def total(self) -> int:
@@ -53,6 +63,21 @@ class SkippedRecords:
         """A copy of record index → reason, for the first 1,000."""
         with self._lock:
             return dict(self._reasons)
+
+
+class SkippedElsewhere(SkippedRecords):
+    """Those of a worker process, which the main process asks for instead of reading its log."""
+
+    def __init__(self):
+        super().__init__()
+        self._untold: deque[tuple[int, str]] = deque()
+
+    def _tell(self, index: int, reason: str) -> None:
+        self._untold.append((index, reason))
+
+    def taken(self) -> list[tuple[int, str]]:
+        """Returns the (record index, reason) that have come since it was last asked."""
+        return [self._untold.popleft() for _ in range(len(self._untold))]
 
 
 class OtherRecords:

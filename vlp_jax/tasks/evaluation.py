@@ -13,6 +13,7 @@ from vlp_jax.config import ExperimentConfig, nearest
 from vlp_jax.config.ranges import Count
 from vlp_jax.data.assemble import Feed, make_chain, open_source, source_class
 from vlp_jax.data.pipeline import evaluation_batches
+from vlp_jax.data.read_ahead import Reading
 from vlp_jax.data.records import SkippedRecords, usable_records
 from vlp_jax.data.sizes import read_sizes
 from vlp_jax.data.sources.base import Source
@@ -101,9 +102,9 @@ class Run:
         """Yields the first `limit` records in order, in padded batches."""
         feed = Feed(self.config.data, source.provides, self.vocabulary, train=False)
         chain = make_chain(feed, self.task.checked_transforms)
-        size = self.config.evaluation.batch_size
-        skipped = self._skipped_of(source)
-        return evaluation_batches(source, chain, size, limit, skipped=skipped)
+        size, skipped = self.config.evaluation.batch_size, self._skipped_of(source)
+        reading = Reading.of(self.config.data)
+        return evaluation_batches(source, chain, size, limit, skipped=skipped, reading=reading)
 
     def collect(
         self,

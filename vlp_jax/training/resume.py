@@ -13,7 +13,8 @@ from vlp_jax.weights.sources import spelled_out
 
 # What may change without a word: how long, how often, on what, and what is measured.
 _FREE = (
-    "name", "plugins", "init_from", "mesh", "evaluation", "data.threads", "data.prefetch",
+    "name", "plugins", "init_from", "mesh", "evaluation", "data.threads", "data.workers",
+    "data.prefetch",
     "training.steps", "training.log_every", "training.checkpoint_every",
     "training.keep_checkpoints", "training.evaluate_every", "training.nan_patience",
     "training.hang_seconds", "training.profile", "training.writers",
