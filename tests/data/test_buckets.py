@@ -2,8 +2,10 @@
 
 import pickle
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,25 @@ from vlp_jax.data.images import decode
 from vlp_jax.data.paths import read_file
 from vlp_jax.data.sources import JsonPairs, WebDataset
 
-pytestmark = pytest.mark.slow  # where gcsfs is installed
+pytestmark = pytest.mark.slow  # where gcsfs, s3fs and moto are installed
+
+
+@pytest.fixture(scope="module")
+def amazon() -> Iterator[Any]:
+    """A client of an S3 on this machine with the bucket "amazon"."""
+    server, boto3 = pytest.importorskip("moto.server"), pytest.importorskip("boto3")
+    pytest.importorskip("s3fs")
+    store = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    store.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "any")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*store.get_host_and_port()))
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="amazon")
+        yield client
+    store.stop()
 
 
 def upload(cloud, folder: Path, name: str) -> str:
@@ -65,6 +85,21 @@ def test_a_json_list_and_its_pictures_in_a_bucket(cloud, tmp_path):
         for record in found:
             assert record["image"] == f"{address}/{Path(wanted['image']).name}"
             assert (decode(record["image"]) == decode(wanted["image"])).all()
+
+
+def test_data_in_amazon_s_bucket(amazon, tmp_path):
+    write_pairs(tmp_path, 3)
+    folder = write_shards(tmp_path / "cc", shards=2, size=3)
+    for file in (*tmp_path.glob("*.*"), *folder.glob("*.tar")):
+        amazon.put_object(Bucket="amazon", Key=f"data/{file.name}", Body=file.read_bytes())
+    found = WebDataset(path="s3://amazon/data/*.tar", holdout=0)
+    assert without_place(list(found)) == without_place(
+        list(WebDataset(path=str(folder), holdout=0))
+    )
+    picture = JsonPairs(path="s3://amazon/data/pairs.json", holdout=0)[1]["image"]
+    assert (decode(picture) == decode(tmp_path / "1.png")).all()
+    with pytest.raises(FileNotFoundError, match='does not exist. Did you mean "pairs.json"?'):
+        JsonPairs(path="s3://amazon/data/pair.json")
 
 
 MISSING = {

@@ -87,7 +87,7 @@ def object_bytes(path: Path, offset: int | None = None, size: int = 0) -> bytes:
     """
     files, name = _client(path)
     with store_errors(f"{path} cannot be read"):
-        return files.cat_file(name, offset, None if offset is None else offset + size)
+        return files.cat_file(name, start=offset, end=None if offset is None else offset + size)
 
 
 def open_object(path: Path) -> IO[bytes]:
