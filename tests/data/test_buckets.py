@@ -11,9 +11,11 @@ import pytest
 
 from tests.data.sources.tars import write_shards
 from tests.training.tiny import write_pairs
+from vlp_jax.data.buckets import bucket_path
 from vlp_jax.data.images import decode
 from vlp_jax.data.paths import read_file
 from vlp_jax.data.sources import JsonPairs, WebDataset
+from vlp_jax.data.spool import Spool
 
 pytestmark = pytest.mark.slow  # where gcsfs, s3fs and moto are installed
 
@@ -100,6 +102,19 @@ def test_data_in_amazon_s_bucket(amazon, tmp_path):
     assert (decode(picture) == decode(tmp_path / "1.png")).all()
     with pytest.raises(FileNotFoundError, match='does not exist. Did you mean "pairs.json"?'):
         JsonPairs(path="s3://amazon/data/pair.json")
+
+
+def test_a_spool_s_files_come_to_the_bucket(cloud, tmp_path):
+    spool = Spool(bucket_path("gs://here/spool", "folder"))
+    (spool.local / "deep").mkdir()
+    (spool.local / "deep/file").write_text("a")
+    assert "spool/deep/file" not in cloud.buckets["here"]
+    spool.copy()
+    assert cloud.buckets["here"]["spool/deep/file"][1] == b"a"
+    (spool.local / "deep/file").write_text("b")
+    spool.close()
+    assert cloud.buckets["here"]["spool/deep/file"][1] == b"b" and not spool.local.exists()
+    assert Spool(tmp_path / "new").local == tmp_path / "new"
 
 
 MISSING = {

@@ -11,6 +11,7 @@ import pytest
 import vlp_jax
 from tests.training.test_checkpoint import ABOUT, abstract, state_of
 from tests.training.tiny import CONFIG, command, differing, environment, tiny
+from vlp_jax.cli.measure.run_checks import check_workdir
 from vlp_jax.data.buckets import bucket_path
 from vlp_jax.training import row_file
 from vlp_jax.training.checkpoint import CheckpointStore, DamagedCheckpoint, open_store
@@ -110,6 +111,13 @@ def test_a_bucket_that_cannot_be_written_is_told_before_training(cloud, workdir,
     with pytest.raises(ValueError, match=re.escape(message)):
         train(tiny("light"), workdir)
     assert "gone" not in cloud.buckets
+
+
+def test_a_preflight_tries_to_write_there(cloud):
+    check = lambda workdir: check_workdir(bucket_path(workdir, "workdir"), 1 << 20, 2)
+    assert check("gs://here/new").verdict == "ok"
+    assert check("gs://forbidden/new").verdict == "wrong"
+    assert not any(name.startswith("new/") for name in cloud.buckets["here"])
 
 
 def test_a_run_that_is_not_there(cloud):
