@@ -33,6 +33,7 @@ SOURCES = ["datasets", "tensorflow-datasets", "array_record"]
 REGIONS = ["array_record", "h5py", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
 DEMO = ["gradio>=6.31,<7"]  # it has no release yet for Pillow 13: the test extra goes without
+GCS, S3 = ["gcsfs"], ["s3fs"]  # which etils, that comes with Orbax, reads buckets with
 EXPORT = ["flatbuffers"]  # in which jax.export keeps programs
 TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff", "wheel"]  # lmdb writes what is read
 
@@ -61,6 +62,8 @@ setup(
         "datasets": ["datasets"],
         "array_record": ["array_record"],
         "regions": REGIONS,
+        "gcs": GCS,
+        "s3": S3,
         "export": EXPORT,
         "demo": DEMO,
         "hf": ["huggingface_hub", "transformers"],

@@ -3,8 +3,8 @@
 #   TPU=my-v4-32 ZONE=us-central2-b bash launch/tpu_vm.sh \
 #       --config configs/quickstart.py --workdir /mnt/shared/runs/pod
 # The arguments go to `vlp-jax train`. The workdir must be a folder that all workers share (a mounted
-# file store or bucket), and data must be where every worker finds them. PROJECT names the project
-# if it is not gcloud's own.
+# file store), or gs://bucket/folder, and data must be where every worker finds them. PROJECT names
+# the project if it is not gcloud's own.
 #
 # Copies this checkout to ~/vlp_jax of every worker, installs it there and starts one process a
 # worker. COORDINATOR_ADDRESS=auto leaves it to JAX to find the others, from the TPU's metadata.
@@ -35,5 +35,5 @@ tar -xzf ~/vlp_jax.tar.gz -C ~/vlp_jax
 cd ~/vlp_jax
 source launch/venv.sh
 export PYTHON=$(printf %q "${PYTHON:-}")
-install_into .venv '.[train,quickstart,tpu]'
+install_into .venv '.[train,quickstart,tpu,gcs]'
 COORDINATOR_ADDRESS=auto .venv/bin/vlp-jax train --report$arguments"

@@ -3,6 +3,7 @@
 import collections
 import getpass
 import importlib.metadata
+import importlib.util
 import os
 import secrets
 import tempfile
@@ -29,6 +30,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
+
+from tests.fake_gcs import FakeCloudStorage, environment, serve  # noqa: E402
 
 # A pytest plug-in may have imported JAX before the variables were set.
 jax.config.update("jax_num_cpu_devices", int(os.environ["JAX_NUM_CPU_DEVICES"]))
@@ -90,6 +93,21 @@ def forgotten() -> Iterator[None]:
     """Drops what a module has traced and compiled, of which a worker would gather ten gigabytes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[FakeCloudStorage]:
+    """A Cloud Storage on this machine, with the buckets "here" and "forbidden".
+
+    It is this process's and its children's from then on; skips the test without gcsfs.
+    """
+    if not importlib.util.find_spec("gcsfs"):
+        pytest.skip("needs gcsfs")
+    store = FakeCloudStorage("here", "forbidden")
+    store.forbidden.add("forbidden")
+    with serve(store) as address:
+        os.environ |= environment(address)
+        yield store
 
 
 @pytest.fixture(scope="session")

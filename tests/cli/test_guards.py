@@ -16,7 +16,7 @@ from vlp_jax.sweep.plan import make_plan
 from vlp_jax.training.checkpoint import CheckpointStore
 from vlp_jax.training.loop import train
 
-BUCKET = "gs://bucket/run"
+ADDRESS = "hdfs://host/run"
 
 
 def train_status(workdir, *more: str, config: str = f"{CONFIG}:light") -> int:
@@ -30,11 +30,11 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 VERBS = {
-    "train": ["train", "--config", f"{CONFIG}:light", "--workdir", BUCKET],
-    "evaluate": ["evaluate", "--workdir", BUCKET],
-    "predict": ["predict", "--model", BUCKET, "--image", "a.png", "--text", "a"],
+    "train": ["train", "--config", f"{CONFIG}:light", "--workdir", ADDRESS],
+    "evaluate": ["evaluate", "--workdir", ADDRESS],
+    "predict": ["predict", "--model", ADDRESS, "--image", "a.png", "--text", "a"],
     "convert": ["convert", "--model", "albef", "--weights", "a.pth", "--to", "s3://bucket/a"],
-    "weights": ["convert", "--model", "albef", "--weights", "gs://bucket/a", "--to", "a"],
+    "weights": ["convert", "--model", "albef", "--weights", ADDRESS, "--to", "a"],
 }
 
 
@@ -42,20 +42,20 @@ VERBS = {
 def test_an_address_is_refused_before_anything_is_written(here, capsys, arguments):
     assert main(arguments) == 1
     shown = capsys.readouterr().err
-    assert " is an address; only local files are read and written: mount the bucket" in shown
+    assert " is an address; " in shown
     assert len(shown.splitlines()) == 1 and list(here.iterdir()) == []
 
 
 def test_addresses_are_refused_in_python_too(here):
     config = load_config(f"{CONFIG}:light")
-    entry = {"path": BUCKET, "kind": "run"}
+    entry = {"path": ADDRESS, "kind": "run"}
     started = load_config(f"{CONFIG}:light", [f"--config.init_from=[{entry}]"])
     calls = (
-        lambda: train(config, BUCKET),
+        lambda: train(config, ADDRESS),
         lambda: train(started, here / "run"),
-        lambda: CheckpointStore(BUCKET),
-        lambda: vlp_jax.load(BUCKET),
-        lambda: make_plan([f"{CONFIG}:light"], [], [], [0], BUCKET),
+        lambda: CheckpointStore(ADDRESS),
+        lambda: vlp_jax.load(ADDRESS),
+        lambda: make_plan([f"{CONFIG}:light"], [], [], [0], "gs://bucket/run"),
     )
     for call in calls:
         with pytest.raises(ValueError, match="is an address"):

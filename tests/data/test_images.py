@@ -243,8 +243,8 @@ def test_pillow_modes():
 
 
 def test_addresses_and_impossible_names():
-    for path in ("https://example.org/a.jpg", "gs://bucket/a.jpg"):
-        with pytest.raises(ValueError, match="is an address; only local files"):
+    for path in ("https://example.org/a.jpg", "hdfs://host/a.jpg"):
+        with pytest.raises(ValueError, match="is an address; local files and gs:// and s3://"):
             decode(path)
     for path in ("a\0b.jpg", "x" * 5000 + ".jpg"):
         with pytest.raises(ValueError, match="cannot be read") as caught:

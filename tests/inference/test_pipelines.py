@@ -213,7 +213,7 @@ def test_a_name_is_loaded_with_further_arguments(run, loaded, tmp_path):
         ({"image": [], "question": "what?"}, "an empty list was given"),
         ({"image": PICTURES[0], "question": "what?", "top_k": 0}, "top_k = 0: must be at least 1"),
         ({"image": PICTURES[0], "question": ""}, "text 0 is ''; expected a string with words"),
-        ({"image": "https://a.b/c.png", "question": "what?"}, "is an address; only local files"),
+        ({"image": "https://a.b/c.png", "question": "what?"}, "is an address; local files and gs"),
         ({"regions": LEFT, "question": "what?"}, "this model reads pixels"),
     ],
 )  # fmt: skip

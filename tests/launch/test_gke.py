@@ -66,7 +66,7 @@ def test_the_command_installs_and_trains(tmp_path):
     subprocess.run([program, option, text], env=commands.environment, cwd=ROOT, check=True)
     assert commands.calls == [
         "cp -r . /tmp/vlp_jax",
-        "pip install --quiet /tmp/vlp_jax[train,quickstart,tpu]",
+        "pip install --quiet /tmp/vlp_jax[train,quickstart,tpu,gcs]",
         "vlp-jax train --report --config configs/quickstart.py --workdir /shared/runs/pod",
     ]
 

@@ -58,7 +58,7 @@ def test_the_remote_command_installs_and_trains_with_the_arguments_as_they_were(
     remote = (tmp_path / "ssh").read_text()
     environment = commands.environment | {"HOME": str(home)}
     subprocess.run(["bash", "-c", remote], env=environment, check=True)
-    assert (home / "installed").read_text() == ".venv .[train,quickstart,tpu] python3.12\n"
+    assert (home / "installed").read_text() == ".venv .[train,quickstart,tpu,gcs] python3.12\n"
     address, *arguments = (home / "trained").read_text().splitlines()
     assert arguments == ["train", "--report", *given]
     # JAX would take JAX_COORDINATOR_ADDRESS=auto for a host called "auto".

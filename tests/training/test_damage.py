@@ -196,13 +196,13 @@ def test_checksums_tell_every_flip_exchange_and_cast():
 
 
 def test_a_kill_while_the_note_is_written_damages_nothing(tmp_path, monkeypatch):
-    def killed(path, text):
-        path.write_bytes(text[:7].encode())
+    def killed(path, content):
+        path.write_text(content[:7].decode())
         raise KeyboardInterrupt
 
     (tmp_path / "array").write_bytes(b"12345678")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "write_text", killed)
+        patch.setattr(Path, "write_bytes", killed)
         note_files(tmp_path)
     assert changed_file(tmp_path) is None
     note_files(tmp_path)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, after a check that every tensor is known and every parameter filled."""
-    from vlp_jax.data.local_paths import path_to_write
+    from vlp_jax.data.paths import path_to_write
     from vlp_jax.weights.conversion import count_parameters
     from vlp_jax.weights.safetensors_file import write_safetensors
     from vlp_jax.weights.state_dict import read_state_dict

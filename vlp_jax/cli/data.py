@@ -151,7 +151,7 @@ def _make_constraints(args: argparse.Namespace) -> int:
     import json
 
     from vlp_jax.data import box_constraints
-    from vlp_jax.data.local_paths import path_to_write
+    from vlp_jax.data.paths import path_to_write
 
     overlap = box_constraints.OVERLAP if args.overlap is None else args.overlap
     if not 0 <= overlap <= 1:

@@ -68,7 +68,7 @@ def report(
 
     from vlp_jax.config import with_overrides
     from vlp_jax.config.plugins import check_plugins
-    from vlp_jax.data.local_paths import local_path
+    from vlp_jax.data.paths import run_path
     from vlp_jax.model import Forward, build_model
     from vlp_jax.report.run import make_report
     from vlp_jax.report.summary import clean_summary
@@ -76,7 +76,7 @@ def report(
     from vlp_jax.tasks import evaluate
     from vlp_jax.training.checkpoint import read_run
 
-    folder = local_path(workdir, "--workdir")
+    folder = run_path(workdir, "--workdir")
     _check_overrides(overrides)
     config, vocabulary, params = read_run(folder, step, which, allow_older)
     check_plugins(config)

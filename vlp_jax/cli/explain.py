@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the page or picture, and prints one JSON line."""
     from vlp_jax.data.images import decode
-    from vlp_jax.data.local_paths import path_to_write
+    from vlp_jax.data.paths import path_to_write
     from vlp_jax.data.whole_file import write_whole
     from vlp_jax.report.explanation import explanation_html, explanation_png
 

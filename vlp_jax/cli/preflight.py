@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from vlp_jax.cli.measure.preflight import preflight
     from vlp_jax.cli.measure.preflight_page import as_json, page
     from vlp_jax.config import load_config
-    from vlp_jax.data.local_paths import local_path
+    from vlp_jax.data.paths import run_path
     from vlp_jax.parallel.topology import simulated, tpu_slices
 
     config = load_config(args.config, args.overrides)
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     where = make(which, args.slices)
     if args.search:
         return _search(config, where, args.search)
-    workdir = local_path(args.workdir, "--workdir") if args.workdir else None
+    workdir = run_path(args.workdir, "--workdir") if args.workdir else None
     found = preflight(config, where, workdir)
     print(page(found, args.utilisation))
     if args.json:

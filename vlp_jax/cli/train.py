@@ -54,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
     import jax
 
     from vlp_jax.config import load_config
-    from vlp_jax.data.local_paths import local_path
+    from vlp_jax.data.paths import run_path
     from vlp_jax.parallel import LostPeerError, initialize_distributed
     from vlp_jax.training.loop import DataError, NonFiniteError, train
     from vlp_jax.training.out_of_memory import OutOfMemoryError
 
     failures = {NonFiniteError: DIVERGED, DataError: DATA_ENDED, OutOfMemoryError: OUT_OF_MEMORY}
-    workdir = local_path(args.workdir, "--workdir")
+    workdir = run_path(args.workdir, "--workdir")
     config = load_config(args.config, args.overrides)
     initialize_distributed()
     try:

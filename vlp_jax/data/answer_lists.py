@@ -6,7 +6,7 @@ from typing import Any
 
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.json_text import parse_json
-from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.paths import read_file
 from vlp_jax.pickles import read_pickle
 
 

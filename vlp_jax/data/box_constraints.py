@@ -15,7 +15,7 @@ from vlp_jax.data.boxes import box_iou, checked_boxes
 from vlp_jax.data.entry import take
 from vlp_jax.data.foreign import foreign_bytes, shortened
 from vlp_jax.data.json_text import parse_json, read_object
-from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.paths import read_file
 
 MOST = 3
 """Constraints of a picture."""

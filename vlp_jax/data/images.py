@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from vlp_jax.data.buckets import bucket_path, is_bucket
 from vlp_jax.data.foreign import foreign_bytes, shortened
-from vlp_jax.data.local_paths import file_bytes, is_address
+from vlp_jax.data.paths import file_bytes, is_address
 from vlp_jax.data.picture_objects import check_numbers, pillow_pixels
 
 cv2.setNumThreads(0)  # the pipeline has threads of its own; nested ones only fight over cores
@@ -62,10 +63,10 @@ def encoded(image: bytes | str | Path, name: str = "") -> tuple[bytes, str]:
 def _read(path: str | Path, name: str) -> tuple[bytes, str]:
     file = f'"{shortened(str(path))}"'
     name = f"{name} ({file})" if name else f"image file {file}"
-    if isinstance(path, str) and is_address(path):
-        raise ValueError(f"{name} is an address; only local files are read")
+    if isinstance(path, str) and is_address(path) and not is_bucket(path):
+        raise ValueError(f"{name} is an address; local files and gs:// and s3:// buckets are read")
     try:
-        data = file_bytes(Path(path))
+        data = file_bytes(bucket_path(path, "image file") if is_bucket(path) else Path(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} does not exist") from None
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.foreign import foreign_bytes, shortened
-from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.paths import read_file
 
 _FILE = "JSON file"
 

@@ -1,6 +1,7 @@
 """Arrays computed from a file once and kept beside it, or in a cache folder, until it changes."""
 
 import hashlib
+import io
 import logging
 import re
 import uuid
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vlp_jax.config.user_cache import user_cache
+from vlp_jax.data.buckets import is_bucket, object_stamp, store_errors
+from vlp_jax.data.paths import absolute
 
 Arrays = dict[str, np.ndarray]
 # What callers name their arrays, with the number of a later form, and `_save`'s unfinished files.
@@ -23,9 +26,8 @@ def keep_arrays(file: Path, name: str, build: Callable[[Path], Arrays]) -> Array
     Kept beside the file as `FILE.name.npz`, or where that can't be written in
     `~/.cache/vlp_jax/name`. A file is the same if its size and time of change are.
     """
-    status = file.stat()
-    stamp = np.array([status.st_size, status.st_mtime_ns], np.int64)
-    places = _places(file.absolute(), name)
+    stamp = np.array(_stamp(file), np.int64)
+    places = _places(absolute(file), name)
     for place in places:
         if (arrays := _load(place, stamp)) is not None:
             return arrays
@@ -35,7 +37,7 @@ def keep_arrays(file: Path, name: str, build: Callable[[Path], Arrays]) -> Array
         try:
             _save(place, arrays | {"stamp": stamp})
             return arrays
-        except OSError as error:
+        except (OSError, ValueError) as error:
             _LOG.debug("%s cannot be written: %s", place, error)
     _LOG.warning("the %s of %s cannot be kept and is made at every start", name, file)
     return arrays
@@ -44,6 +46,13 @@ def keep_arrays(file: Path, name: str, build: Callable[[Path], Arrays]) -> Array
 def is_kept(file: Path) -> bool:
     """Tells by its name whether `keep_arrays` has made a file, which wildcards then pass over."""
     return _KEPT.fullmatch(file.name) is not None
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    if is_bucket(file):
+        return object_stamp(file)
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _places(file: Path, name: str) -> list[Path]:
@@ -56,7 +65,7 @@ def _places(file: Path, name: str) -> list[Path]:
 def _load(place: Path, stamp: np.ndarray) -> Arrays | None:
     """Returns kept arrays, or None if there are none, they are damaged or the file has changed."""
     try:
-        with np.load(place, allow_pickle=False) as content:
+        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             arrays = {key: content[key] for key in content.files}
     except Exception:  # what numpy and zipfile raise for damage has no end
         return None
@@ -65,6 +74,9 @@ def _load(place: Path, stamp: np.ndarray) -> Arrays | None:
 
 def _save(place: Path, arrays: Arrays) -> None:
     """Writes atomically, so that readers on other hosts see a whole file or none."""
+    if is_bucket(place):
+        _save_object(place, arrays)
+        return
     place.parent.mkdir(parents=True, exist_ok=True)
     unfinished = place.with_name(f"{place.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -73,3 +85,10 @@ def _save(place: Path, arrays: Arrays) -> None:
         unfinished.replace(place)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _save_object(place: Path, arrays: Arrays) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    with store_errors(str(place)):
+        place.write_bytes(content.getvalue())

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from vlp_jax.data.paths import absolute
+
 T = TypeVar("T")
 
 _MOST_OPEN = 256  # far below the usual limit of 1,024 open files
@@ -20,7 +22,7 @@ class OpenFiles(Generic[T]):
     """
 
     def __init__(self, open_: Callable[[Path], T], paths: Sequence[Path]):
-        self.paths = [Path(path).absolute() for path in paths]
+        self.paths = [absolute(path) for path in paths]
         self._open_file = open_
         self._held: OrderedDict[tuple[int, int], T] = OrderedDict()  # by process and number
         self._lock = threading.Lock()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.paths import read_file
 
 _WHAT = "list of pictures"
 

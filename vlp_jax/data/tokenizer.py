@@ -14,7 +14,9 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from vlp_jax.data.foreign import foreign_bytes, listed, shortened
 from vlp_jax.data.json_text import parse_json
+from vlp_jax.data.paths import any_path
 from vlp_jax.data.sources.nested_texts import valid_text
+from vlp_jax.data.whole_file import write_whole
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc")  # letters and signs without ink
@@ -71,11 +73,11 @@ class Tokenizer:
 
         By default texts are made lower case unless the vocabulary has words with capitals.
         """
-        path = Path(path)
+        path = any_path(path, "vocabulary file")
         if not path.is_file():
             raise FileNotFoundError(f'vocabulary file "{path}" does not exist')
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = path.read_bytes().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f'vocabulary file "{path}" is not UTF-8 text: {error}') from None
         tokens = [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")]
@@ -125,11 +127,11 @@ class Tokenizer:
 
         `lowercase` goes before what the configuration of a vocab.txt says.
         """
-        directory = Path(directory)
+        directory = any_path(directory, "folder of the tokenizer")
         whole, vocabulary = directory / "tokenizer.json", directory / "vocab.txt"
         if whole.is_file():
             with foreign_bytes(f'"{whole}" is not a tokenizer file'):
-                backend = tokenizers.Tokenizer.from_file(str(whole))
+                backend = tokenizers.Tokenizer.from_buffer(whole.read_bytes())
             return cls(backend, f'"{whole}"')
         if vocabulary.is_file():
             stated = _lowercase_of(directory) if lowercase is None else lowercase
@@ -147,12 +149,11 @@ class Tokenizer:
 
     def save(self, directory: str | Path) -> None:
         """Writes tokenizer.json and vocab.txt into `directory`, which is made if need be."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._backend.save(str(directory / "tokenizer.json"))
+        directory = any_path(directory, "folder of the tokenizer")
         vocabulary = self._backend.get_vocab(with_added_tokens=True)
         tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-        (directory / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+        write_whole(directory / "tokenizer.json", self._backend.to_str(pretty=True))
+        write_whole(directory / "vocab.txt", "\n".join(tokens) + "\n")
 
     def piece_ids(self, text: str) -> list[int]:
         """Returns the ids of the word pieces alone, without [CLS] or [SEP]."""

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
+from vlp_jax.data.paths import any_path
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.tokenizer import Tokenizer
 
@@ -98,7 +98,7 @@ def _tokenizer(name: str, sources: Iterable[Source], more_texts: Iterable[str]) 
         return Tokenizer.bert_uncased()
     if name == "fit":
         return Tokenizer.fit(chain(more_texts, *(source.texts() for source in sources)))
-    path = Path(name)
+    path = any_path(name, "config.data.vocabulary")
     if path.is_dir():
         return Tokenizer.from_directory(path)
     if path.is_file():

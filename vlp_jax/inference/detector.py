@@ -15,7 +15,7 @@ from vlp_jax.config.ranges import Count
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.images import decode
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_file, local_path
+from vlp_jax.data.paths import existing_file
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.checks import check_regions
 from vlp_jax.detectors.pixels import Prepared
@@ -216,7 +216,7 @@ def _of_run(name: str | Path, batch: int, **given: Any) -> Detector:
             raise ValueError(f'"{name}" is a run, which says all of its detector: give no {option}')
     from vlp_jax.training.checkpoint import read_run  # Orbax is slow to import
 
-    config, vocabulary, params = read_run(local_path(name, "run"))
+    config, vocabulary, params = read_run(name)
     check_plugins(config)
     head = params.get(f"heads_{DETECTION}")
     if head is None:

@@ -14,7 +14,7 @@ from vlp_jax.config.plugins import check_plugins
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.input_rules import InputRules
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import path_to_write
+from vlp_jax.data.paths import path_to_write
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.detector import Detector

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vlp_jax.data.images import decode, resize
-from vlp_jax.data.local_paths import existing_path, local_path
+from vlp_jax.data.paths import existing_path, local_path
 from vlp_jax.inference.images import PICTURE_ENDINGS, names_picture
 from vlp_jax.inference.index_file import Kept, Stamp, read_index, write_index
 from vlp_jax.inference.model import Model

@@ -7,7 +7,7 @@ from typing import Any
 from vlp_jax.config import DataConfig, ExperimentConfig, ModelConfig, nearest
 from vlp_jax.config.plugins import check_plugins, load_plugins
 from vlp_jax.data.answer_lists import read_answers
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.paths import any_path, holds_run
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.inference.detector import Detector
@@ -41,6 +41,7 @@ def load(
     * `load("a/directory")`: what `vlp-jax export` has written, or one of Hugging Face.
     * `load("hf:ORG/NAME")`: such a directory on the hub; `weights` and `tokenizer` may be files
       there, "hf:ORG/NAME/FILE", too.
+    * `load("gs://bucket/run")`: any of these in a bucket.
 
     `tokenizer` is a vocab.txt or a tokenizer directory, for models that were trained with other
     word pieces than BERT's uncased ones; whether texts are made lower case says its
@@ -59,13 +60,14 @@ def load(
         published = ZOO.get_known(str(name_or_path))
         _check_none_given(weights, "a file of weights", **of_run)
         return _of_weights(published, weights, detector, **own)
-    path = local_path(fetched(name_or_path), "run")
+    path = any_path(fetched(name_or_path), "run")
     if str(name_or_path) in ZOO:
         raise ValueError(f'load("{name_or_path}") needs the file with its weights as well')
+    is_run = holds_run(path)
     if is_export(path):
         _check_none_given(path, "an export", **own, **of_run)
         return read_export(path, detector)
-    if (path / "config.json").is_file() and not (path / "checkpoints").is_dir():
+    if (path / "config.json").is_file() and not is_run:
         _check_none_given(path, "a Hugging Face directory", **of_run)
         return _of_weights(None, path, detector, **own)
     if not path.exists():
@@ -138,7 +140,7 @@ def _data(published: Published, config: ModelConfig) -> DataConfig:
 
 def _tokenizer(path: str | Path, config: ModelConfig, lowercase: bool | None) -> Tokenizer:
     """Returns the tokenizer beside the weights, or BERT's; it must have the model's size."""
-    folder = Path(path)
+    folder = any_path(path, "tokenizer")
     if folder.is_file() and folder.suffix == ".txt":
         found = Tokenizer.from_vocab_file(folder, lowercase)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlp_jax.config import Registry
 from vlp_jax.data.json_text import read_object
-from vlp_jax.data.local_paths import existing_path, path_to_write
+from vlp_jax.data.paths import existing_path, path_to_write
 from vlp_jax.data.regions import Regions
 from vlp_jax.data.regions.growing_folders import Hdf5Groups, NpzPictures
 from vlp_jax.data.regions.lxmert_file import LxmertLines, check_key

@@ -9,7 +9,7 @@ import numpy as np
 
 from vlp_jax.data.batch import stack
 from vlp_jax.data.foreign import foreign_bytes, listed, shortened
-from vlp_jax.data.local_paths import existing_path, read_file
+from vlp_jax.data.paths import existing_path, read_file
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.regions import JoinedStores, Regions, RegionStore, Rules, open_regions
 from vlp_jax.data.regions.build import build_regions

@@ -10,7 +10,7 @@ from typing import Any
 
 from vlp_jax.config import load_config, to_plain
 from vlp_jax.config.files import PREFIX
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.paths import local_path
 
 _LONGEST_NAME = 100
 

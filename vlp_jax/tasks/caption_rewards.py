@@ -20,7 +20,7 @@ from vlp_jax.data.assemble import Feed
 from vlp_jax.data.batch import Field
 from vlp_jax.data.entry import take
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.local_paths import existing_file
+from vlp_jax.data.paths import existing_file
 from vlp_jax.data.records import SkippedRecords, usable_records
 from vlp_jax.data.sources.base import Source
 from vlp_jax.data.tokenizer import Tokenizer

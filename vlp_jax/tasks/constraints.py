@@ -13,7 +13,7 @@ import numpy as np
 from vlp_jax.data.box_constraints import MOST
 from vlp_jax.data.foreign import shortened
 from vlp_jax.data.json_text import parse_json
-from vlp_jax.data.local_paths import existing_file
+from vlp_jax.data.paths import existing_file
 from vlp_jax.data.tokenizer import Tokenizer
 
 Phrases = Sequence[Sequence[str]]

@@ -67,6 +67,11 @@ class Accounts:
             at = self._began + self._clock.total()
             self._rows.write({"step": step, "at": at, "seconds": self.seconds()})
 
+    def keep(self) -> None:
+        """Makes sure that a killed process loses nothing of what was noted; see `RowFile`."""
+        if self._rows is not None:
+            self._rows.keep()
+
     def close(self) -> None:
         """Closes the file."""
         if self._rows is not None:

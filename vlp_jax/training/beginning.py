@@ -9,6 +9,7 @@ from typing import Any
 
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.moved import is_old
+from vlp_jax.data.buckets import check_bucket_writable, is_bucket
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.parallel import unbox, use_mesh
 from vlp_jax.training.checkpoint import (
@@ -47,6 +48,9 @@ def check_place(workdir: Path) -> Path:
 
     ValueError where none can be made, before anything is computed for it.
     """
+    if is_bucket(workdir):
+        check_bucket_writable(workdir, "workdir")
+        return workdir
     there = next(path for path in (workdir, *workdir.resolve().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = "cannot be written" if there.is_dir() else "is no folder"

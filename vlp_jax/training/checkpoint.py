@@ -18,7 +18,8 @@ from orbax.checkpoint._src.metadata import array_metadata_store  # what typed ke
 
 from vlp_jax.config import ExperimentConfig, build, nearest
 from vlp_jax.config.moved import is_old, without_moved
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.buckets import is_bucket
+from vlp_jax.data.paths import absolute, holds_run, run_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.parallel import all_arrive, said_by_any
 from vlp_jax.training.checkpoint_files import changed_file
@@ -65,8 +66,8 @@ class CheckpointStore:
     def __init__(
         self, workdir: str | Path, keep: int = 2, best: str | None = None, writable: bool = True
     ):
-        self.directory = local_path(workdir, "workdir").absolute() / "checkpoints"
-        if writable:
+        self.directory = absolute(run_path(workdir, "workdir")) / "checkpoints"
+        if writable and not is_bucket(self.directory):
             _check_writable(self.directory)
         policies = [checkpoint_managers.LatestN(keep), _KeepsNewestGood(self)]
         if best is not None:
@@ -89,7 +90,7 @@ class CheckpointStore:
         )
         self._reader = _array_trees()
         writes = writable and jax.process_index() == 0
-        self.marks = CheckpointMarks(self._folder, self.steps, writes)
+        self.marks = CheckpointMarks(self._folder, self._is_complete, self.steps, writes)
 
     @property
     def steps(self) -> list[int]:
@@ -136,7 +137,7 @@ class CheckpointStore:
         """Renames a checkpoint's folder to `<step>.<why>`, in which nothing looks for one."""
         self.wait()
         if jax.process_index() == 0:
-            os.replace(self._folder(step), _free_name(self._folder(step), why))
+            self._folder(step).rename(_free_name(self._folder(step), why))
         all_arrive(f"checkpoint {step} is set aside")
         self.marks.forget(step)
         self._manager.reload()
@@ -206,6 +207,11 @@ class CheckpointStore:
 
     def _folder(self, step: int) -> Path:
         return self.directory / str(step)
+
+    def _is_complete(self, step: int) -> bool:
+        """In a bucket a folder is there before what was saved is complete."""
+        folder = self._folder(step)
+        return folder.is_dir() and ocp.utils.is_checkpoint_finalized(folder)
 
     def _existing(self, step: int | None) -> int:
         steps = self.steps
@@ -323,10 +329,10 @@ def _array_trees() -> ocp.PyTreeCheckpointHandler:
 @contextlib.contextmanager
 def open_store(workdir: str | Path) -> Iterator[CheckpointStore]:
     """Opens the checkpoints of an existing workdir for reading."""
-    workdir = local_path(workdir, "workdir")
+    workdir = run_path(workdir, "workdir")
     if workdir.name == "checkpoints":
         workdir = workdir.parent
-    if not (workdir / "checkpoints").is_dir():
+    if not holds_run(workdir):
         known = workdir.parent.iterdir() if workdir.parent.is_dir() else ()
         runs = [p.name for p in known if (p / "checkpoints").is_dir()]
         raise FileNotFoundError(

@@ -25,8 +25,14 @@ class CheckpointMarks:
     Of several processes all remember the marks, and the first one (`writes`) writes them.
     """
 
-    def __init__(self, folder_of: Callable[[int], Path], steps: list[int], writes: bool):
-        self._folder_of = folder_of
+    def __init__(
+        self,
+        folder_of: Callable[[int], Path],
+        is_complete: Callable[[int], bool],
+        steps: list[int],
+        writes: bool,
+    ):
+        self._folder_of, self._is_complete = folder_of, is_complete
         self._writes = writes
         self._waiting: dict[int, str] = {}
         self._unnoted: set[int] = set()
@@ -58,12 +64,12 @@ class CheckpointMarks:
 
     def write(self) -> None:
         """Writes notes and marks of those checkpoints that are completely saved by now."""
-        for step in [step for step in self._unnoted if self._folder_of(step).is_dir()]:
+        for step in [step for step in self._unnoted if self._is_complete(step)]:
             if self._writes:
                 note_files(self._folder_of(step))
             self._unnoted.discard(step)
         for step, mark in list(self._waiting.items()):
-            if self._folder_of(step).is_dir():
+            if self._is_complete(step):
                 if self._writes:
                     (self._folder_of(step) / mark).write_text(_MEANING[mark])
                 del self._waiting[step]

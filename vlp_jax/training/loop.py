@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from vlp_jax.config import ExperimentConfig, nearest
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.paths import holds_run, run_path
 from vlp_jax.data.pipeline import Batch
 from vlp_jax.parallel import (
     LostPeerError,
@@ -87,11 +87,11 @@ def train(
     the run has diverged, LostPeerError when another process of it has gone: end this one then.
     """
     clock = clock or Clock()
-    workdir = local_path(workdir, "workdir")
+    workdir = run_path(workdir, "workdir")
     check_place(workdir)
     check_settings(config)
     # Where nothing is yet, a misfit leaves nothing: all is put together before a file is written.
-    fresh = None if (workdir / "checkpoints").is_dir() else make_fresh(config)
+    fresh = None if holds_run(workdir) else make_fresh(config)
     with contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
             stack.enter_context(only_trainer(workdir))
@@ -235,6 +235,8 @@ class _Loop:
         with self.clock.measure("checkpoint"):
             self.saving.save(done, self.state, figures)
         self.accounts.write(done)
+        self.accounts.keep()
+        self.log.keep()
 
     def _measured(self, done: int) -> dict[str, float]:
         """Evaluates, and returns the figures."""

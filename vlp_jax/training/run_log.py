@@ -67,6 +67,11 @@ class RunLog:
         shown = "  ".join(f"{k} {v:.3f}" for k, v in figures.items())
         self.say(f"step {step}  evaluation: {shown}")
 
+    def keep(self) -> None:
+        """Makes sure that a killed process loses no row; see `RowFile`."""
+        if self._rows is not None:
+            self._rows.keep()
+
     def close(self) -> None:
         """Closes the files, and leaves the bar as it is."""
         self._progress.close()

@@ -8,6 +8,8 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+from vlp_jax.data.buckets import is_bucket
+
 logger = logging.getLogger(__name__)
 
 
@@ -16,8 +18,12 @@ def only_trainer(workdir: Path) -> Iterator[None]:
     """Holds `<workdir>/lock`, which the system releases when this process ends, however it does.
 
     The file stays, since another process may be about to lock it. Where it cannot be locked (a file
-    system without flock) the run goes on without. Raises ValueError if another process holds it.
+    system without flock, a bucket) the run goes on without. Raises ValueError if another process
+    holds it.
     """
+    if is_bucket(workdir):
+        yield
+        return
     path = workdir / "lock"
     with contextlib.ExitStack() as stack:
         try:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from vlp_jax.config import ExperimentConfig, Registry, to_plain
-from vlp_jax.training.row_file import RowFile
+from vlp_jax.data.buckets import is_bucket
+from vlp_jax.data.spool import Spool
+from vlp_jax.training.row_file import BUCKET_SECONDS, RowFile
 
 METRICS = "metrics.jsonl"
 
@@ -55,6 +57,10 @@ class MetricsLog:
         for writer in self._writers:
             writer.write_scalars(step, finite)
 
+    def keep(self) -> None:
+        """Makes sure that a killed process loses no row; see `RowFile`."""
+        self._rows.keep()
+
     def close(self) -> None:
         """Closes the file and all writers."""
         for writer in (self._rows, *self._writers):
@@ -77,17 +83,22 @@ class _TensorBoard:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._event, self._summary = Event, Summary
-        directory = workdir / "tensorboard"
-        directory.mkdir(parents=True, exist_ok=True)
-        self._writer = EventFileWriter(str(directory))
+        self._spool = Spool(workdir / "tensorboard")
+        self._writer = EventFileWriter(str(self._spool.local))
+        self._copied = time.monotonic()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         values = [self._summary.Value(tag=k, simple_value=v) for k, v in scalars.items()]
         summary = self._summary(value=values)
         self._writer.add_event(self._event(step=step, wall_time=time.time(), summary=summary))
+        if time.monotonic() - self._copied > BUCKET_SECONDS:
+            self._writer.flush()
+            self._spool.copy()
+            self._copied = time.monotonic()
 
     def close(self) -> None:
         self._writer.close()
+        self._spool.close()
 
 
 @WRITERS.register("wandb")
@@ -105,7 +116,7 @@ class _WeightsAndBiases:
             name=config.name,
             id=known.read_text(),
             resume="allow",
-            dir=str(workdir),
+            dir=None if is_bucket(workdir) else str(workdir),
             config=to_plain(config),
         )
 

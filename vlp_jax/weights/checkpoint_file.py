@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlp_jax.data import local_paths
+from vlp_jax.data import paths
+from vlp_jax.data.buckets import is_bucket
 from vlp_jax.weights.hub import fetched
 
 TORCH_ZIP = "torch zip"
@@ -21,17 +22,26 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 
 def existing_path(path: str | Path) -> Path:
     """Returns `path`, fetched if it is on the hub; FileNotFoundError names the nearest sibling."""
-    return local_paths.existing_path(fetched(path), "weights")
+    return paths.existing_path(fetched(path), "weights", buckets=True)
 
 
 def map_file(path: str | Path) -> np.ndarray:
-    """Returns the file's bytes as a read-only memory-mapped uint8 array [size]."""
-    path = local_paths.existing_file(fetched(path), "weights")
-    if path.stat().st_size == 0:
+    """Returns the file's bytes as a read-only uint8 array [size].
+
+    It is memory-mapped; what is in a bucket is read into memory.
+    """
+    path = paths.existing_file(fetched(path), "weights", buckets=True)
+    content = paths.read_file(path, "weights") if is_bucket(path) else _mapped(path)
+    if not content:
         raise ValueError(f"{path} is empty; expected a checkpoint file")
+    return np.frombuffer(content, np.uint8)
+
+
+def _mapped(path: Path) -> bytes | mmap.mmap:
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return b""
     with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, np.uint8)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def release_pages(data: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vlp_jax.config import ExperimentConfig, build, nearest
 from vlp_jax.config.patterns import regex
 from vlp_jax.data.answer_lists import read_answers
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.paths import any_path
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.layers.layer_names import stacked_path
 from vlp_jax.model import VisionLanguageModel
@@ -130,7 +130,7 @@ def read_initial_weights(
 
 
 def initial_weights(init_from: Sequence[Mapping[str, Any] | str]) -> list[InitialWeights]:
-    """Returns the entries; ValueError for wrong fields, patterns, and paths that are no local ones.
+    """Returns the entries; ValueError for wrong fields, patterns and paths.
 
     No file is read.
     """
@@ -141,7 +141,7 @@ def initial_weights(init_from: Sequence[Mapping[str, Any] | str]) -> list[Initia
         entries.append(build(InitialWeights, values, where))
         if not entries[-1].path:
             raise ValueError(f"{where}.path is missing: a weight file, a directory or a workdir")
-        local_path(entries[-1].path, f"{where}.path")
+        any_path(entries[-1].path, f"{where}.path")
     return entries
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.config import ExperimentConfig, ModelConfig, Registry, nearest
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.paths import any_path, holds_run
 from vlp_jax.data.vocabulary import Vocabulary
 from vlp_jax.fusion import FUSIONS
 from vlp_jax.model import VisionLanguageModel
@@ -118,8 +118,8 @@ def read_weights(path: str, kind: str, target: Target, read_run: ReadRun) -> Wei
             f'unknown kind "{kind}".{nearest(kind, (AUTO, RUN, *KINDS, *ZOO))} Known: '
             f"{', '.join((AUTO, RUN, *KINDS))}, and published models, which `vlp-jax models` lists"
         )
-    path = local_path(fetched(path), "path")
-    if kind == RUN or (kind == AUTO and (path / "checkpoints").is_dir()):
+    path = any_path(fetched(path), "path")
+    if kind == RUN or (kind == AUTO and holds_run(path)):
         return run_weights(path, target, read_run)
     file = read_state_dict(path)
     kind = recognise(file) if kind == AUTO else kind

@@ -59,8 +59,8 @@ BAD = {
     "{0,{1,2}}.tar": "cannot be nested",
     "{0..1.tar": "must pair up",
     "a.tar::": 'empty pattern around "::"',
-    "s3://bucket/{0..1}.tar": "only files are read.*mount the bucket",
-    "pipe:cat a.tar": "only files are read",
+    "hdfs://host/{0..1}.tar": "is an address; expected a local path, or one in a bucket",
+    "pipe:cat a.tar": "is an address; expected a local path, or one in a bucket",
     "a.tar::a.tar": "named twice",
 }
 

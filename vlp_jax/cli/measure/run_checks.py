@@ -11,7 +11,8 @@ from typing import Literal
 from vlp_jax.cli.measure.assumed import StandIn, feature_width, provided, words
 from vlp_jax.config import ExperimentConfig, replace
 from vlp_jax.data.assemble import open_source, source_class
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.buckets import is_bucket
+from vlp_jax.data.paths import existing_path
 from vlp_jax.data.sources.base import Source
 from vlp_jax.parallel.report import size_text
 from vlp_jax.tasks import build_tasks
@@ -110,7 +111,7 @@ def check_initial_weights(experiment: Experiment, data_are_there: bool) -> list[
 
 def _found(where: str, path: str) -> Check:
     try:
-        return Check("weights", "ok", f"{existing_path(path, where)} is there")
+        return Check("weights", "ok", f"{existing_path(path, where, buckets=True)} is there")
     except (OSError, ValueError) as error:
         return Check("weights", "wrong", str(error))
 
@@ -125,9 +126,13 @@ def check_workdir(workdir: Path, checkpoint: int, kept: int) -> Check:
         there = check_place(workdir)
     except ValueError as error:
         return Check("workdir", "wrong", str(error))
-    free, needed = shutil.disk_usage(there).free, checkpoint * (kept + 2)
-    room = f"{kept + 2} checkpoints take {size_text(needed)}, {size_text(free)} are free"
-    return Check("workdir", "ok" if needed < free else "wrong", f'"{workdir}": {room}')
+    needed = checkpoint * (kept + 2)
+    room = f'"{workdir}": {kept + 2} checkpoints take {size_text(needed)}'
+    if is_bucket(there):
+        return Check("workdir", "ok", room)
+    free = shutil.disk_usage(there).free
+    verdict = "ok" if needed < free else "wrong"
+    return Check("workdir", verdict, f"{room}, {size_text(free)} are free")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.paths import existing_path
 from vlp_jax.inference import ImageIndex, Model
 from vlp_jax.inference.index import picture_stamps
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.local_paths import read_file
 from vlp_jax.data.open_files import OpenFiles
+from vlp_jax.data.paths import read_file
 from vlp_jax.data.regions.hdf5 import open_hdf5
 from vlp_jax.data.regions.hdf5_heaps import check_dataset
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlp_jax.data.local_paths import path_to_write
+from vlp_jax.data.paths import path_to_write
 from vlp_jax.data.regions.array_records import pack, write_index
 from vlp_jax.data.regions.joined import JoinedStores
 from vlp_jax.data.regions.record_folder import ShardWriter

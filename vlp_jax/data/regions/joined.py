@@ -6,7 +6,7 @@ from typing import Any
 
 from vlp_jax.data.foreign import shortened
 from vlp_jax.data.kept_arrays import is_kept
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.paths import local_path
 from vlp_jax.data.regions.regions import Regions
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore, nearest_key
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.kept_arrays import is_kept
-from vlp_jax.data.local_paths import file_bytes
+from vlp_jax.data.paths import file_bytes
 from vlp_jax.data.regions.npz import read_npz
 from vlp_jax.data.regions.store import REGION_STORES, RegionStore
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.json_text import parse_json
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.paths import existing_path
 from vlp_jax.data.regions.base64_arrays import decode_array
 from vlp_jax.data.regions.build import unit_corners
 from vlp_jax.data.regions.regions import Rules

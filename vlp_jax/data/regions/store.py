@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from vlp_jax.config import Registry, nearest
 from vlp_jax.data.foreign import foreign_bytes, shortened
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.paths import existing_path
 from vlp_jax.data.regions.build import build_regions
 from vlp_jax.data.regions.regions import Regions, Rules
 from vlp_jax.data.sources.base import check_choice

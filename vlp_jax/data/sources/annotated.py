@@ -12,7 +12,7 @@ import numpy as np
 from vlp_jax.config.ranges import Share
 from vlp_jax.data.answer_lists import read_answers
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.local_paths import existing_file, existing_path
+from vlp_jax.data.paths import existing_file, existing_path
 from vlp_jax.data.picture_ids import read_ids
 from vlp_jax.data.proposals import read_proposals
 from vlp_jax.data.sources.base import SOURCES, Record, Source, check_index

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from vlp_jax.data.local_paths import local_path
+from vlp_jax.data.paths import local_path
 from vlp_jax.data.sources.base import Source, check_choice, check_integer, optional_module
 from vlp_jax.data.sources.record_bytes import encode_record
 from vlp_jax.data.sources.splits import SPLITS

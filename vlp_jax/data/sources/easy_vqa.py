@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from vlp_jax.data.json_text import read_json
-from vlp_jax.data.local_paths import existing_file, existing_path
+from vlp_jax.data.paths import existing_file, existing_path
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.paths import existing_path
 from vlp_jax.data.sources.base import package_folder
 
 ATTRIBUTION = (

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from vlp_jax.data.foreign import foreign_bytes, shortened
-from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.paths import read_file
 
 Boxes = dict[str, list[list[float]]]
 _OPENING = "[/EN#"

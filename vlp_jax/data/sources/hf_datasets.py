@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.paths import existing_path
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from vlp_jax.config import nearest
+from vlp_jax.data.buckets import is_bucket
 from vlp_jax.data.foreign import listed, shortened
-from vlp_jax.data.local_paths import existing_file, existing_path, is_address
+from vlp_jax.data.paths import absolute, existing_file, existing_path, is_address
 from vlp_jax.data.sources.base import stable_digest
 from vlp_jax.data.sources.json_values import read_values
 from vlp_jax.data.sources.nested_texts import valid_text
@@ -129,9 +130,11 @@ def read_entries(paths: str, image_root: str | None) -> Entries:
     """
     entries, keys = Entries(), _SharedKeys()
     for path in filter(None, (part.strip() for part in paths.split(","))):
-        file = existing_file(path, "JSON file")
-        root = existing_path(image_root, "image_root") if image_root else file.parent
-        entries.start_file(root.absolute())
+        file = existing_file(path, "JSON file", buckets=True)
+        root = file.parent
+        if image_root:
+            root = existing_path(image_root, "image_root", buckets=True)
+        entries.start_file(absolute(root))
         for index, raw in enumerate(read_values(file)):
             try:
                 raw = _with_known_names(raw)
@@ -285,4 +288,11 @@ def _joined(root: str, image: str) -> str:
         path = image
     else:
         path = f"{root}/{image}"
+    if is_bucket(path):
+        kind, rest = path.split("://", 1)
+        return f"{kind}://{_plain(rest)}"
+    return _plain(path)
+
+
+def _plain(path: str) -> str:
     return str(Path(path)) if "//" in path or "/." in path else path

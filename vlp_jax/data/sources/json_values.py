@@ -43,7 +43,7 @@ def read_values(file: Path) -> Iterator[Any]:
 def _opened(file: Path) -> io.TextIOWrapper:
     with file.open("rb") as stream:
         encoding = json.detect_encoding(stream.read(4))
-    return file.open(encoding=encoding)
+    return io.TextIOWrapper(file.open("rb"), encoding)
 
 
 def _is_lines(file: Path, window: "_Window") -> bool:

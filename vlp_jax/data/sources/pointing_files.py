@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlp_jax.data.entry import take
-from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.paths import read_file
 from vlp_jax.data.sources.json_values import read_values
 from vlp_jax.pickles import read_pickle
 

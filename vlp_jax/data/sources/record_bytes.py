@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,7 +11,7 @@ from safetensors.numpy import load, save
 
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.json_text import parse_json
-from vlp_jax.data.local_paths import file_bytes
+from vlp_jax.data.paths import any_path, file_bytes
 from vlp_jax.data.sources.base import Record
 
 _IMAGE = "image"
@@ -53,7 +52,7 @@ def _image_bytes(image: Any) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, str | os.PathLike):
-        return file_bytes(Path(image))
+        return file_bytes(any_path(image, "image"))
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"the image is a {type(image).__name__}; expected bytes, a path or uint8")
     if image.ndim == 3 and image.shape[2] in (3, 4):

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from vlp_jax.data.buckets import is_bucket, object_bytes
 from vlp_jax.data.open_files import OpenFiles
 
 
@@ -11,7 +13,7 @@ class ShardFiles:
     """Random access to the bytes of a list of files; thread-safe and picklable."""
 
     def __init__(self, paths: Sequence[Path]):
-        self._files = OpenFiles(_OpenFile, paths)
+        self._files = OpenFiles(_open, paths)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Returns `size` bytes from `offset` of file number `shard`.
@@ -23,6 +25,21 @@ class ShardFiles:
             path = self._files.paths[shard]
             raise ValueError(f"{path} ends at byte {offset + len(data)}, too early")
         return data
+
+
+def _open(path: Path) -> "_OpenFile | _BucketFile":
+    return _BucketFile(path) if is_bucket(path) else _OpenFile(path)
+
+
+@dataclass(frozen=True)
+class _BucketFile:
+    """An object, of which each part is a request of its own."""
+
+    path: Path
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Returns at most `size` bytes, fewer only at the end of the object."""
+        return object_bytes(self.path, offset, size) if size else b""
 
 
 class _OpenFile:

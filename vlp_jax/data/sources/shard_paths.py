@@ -1,19 +1,24 @@
 """Expands what users write for a set of shards, such as `cc3m/{00000..00331}.tar`, into paths."""
 
+import contextlib
 import glob
 import itertools
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from vlp_jax.config import nearest
+from vlp_jax.data.buckets import is_bucket, objects_like, store_errors
 from vlp_jax.data.foreign import shortened
 from vlp_jax.data.kept_arrays import is_kept
-from vlp_jax.data.local_paths import existing_file, is_address
+from vlp_jax.data.paths import any_path, existing_file
 
 _GROUP = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST_SHARDS = 10**6
+_THREADS = 32  # a store is asked for many shards at once
 
 
 def expand_shards(patterns: str, suffix: str = ".tar") -> list[Path]:
@@ -43,26 +48,29 @@ def expand_shards(patterns: str, suffix: str = ".tar") -> list[Path]:
 
 def _expand(pattern: str, suffix: str) -> list[Path]:
     named = _named(pattern)
-    if is_address(pattern):
-        raise ValueError(
-            f"{named}: only files are read, because every sample is read directly; "
-            "mount the bucket (gcsfuse, mountpoint-s3) or copy the shards"
-        )
-    paths = [Path(text).expanduser() for text in _braces(pattern)]
-    found = [_matches(path, suffix) for path in paths]
+    paths = [any_path(text, "shards") for text in _braces(pattern)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(partial(_matches, suffix=suffix), paths))
     missing = [path for path, files in zip(paths, found) if not files]
     if missing:
         raise FileNotFoundError(f"{named}: {_none_of(missing, len(paths), suffix)}")
-    return [existing_file(file, "the shard") for files in found for file in files]
+    return [file for files in found for file in files]
 
 
 def _matches(path: Path, suffix: str) -> list[Path]:
     """Returns the files of a path, a folder or a wildcard, none if there are none."""
+    with store_errors(f"shards {path}") if is_bucket(path) else contextlib.nullcontext():
+        found = _files(path, suffix)
+    return [existing_file(file, "the shard", buckets=True) for file in found]
+
+
+def _files(path: Path, suffix: str) -> list[Path]:
     if path.is_dir():
         return sorted(path.glob(f"*{suffix}"))
     if path.exists():  # a name may have `[` in it
         return [path]
-    return sorted(file for file in map(Path, glob.glob(str(path))) if not is_kept(file))
+    like = objects_like(path) if is_bucket(path) else map(Path, glob.glob(str(path)))
+    return sorted(file for file in like if not is_kept(file))
 
 
 def _none_of(missing: list[Path], count: int, suffix: str) -> str:

@@ -1,5 +1,6 @@
 """Where each sample's members lie in a WebDataset tar shard: built once, kept in a file."""
 
+import os
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from vlp_jax.data.buckets import is_bucket, open_object
 from vlp_jax.data.kept_arrays import keep_arrays
 from vlp_jax.data.sources.base import stable_fraction
 
@@ -95,8 +97,9 @@ class _Damaged(Exception):
 
 def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
     """Yields key, extension, offset and length of every file in a shard that is of a sample."""
-    size = shard.stat().st_size
-    with shard.open("rb") as stream:
+    with open_object(shard) if is_bucket(shard) else shard.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
         _check_plain(shard, stream.read(_BLOCK))
         stream.seek(0)
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from vlp_jax.config import Registry
 from vlp_jax.data.entry import take as take_entry
 from vlp_jax.data.json_text import read_json, read_object
-from vlp_jax.data.local_paths import read_file
+from vlp_jax.data.paths import read_file
 from vlp_jax.data.sources.entity_files import read_entity_boxes, read_sentences
 from vlp_jax.data.sources.json_values import read_values
 from vlp_jax.data.sources.pointing_files import read_guesswhat, visual7w_entries

@@ -7,7 +7,7 @@ from typing import Any
 
 from vlp_jax.data.foreign import foreign_bytes
 from vlp_jax.data.json_text import parse_json, read_json
-from vlp_jax.data.local_paths import existing_path
+from vlp_jax.data.paths import existing_path
 from vlp_jax.data.sources.base import (
     SOURCES,
     Record,
