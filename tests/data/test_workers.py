@@ -95,7 +95,14 @@ def ended(children):
     return not any(child.is_alive() for child in children)
 
 
-@pytest.mark.parametrize("workers, threads, prefetch", [(1, 1, 1), (2, 2, 3), (3, 0, 0)])
+@pytest.mark.parametrize(
+    "workers, threads, prefetch",
+    [
+        (1, 1, 1),
+        pytest.param(2, 2, 3, marks=pytest.mark.slow),
+        pytest.param(3, 0, 0, marks=pytest.mark.slow),
+    ],
+)
 def test_batches_are_the_same_with_any_workers_from_any_step(workers, threads, prefetch):
     alone = pipeline()
     made = pipeline(threads=threads, prefetch=prefetch, workers=workers)
@@ -106,6 +113,7 @@ def test_batches_are_the_same_with_any_workers_from_any_step(workers, threads, p
         stream.close()
 
 
+@pytest.mark.slow
 def test_evaluation_batches_are_the_same():
     skipped, expected = SkippedRecords(), SkippedRecords()
     source = FakeSource(11, broken=BROKEN)
