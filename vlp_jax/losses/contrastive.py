@@ -59,12 +59,12 @@ def contrastive_logits(vectors: Both, columns: Both, temperature: Array) -> tupl
     return scale.logits(image, texts), scale.logits(text, images)
 
 
-def loss_by_parts(
-    loss_of: Callable[[Vectors], Array], vectors: Vectors, local: int | None
+def mean_of_parts(
+    vectors: Vectors, local: int | None, function: Callable[[Vectors], Array]
 ) -> Array:
-    """Returns the mean loss of all parts of `local` rows, or that of the whole batch for None."""
+    """Returns the mean of `function` of all parts of `local` rows; of the whole batch for None."""
     if local is None:
-        return loss_of(vectors)
+        return function(vectors)
     size = len(vectors.ids)
     if size % local:
         raise ValueError(
@@ -72,7 +72,7 @@ def loss_by_parts(
             "be divided into parts of that size"
         )
     parts = jax.tree.map(lambda x: x.reshape(size // local, local, *x.shape[1:]), vectors)
-    return jax.vmap(loss_of)(parts).mean()
+    return jax.vmap(function)(parts).mean()
 
 
 def in_batch_accuracy(

@@ -1,6 +1,6 @@
 """Image-text contrastive learning with momentum queue and distillation (ALBEF section 3.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ from vlp_jax.losses.contrastive import (
     Vectors,
     contrastive_loss,
     in_batch_accuracy,
-    loss_by_parts,
+    mean_of_parts,
     plain_loss,
 )
 from vlp_jax.losses.contrastive_forms import SigmoidForm, SoftmaxForm
@@ -160,9 +160,9 @@ class ContrastiveTask(Task):
             )
 
     def chances(self, config: ExperimentConfig) -> dict[str, float]:
-        """One of the batch, if batches of all sources are of one size."""
-        size, *others = set(self.batch_sizes(config).values())
-        return {} if others else {"itc_accuracy": 1 / size}
+        """One of the rows that are compared, if these are as many in batches of all sources."""
+        sizes = {self.local_batch or size for size in self.batch_sizes(config).values()}
+        return {"itc_accuracy": 1 / sizes.pop()} if len(sizes) == 1 else {}
 
     def heads(self, sizes: Sizes) -> dict[str, HeadNeed]:
         """The projections of both encoders, with the temperature."""
@@ -191,10 +191,10 @@ class ContrastiveTask(Task):
         loss_of = self._loss_of(scale, step.ramp * self.alpha, axes if rings else None)
         share = jnp.maximum(step.ramp, 1e-9) if self.queue_ramp else 1.0
         whole = partial(contrastive_loss, loss_of, queue=queue, queue_share=share)
-        loss = loss_by_parts(whole, Vectors(own, fresh, taught, ids), self.local_batch)
-        accuracy = ring_accuracy(*own, ids, axes) if rings else in_batch_accuracy(*own, ids)
+        by_parts = partial(mean_of_parts, Vectors(own, fresh, taught, ids), self.local_batch)
+        accuracy = by_parts(self._accuracy_of(axes if rings else None))
         metrics = {"itc_accuracy": accuracy, "temperature": scale.temperature}
-        return Result(loss, metrics, self._pushed(queue, taught, ids))
+        return Result(by_parts(whole), metrics, self._pushed(queue, taught, ids))
 
     def _bias(self, views: Views) -> Array:
         if self.form != "sigmoid":
@@ -222,5 +222,13 @@ class ContrastiveTask(Task):
         form = SigmoidForm() if self.form == "sigmoid" else SoftmaxForm(self.smoothing)
         if axes is None:
             return lambda *compared: plain_loss(form, *compared, scale, alpha)
-        axes = () if self.local_batch else axes  # the columns of a part stay where its rows are
-        return lambda *compared: ring_loss(form, axes, *compared, scale, alpha)
+        return lambda *compared: ring_loss(form, self._ring(axes), *compared, scale, alpha)
+
+    def _accuracy_of(self, axes: Axes | None) -> Callable[[Vectors], Array]:
+        if axes is None:
+            return lambda vectors: in_batch_accuracy(*vectors.own, vectors.ids)
+        return lambda vectors: ring_accuracy(*vectors.own, vectors.ids, self._ring(axes))
+
+    def _ring(self, axes: Axes) -> Axes:
+        """The columns of a part stay where its rows are."""
+        return () if self.local_batch else axes

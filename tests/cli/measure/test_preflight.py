@@ -11,11 +11,11 @@ from tests.training.tiny import tiny, write_pairs
 from vlp_jax.cli.main import main
 from vlp_jax.cli.measure.assumed import StandIn
 from vlp_jax.cli.measure.memory import device_bytes, out_of_memory, replicated_bytes
-from vlp_jax.cli.measure.preflight import make_plan, preflight
+from vlp_jax.cli.measure.preflight import _placed, make_plan, preflight
 from vlp_jax.cli.measure.preflight_page import as_json, page
 from vlp_jax.cli.measure.search import largest_batch
 from vlp_jax.parallel import make_mesh
-from vlp_jax.parallel.topology import simulated
+from vlp_jax.parallel.topology import CHIPS, Slices, simulated
 
 CONFIG = "tests/training/tiny_config.py:light"
 
@@ -139,3 +139,17 @@ def test_a_refusal_becomes_a_sentence():
     assert out_of_memory(said) == sentence
     assert out_of_memory("RESOURCE_EXHAUSTED: too much.\nmore") == "it does not fit: too much."
     assert out_of_memory("INTERNAL: something else") is None
+
+
+def test_what_does_not_fit_when_compiled_quickly_is_tried_as_it_would_run():
+    tried = []
+
+    class Program:
+        def compile(self, options=None):
+            tried.append(options)
+            if options:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: too much")
+            return "compiled"
+
+    assert _placed(Program(), Slices("v5e:1x1", (), 1, CHIPS["v5e"])) == "compiled"
+    assert tried == [{"exec_time_optimization_effort": -1.0}, None]
