@@ -232,11 +232,11 @@ class _Loop:
                 self._save(done, figures)
 
     def _save(self, done: int, figures: dict[str, float]) -> None:
+        self.log.keep()  # first: what goes on from this checkpoint writes no row of before it
         with self.clock.measure("checkpoint"):
             self.saving.save(done, self.state, figures)
         self.accounts.write(done)
         self.accounts.keep()
-        self.log.keep()
 
     def _measured(self, done: int) -> dict[str, float]:
         """Evaluates, and returns the figures."""
