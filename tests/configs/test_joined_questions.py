@@ -3,20 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.configs.published_files import COUNT, moved, write_all
+from tests.configs.published_files import COUNT, moved
 from tests.training.tiny import ROOT
 from vlp_jax.config import ExperimentConfig, build, load_config, to_plain
 from vlp_jax.data.assemble import open_source
 from vlp_jax.tasks import build_tasks
 from vlp_jax.tasks.evaluation import check_evaluations
 from vlp_jax.training.experiment import Experiment, assemble
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("published")
-    write_all(folder)
-    return folder
 
 
 def small(family: str, folder) -> Experiment:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.configs.published_files import moved, write_all
+from tests.configs.published_files import moved
 from tests.configs.readme_table import CELLS, readme_table, recipe_of
 from tests.training.tiny import ROOT, Stepper
 from vlp_jax.config import ExperimentConfig, build, load_config, to_plain
@@ -19,13 +19,6 @@ from vlp_jax.tasks import build_tasks, evaluate
 from vlp_jax.training.experiment import Experiment, assemble
 
 BOXES = [[0, 0, 20, 20], [10, 4, 30, 30]]
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("published")
-    write_all(folder)
-    return folder
 
 
 def small(spec: str, folder) -> ExperimentConfig:

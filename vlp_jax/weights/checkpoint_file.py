@@ -31,7 +31,7 @@ def map_file(path: str | Path) -> np.ndarray:
     It is memory-mapped; what is in a bucket is read into memory.
     """
     path = paths.existing_file(fetched(path), "weights", buckets=True)
-    content = paths.read_file(path, "weights") if is_bucket(path) else _mapped(path)
+    content = paths.file_bytes(path) if is_bucket(path) else _mapped(path)
     if not content:
         raise ValueError(f"{path} is empty; expected a checkpoint file")
     return np.frombuffer(content, np.uint8)
