@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,3 +189,26 @@ def test_json_round_trip():
     copy = Tokenizer.from_json(BERT.to_json())
     assert copy.special_ids == BERT.special_ids and copy.size == BERT.size
     assert copy.word_pieces("unaffable") == ["una", "##ffa", "##ble"]
+
+
+class Counted:
+    """A backend that lists the texts which it was given."""
+
+    def __init__(self, backend):
+        self.backend, self.seen = backend, []
+
+    def __getattr__(self, name):
+        return getattr(self.backend, name)
+
+    def encode(self, text, **options):
+        self.seen.append(text)
+        return self.backend.encode(text, **options)
+
+
+def test_a_text_that_is_asked_for_words_is_split_once():
+    backend = Counted(tokenizers.Tokenizer.from_str(BERT.to_json()))
+    tokenizer = Tokenizer(backend)
+    for text in ("hello world", "a dog", "hello world"):
+        assert tokenizer.has_words(text)
+        assert tokenizer.piece_ids(text) == BERT.piece_ids(text)
+    assert backend.seen == ["hello world", "a dog", "hello world"]

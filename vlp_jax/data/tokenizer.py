@@ -45,6 +45,7 @@ class Tokenizer:
         self.special_ids = tuple(backend.token_to_id(token) for token in SPECIAL_TOKENS)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
         self.size = _table_size(backend, name)
+        self._last = None, None
 
     @classmethod
     def from_vocab(
@@ -164,6 +165,17 @@ class Tokenizer:
         return self._encoded(text).tokens
 
     def _encoded(self, text: str) -> tokenizers.Encoding:
+        """Returns the pieces of a text; the last ones are kept.
+
+        For a caption is asked for twice: whether it has words, and which pieces they are.
+        """
+        known, encoding = self._last
+        if text != known:
+            encoding = self._split(text)
+            self._last = text, encoding  # at once, for other threads
+        return encoding
+
+    def _split(self, text: str) -> tokenizers.Encoding:
         try:
             return self._backend.encode(text, add_special_tokens=False)
         except TypeError:  # lone surrogates, which Python allows in texts
