@@ -34,7 +34,10 @@ REGIONS = ["array_record", "h5py", "msgpack", "pybase64"]
 TRAIN = ["tensorboard", "matplotlib"]
 DEMO = ["gradio>=6.31,<7"]  # it has no release yet for Pillow 13: the test extra goes without
 GCS, S3 = ["gcsfs"], ["s3fs"]  # which etils, that comes with Orbax, reads buckets with
+SIMD = ["cykooz-resizer>=4"]
 EXPORT = ["flatbuffers"]  # in which jax.export keeps programs
+# Its users of Linux on ARM need Rust, for there is no wheel; tests do without.
+SIMD_TEST = [f'{SIMD[0]}; platform_machine != "aarch64"']
 TEST = ["pytest", "pytest-xdist", "hypothesis", "lmdb", "ruff", "wheel"]  # lmdb writes what is read
 
 # configs/ stands beside the package and goes into it, so that `--config quickstart` finds it.
@@ -64,11 +67,12 @@ setup(
         "regions": REGIONS,
         "gcs": GCS,
         "s3": S3,
+        "simd": SIMD,
         "export": EXPORT,
         "demo": DEMO,
         "hf": ["huggingface_hub", "transformers"],
         "torch": ["torch", "transformers"],
-        "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN, *EXPORT],
+        "test": [*TEST, *SOURCES, *REGIONS, *QUICKSTART, *TRAIN, *EXPORT, *SIMD_TEST],
     },
     entry_points={"console_scripts": ["vlp-jax=vlp_jax.cli.main:main"]},
 )

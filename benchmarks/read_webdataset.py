@@ -2,7 +2,8 @@
 
 Writes synthetic JPEG shards to a temporary folder and prints images per second of one core's time.
 Then it streams training batches with ALBEF's augmentation, in threads and in worker processes.
-Run it from the repository: `PYTHONPATH=. python benchmarks/read_webdataset.py --images 400`;
+It needs `vlp_jax[simd]`. Run it from the repository:
+`PYTHONPATH=. python benchmarks/read_webdataset.py --images 400`;
 `--sides 1000 1400` is for pictures of a camera's size.
 """
 
@@ -28,6 +29,7 @@ from vlp_jax.data.images import decode, resize
 from vlp_jax.data.masking import MaskWords
 from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.read_ahead import Reading
+from vlp_jax.data.simd_resize import simd_resize
 from vlp_jax.data.sources import WebDataset
 from vlp_jax.data.sources.tar_index import build_index
 from vlp_jax.data.tokenizer import Tokenizer
@@ -42,6 +44,7 @@ READINGS = {
     "1 worker": Reading(1, 1, workers=1),
     "2 workers": Reading(1, 1, workers=2),
 }
+WAYS = {"full": {}, "simd": {"resize": "simd"}, "reduced": {"decode": "reduced"}}
 
 
 def photograph(rng: np.random.Generator, sides: Sequence[int]) -> np.ndarray:
@@ -129,13 +132,13 @@ def all_seconds() -> float:
 
 
 def print_streams(source: WebDataset, size: int, batches: int) -> None:
-    """Prints a line for each way of decoding and of reading ahead."""
+    """Prints a line for each way of making pixels and of reading ahead."""
     print(f"{'ALBEF, images/s':24s} {'by the clock':>14s} {'a core':>8s} {'a core of main':>16s}")
-    for decode_as, (name, reading) in itertools.product(("full", "reduced"), READINGS.items()):
-        pipeline = training(source, reading, image_size=size, augment="albef", decode=decode_as)
+    for (title, ways), (name, reading) in itertools.product(WAYS.items(), READINGS.items()):
+        pipeline = training(source, reading, image_size=size, augment="albef", **ways)
         clock, core, main_core = stream_rates(pipeline, batches)
-        title = f"{decode_as}, {name}"
-        print(f"{title:24s} {clock:14,.0f} {core:8,.0f} {main_core:16,.0f}", flush=True)
+        row = f"{title}, {name}"
+        print(f"{row:24s} {clock:14,.0f} {core:8,.0f} {main_core:16,.0f}", flush=True)
 
 
 def main() -> None:
@@ -160,6 +163,7 @@ def main() -> None:
             "read": lambda k: source[k],
             "read, decode": lambda k: decode(source[k]["image"]),
             "read, decode, resize": lambda k: resize(decode(source[k]["image"]), options.size),
+            "the same with SIMD": lambda k: simd_resize(decode(source[k]["image"]), options.size),
             "the same with Pillow": lambda k: with_pillow(source[k]["image"], options.size),
         }
         found = rates(jobs, options.images, options.rounds)

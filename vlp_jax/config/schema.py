@@ -83,8 +83,8 @@ class DataConfig(Checked):
     regions a second text. `vocabulary` is "bert-base-uncased", "fit" (made from the training
     texts), or a path. What else a task needs of a record stands in `config.tasks`.
     `decode` = "reduced" lets training decode large JPEGs no larger than their part of the picture
-    needs. `threads` threads make `prefetch` batches ahead, or with `workers` = n each of n
-    processes does.
+    needs, `resize` = "simd" resizes them quicker, with few values off by one. `threads` threads
+    make `prefetch` batches ahead, or with `workers` = n each of n processes does.
     """
 
     where: ClassVar[str] = "config.data"
@@ -109,6 +109,7 @@ class DataConfig(Checked):
     augment: str = "none"
     flip: bool = True
     decode: Literal["full", "reduced"] = "full"
+    resize: Literal["pillow", "simd"] = "pillow"
     threads: Count = 1
     workers: Natural = 0
     prefetch: Count = 4

@@ -12,6 +12,7 @@ from vlp_jax.data.pipeline import Pipeline
 from vlp_jax.data.read_ahead import Reading
 from vlp_jax.data.region_fields import RegionFields, RegionReader
 from vlp_jax.data.several_pictures import SeveralPictures
+from vlp_jax.data.simd_resize import resizer
 from vlp_jax.data.sources import SOURCES
 from vlp_jax.data.sources.base import Source, of_split
 from vlp_jax.data.text import TEXT_STYLES
@@ -76,7 +77,7 @@ def _picture_fields(feed: Feed) -> tuple[Transform, ...]:
     reader = RegionReader(data.regions, data.region_pixels)
     reduce = data.decode == "reduced"
     picture = PictureFields(
-        provides, data.image_size, data.augment, data.flip, reader, feed.train, reduce
+        provides, data.image_size, data.augment, data.flip, reader, feed.train, reduce, data.resize
     )
     if not feed.has_regions:
         return (picture,)
@@ -107,7 +108,10 @@ def _check_options(feed: Feed) -> None:
 
 
 def check_names(config: DataConfig) -> None:
-    """Raises ValueError for names of sources, styles and augmentations that there are not."""
+    """Raises ValueError for names of sources, styles and augmentations that there are not.
+
+    Also where what resizes pictures is not installed.
+    """
     for name in config.sources:
         source_class(config, name, "config.data.source")
     for path in ("source_args", "weights", "per_source"):
@@ -116,6 +120,7 @@ def check_names(config: DataConfig) -> None:
             source_class(config, name, f"config.data.{path}")
     TEXT_STYLES.get_known(config.text_style, "config.data.text_style")
     AUGMENTATIONS.get_known(config.augment, "config.data.augment")
+    resizer(config.resize)
 
 
 def open_source(config: DataConfig, name: str, split: str) -> Source:

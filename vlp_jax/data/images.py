@@ -22,6 +22,9 @@ NORMALISATIONS = {
 """(mean, std) per channel of pixels scaled to 0..1; ALBEF uses CLIP's."""
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, in its pixels or between them."""
+
 MAX_PIXELS = 89_478_485
 """Pictures of more are refused before they are decoded: 256 MiB as RGB, Pillow's own limit."""
 
@@ -168,15 +171,15 @@ def _on_white(rgba: np.ndarray) -> np.ndarray:
     return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
+def resize(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
     """Returns uint8 [size, size, 3], bicubic with a = -0.5 and smoothing when it shrinks.
 
     Pillow's filter, as in the published pipelines (torchvision on PIL pictures); OpenCV's has
-    another kernel and does not smooth, which changes results.
+    another kernel and does not smooth, which changes results. `box` is the part that is shown.
     """
-    if image.shape[:2] == (size, size):
+    if box is None and image.shape[:2] == (size, size):
         return image
-    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))
 
 
 def crop_window(

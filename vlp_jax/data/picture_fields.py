@@ -12,6 +12,7 @@ from vlp_jax.data.boxes import unit_boxes
 from vlp_jax.data.entry import take
 from vlp_jax.data.reduced_jpeg import open_picture
 from vlp_jax.data.region_fields import RegionReader, Regions
+from vlp_jax.data.simd_resize import Resize, resizer
 from vlp_jax.data.transforms import Example, Stage, Transform
 
 # The draw of the record whose regions are shown in place of others.
@@ -29,6 +30,7 @@ class PictureFields(Transform):
         which is needed where captions say left and right.
     regions: reads regions.
     reduce: decodes large JPEGs at a smaller size, in training only.
+    resize: a name that `resizer` knows, of what resizes in training; else Pillow does.
     """
 
     provides: frozenset[str]
@@ -38,11 +40,13 @@ class PictureFields(Transform):
     regions: RegionReader = RegionReader(36)
     train: bool = True
     reduce: bool = False
+    resize: str = "pillow"
 
     stage = Stage.PICTURE
 
     def __post_init__(self) -> None:
         AUGMENTATIONS.get_known(self.augment, "config.data.augment")
+        resizer(self.resize)
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, Any]:
         image, regions = self._picture(example.record, rng)
@@ -68,7 +72,7 @@ class PictureFields(Transform):
             if self._boxes_move:
                 height, width = image.shape[:2]
                 boxes = unit_boxes(take(record, "boxes"), width, height)
-            image, boxes = augment(image, boxes, self.size, rng, self._steps)
+            image, boxes = augment(image, boxes, self.size, rng, self._steps, self._resize)
         if boxes is not None:
             regions = self.regions.of_picture(record, image, boxes, self.provides)
         elif "region_features" in self.provides:
@@ -83,6 +87,10 @@ class PictureFields(Transform):
     def _steps(self) -> Augmentation:
         steps = AUGMENTATIONS[self.augment if self.train else "none"]
         return replace(steps, flip=steps.flip and self.flip)
+
+    @property
+    def _resize(self) -> Resize:
+        return resizer(self.resize if self.train else "pillow")
 
 
 def _image_id(record: Mapping[str, Any]) -> np.ndarray:

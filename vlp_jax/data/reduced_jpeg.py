@@ -12,7 +12,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.images import decode, encoded, is_jpeg, jpeg_pixels, opened, resize
+from vlp_jax.data.images import Box, decode, encoded, is_jpeg, jpeg_pixels, opened, resize
+from vlp_jax.data.simd_resize import Resize
 
 Window = tuple[int, int, int, int]
 """Top, left, height and width of a part of a picture, in its pixels."""
@@ -35,7 +36,7 @@ class ReducedJpeg:
     name: str
     shape: tuple[int, int, int]
 
-    def cut(self, window: Window, size: int) -> np.ndarray:
+    def cut(self, window: Window, size: int, resize: Resize = resize) -> np.ndarray:
         """Returns a part of the picture, uint8 [size, size, 3], decoded no larger than needed."""
         top, left, height, width = window
         share = next((n for n in _FLAGS if min(height, width) >= n * size * MARGIN), 1)
@@ -43,7 +44,8 @@ class ReducedJpeg:
             pixels = jpeg_pixels(self.data, self.name)
             return resize(pixels[top : top + height, left : left + width], size)
         pixels = jpeg_pixels(self.data, self.name, _FLAGS[share])
-        return _resized(pixels, np.divide(window, share), size)
+        part, box = _part(pixels, np.divide(window, share))
+        return resize(part, size, box)
 
 
 def open_picture(image: np.ndarray | bytes | str | Path, reduce: bool) -> np.ndarray | ReducedJpeg:
@@ -70,11 +72,9 @@ def _may_be_turned(picture: Image.Image) -> bool:
         return True
 
 
-def _resized(pixels: np.ndarray, window: np.ndarray, size: int) -> np.ndarray:
-    """Returns a window with sides between pixels, uint8 [size, size, 3]; filter as in `resize`."""
+def _part(pixels: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, Box]:
+    """Returns the pixels that a window with sides between pixels touches, and its place in them."""
     top, left = np.floor(window[:2]).astype(int)
     bottom, right = np.ceil(window[:2] + window[2:]).astype(int)
-    part = Image.fromarray(pixels[top:bottom, left:right])
-    y, x, height, width = window - (top, left, 0, 0)
-    box = (x, y, x + width, y + height)
-    return np.array(part.resize((size, size), Image.Resampling.BICUBIC, box))
+    y, x, height, width = (window - (top, left, 0, 0)).tolist()
+    return pixels[top:bottom, left:right], (x, y, x + width, y + height)
