@@ -104,6 +104,16 @@ def test_resize_is_pillows_bicubic(rgb):
     assert resize(square, 6) is square
 
 
+def test_memory_of_pictures_is_used_again():
+    image = np.zeros((300, 300, 3), np.uint8)
+    resize(image, 64)
+    before = Image.core.get_stats()
+    resize(image, 64)
+    after = Image.core.get_stats()
+    assert after["reused_blocks"] > before["reused_blocks"]
+    assert after["allocated_blocks"] == before["allocated_blocks"]
+
+
 @given(
     st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1),
     st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted),

@@ -13,6 +13,7 @@ from vlp_jax.data.paths import file_bytes, is_address
 from vlp_jax.data.picture_objects import check_numbers, pillow_pixels
 
 cv2.setNumThreads(0)  # the pipeline has threads of its own; nested ones only fight over cores
+Image.core.set_blocks_max(4)  # Pillow keeps memory for the next picture, of 16 MB a block at most
 
 NORMALISATIONS = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
