@@ -11,6 +11,7 @@ from vlp_jax.data.buckets import bucket_path, is_bucket
 from vlp_jax.data.foreign import foreign_bytes, shortened
 from vlp_jax.data.paths import file_bytes, is_address
 from vlp_jax.data.picture_objects import check_numbers, pillow_pixels
+from vlp_jax.detectors.resampling import Box, resampled
 
 cv2.setNumThreads(0)  # the pipeline has threads of its own; nested ones only fight over cores
 Image.core.set_blocks_max(4)  # Pillow keeps memory for the next picture, of 16 MB a block at most
@@ -22,9 +23,6 @@ NORMALISATIONS = {
 }
 """(mean, std) per channel of pixels scaled to 0..1; ALBEF uses CLIP's."""
 
-
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of a picture, in its pixels or between them."""
 
 MAX_PIXELS = 89_478_485
 """Pictures of more are refused before they are decoded: 256 MiB as RGB, Pillow's own limit."""
@@ -175,12 +173,12 @@ def _on_white(rgba: np.ndarray) -> np.ndarray:
 def resize(image: np.ndarray, size: int, box: Box | None = None) -> np.ndarray:
     """Returns uint8 [size, size, 3], bicubic with a = -0.5 and smoothing when it shrinks.
 
-    Pillow's filter, as in the published pipelines (torchvision on PIL pictures); OpenCV's has
-    another kernel and does not smooth, which changes results. `box` is the part that is shown.
+    As the published pipelines (torchvision on PIL pictures); OpenCV's filter has another kernel and
+    does not smooth, which changes results. `box` is the part that is shown.
     """
     if box is None and image.shape[:2] == (size, size):
         return image
-    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box))
+    return resampled(image, (size, size), Image.Resampling.BICUBIC, box)
 
 
 def crop_window(

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from vlp_jax.data.foreign import foreign_bytes
-from vlp_jax.data.images import Box, decode, encoded, is_jpeg, jpeg_pixels, opened, resize
+from vlp_jax.data.images import decode, encoded, is_jpeg, jpeg_pixels, opened, resize
 from vlp_jax.data.simd_resize import Resize
+from vlp_jax.detectors.resampling import Box
 
 Window = tuple[int, int, int, int]
 """Top, left, height and width of a part of a picture, in its pixels."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vlp_jax.data.images import Box, resize
+from vlp_jax.data.images import resize
+from vlp_jax.detectors.resampling import Box
 
 Resize = Callable[[np.ndarray, int, Box | None], np.ndarray]
 

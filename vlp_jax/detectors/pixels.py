@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from vlp_jax.detectors.resampling import resampled
+
 # What the trunk's first pooling needs.
 LEAST_SIDE = 3
 
@@ -79,7 +81,7 @@ def _float(image: np.ndarray, rule: PixelRule) -> tuple[np.ndarray, tuple[float,
 
 
 def _pillow(image: np.ndarray, rule: PixelRule) -> tuple[np.ndarray, tuple[float, float]]:
-    smooth = lambda image, size: np.array(Image.fromarray(image).resize(size, Image.BILINEAR))
+    smooth = lambda image, size: resampled(image, size, Image.Resampling.BILINEAR)
     return _by_side(image, rule, smooth)
 
 

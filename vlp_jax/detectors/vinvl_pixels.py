@@ -5,6 +5,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from vlp_jax.detectors.pixels import Prepared
+from vlp_jax.detectors.resampling import resampled
 
 MEAN = (103.530, 116.280, 123.675)
 """Of B, G, R."""
@@ -28,7 +29,7 @@ def prepare_vinvl(
     """
     before = image.shape[:2]
     height, width = enlarged_size(*before, shortest, longest)
-    resized = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    resized = resampled(image, (width, height), Image.Resampling.BILINEAR)
     # To one and back, as the original does: it rounds twice.
     scaled = resized[..., ::-1].astype(np.float32) / np.float32(255) * np.float32(255)
     return Prepared(scaled - np.float32(mean), (height / before[0], width / before[1]))
