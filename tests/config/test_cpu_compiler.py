@@ -15,8 +15,8 @@ FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 @pytest.mark.parametrize(
     ("version", "given", "expected"),
     [
-        ("0.10.2", {}, {"XLA_FLAGS": f"{FLAG}="}),
-        ("0.10.0", {"XLA_FLAGS": "--a=1"}, {"XLA_FLAGS": f"--a=1 {FLAG}="}),
+        ("0.10.2", {}, {"XLA_FLAGS": f"{FLAG}=reduce"}),
+        ("0.10.0", {"XLA_FLAGS": "--a=1"}, {"XLA_FLAGS": f"--a=1 {FLAG}=reduce"}),
         ("0.10.2", {"XLA_FLAGS": f"{FLAG}=MINE"}, {"XLA_FLAGS": f"{FLAG}=MINE"}),
         ("0.12.0.1", {}, {}),
     ],
