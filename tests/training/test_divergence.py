@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,7 +12,6 @@ from vlp_jax.training import loop
 from vlp_jax.training.checkpoint import CheckpointStore, open_store
 from vlp_jax.training.checkpoint_marks import DIVERGED, GOOD
 from vlp_jax.training.loop import NonFiniteError, train
-from vlp_jax.training.step import is_sound
 
 GOES_ON_FROM_4 = "goes on from the checkpoint of step 4, which is good"
 EVERY = dict(
@@ -37,21 +34,11 @@ def undisturbed(tmp_path_factory):
     return train(config_of(6), tmp_path_factory.mktemp("undisturbed")).state
 
 
-@pytest.mark.slow
-def test_an_absurd_update_changes_nothing(tmp_path, undisturbed):
-    """Loss and gradient are finite; at this rate the parameters that they give are not."""
-    train(config_of(4), tmp_path)
-    with pytest.raises(NonFiniteError, match=GOES_ON_FROM_4):
-        train(config_of(12, 1e30), tmp_path)
-    assert marks(tmp_path) == {3: GOOD, 4: GOOD}
-    assert differing(train(config_of(6), tmp_path).state, undisturbed) == []
-
-
 @pytest.mark.drawn(2)
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", [1e12, 1e15])
+@pytest.mark.parametrize("rate", [1e12, 1e15, 1e30])
 def test_parameters_that_ruin_the_next_loss_are_not_good(tmp_path, undisturbed, rate, caplog):
-    """Here they are finite, so that step 5 is saved; what comes of them is not."""
+    """They are finite at any rate, so that step 5 is saved; what comes of them is not."""
     train(config_of(4), tmp_path)
     with pytest.raises(NonFiniteError, match=GOES_ON_FROM_4):
         train(config_of(30, rate), tmp_path)
@@ -124,28 +111,3 @@ def test_a_mark_is_of_one_checkpoint_not_of_its_step(tmp_path):
     store.save(1, state_of(1), ABOUT)
     store.close()
     assert marks(tmp_path) == {1: None}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("where", ["params", "opt_state", "tasks"])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_state_with_one_bad_number_is_not_sound(experiment, where, value):
-    state = experiment.states.create()
-    assert bool(jax.jit(is_sound)(state))
-    leaves, tree = jax.tree.flatten(getattr(state, where))
-    floats = [i for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating)]
-    for i in (floats[0], floats[-1]):
-        bad = list(leaves)
-        bad[i] = bad[i].reshape(-1).at[-1].set(value).reshape(bad[i].shape)
-        changed = state.replace(**{where: tree.unflatten(bad)})
-        assert not bool(jax.jit(is_sound)(changed))
-
-
-@pytest.mark.slow
-def test_large_moments_are_sound_and_absurd_parameters_are_not(experiment):
-    state = experiment.states.create()
-    huge = lambda tree: jax.tree.map(
-        lambda x: jnp.full_like(x, 1e25) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
-    )
-    assert bool(is_sound(state.replace(opt_state=huge(state.opt_state))))
-    assert not bool(is_sound(state.replace(params=huge(state.params))))

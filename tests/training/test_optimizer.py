@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vlp_jax.config import OptimizerConfig
 from vlp_jax.training.optimizer import (
+    LARGEST_UPDATE,
     ParameterGroup,
     Setting,
     make_optimizer,
@@ -162,6 +163,38 @@ def test_gradients_are_clipped_by_their_global_norm():
     _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
     seen = next(part for part in state if hasattr(part, "mu")).mu
     assert float(optax.tree.norm(seen)) == pytest.approx(0.5)
+
+
+def test_a_norm_that_is_known_is_not_computed_again():
+    grads = jax.tree.map(lambda x: jnp.full_like(x, 7.0), PARAMS)
+    optimizer = make_optimizer(constant(clip_norm=0.5, beta1=0.0), 10, PARAMS)
+    _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS, norm=jnp.asarray(1.0))
+    seen = next(part for part in state if hasattr(part, "mu")).mu
+    assert float(seen["text"]["norm"]["scale"][0]) == pytest.approx(3.5)
+
+
+def test_short_gradients_are_left_as_they_are():
+    grads = jax.tree.map(lambda x: jnp.full_like(x, 0.01), PARAMS)
+    optimizer = make_optimizer(constant(clip_norm=0.5, beta1=0.0), 10, PARAMS)
+    _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
+    seen = next(part for part in state if hasattr(part, "mu")).mu
+    jax.tree.map(np.testing.assert_array_equal, seen, grads)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("size", [0.0, 1e-44, 1.0, 1e17])
+@pytest.mark.parametrize("rate", [1e-3, 1e30])
+def test_a_finite_gradient_leaves_a_finite_state(name, size, rate):
+    config = constant(name=name, learning_rate=rate, weight_decay=1.0, momentum_dtype="bfloat16")
+    optimizer = make_optimizer(config, 10, PARAMS)
+    grads = jax.tree.map(lambda x: jnp.full_like(x, size), PARAMS)
+    params, state = PARAMS, optimizer.init(PARAMS)
+    for _ in range(3):
+        updates, state = jax.jit(optimizer.update)(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    numbers = [np.asarray(x, np.float32) for x in jax.tree.leaves((params, state))]
+    assert all(np.isfinite(x).all() for x in numbers)
+    assert max(np.abs(x).max() for x in jax.tree.leaves(params)) <= 2 + 3 * LARGEST_UPDATE
 
 
 def test_shapes_suffice_to_match_groups():

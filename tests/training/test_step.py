@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from tests.training.tiny import Stepper, differing, plain, tiny
 from vlp_jax.config import ExperimentConfig, TrainingConfig
+from vlp_jax.losses.momentum import Queue
 from vlp_jax.tasks import TASKS, Result, Task, build_tasks
 from vlp_jax.tasks.hidden_regions import shown_whole
+from vlp_jax.training import step
 from vlp_jax.training.experiment import assemble
 from vlp_jax.training.state import Meter
 from vlp_jax.training.step import (
     NON_FINITE_SHARE,
+    are_finite,
     collect,
     constrained,
     total_loss,
@@ -81,6 +84,35 @@ def test_a_step_that_is_not_finite_moves_the_teacher_alone_and_is_counted(
     loss, share = after.meters["loss"], after.meters[NON_FINITE_SHARE]
     assert (float(loss.total), float(loss.count)) == (float(before.meters["loss"].total), 1.0)
     assert (float(share.total), float(share.count)) == (1.0, 2.0)
+
+
+@pytest.mark.slow
+def test_a_task_that_would_remember_what_is_not_finite_makes_a_step_bad(single, batches):
+    before, _ = single.step(single.initial, batches[0])
+    queue = before.tasks["itc"]
+    spoilt = queue.replace(image=queue.image.at[-1].set(jnp.nan))  # the loss looks at it, too
+    after, _ = single.step(before.replace(tasks=before.tasks | {"itc": spoilt}), batches[1])
+    assert int(after.bad_steps) == 1
+    assert differing(before.params, after.params) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_bad_number_of_what_tasks_remember_is_seen(value):
+    memory = {"itc": Queue.create(jax.random.key(0), 3, 2), "mlm": None}
+    assert bool(are_finite(memory)) and bool(are_finite({"mlm": None}))
+    for name in ("image", "text"):
+        vectors = getattr(memory["itc"], name).at[-1, -1].set(value)
+        assert not are_finite({"itc": memory["itc"].replace(**{name: vectors})})
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_step_changes_all_or_nothing_in_either_form(monkeypatch, kind):
+    monkeypatch.setattr(step, "traced_for", lambda: kind)
+    old = {"a": jnp.arange(3.0), "n": jnp.int32(1)}
+    new = jax.tree.map(lambda x: x + 1, old)
+    for good, wanted in ((True, new), (False, old)):
+        found = jax.jit(lambda good: step.chosen(good, lambda: new, old))(good)
+        jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
 @pytest.mark.slow

@@ -18,6 +18,10 @@ from vlp_jax.training.muon import scale_by_muon_or_adam
 # Biases and the scales of normalisations are not decayed unless a group says so.
 UNDECAYED = ("bias", "scale")
 
+# No parameter moves further in a step, whatever the learning rate: from a finite gradient comes a
+# finite state, and no step has to look.
+LARGEST_UPDATE = 1e15
+
 # Stored statistics of batch normalisation have no gradient and are never decayed.
 STATISTICS = ("mean", "variance")
 
@@ -83,18 +87,46 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Returns clip → Adam or Muon → decoupled weight decay → group factors → learning rate.
 
+    Updates of a finite gradient are finite, see `LARGEST_UPDATE`.
+
     `params` (shapes suffice) give the paths that groups match. Raises ValueError for a group with
     an unknown field, an invalid pattern, or one that matches nothing.
     """
     settings = parameter_settings(config, params)
-    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    clip = [_clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     return optax.chain(
         *clip,
         _direction(config, params),
         _add_decayed(settings),
         _scale_by(settings),
-        optax.scale_by_learning_rate(make_schedule(config, steps)),
+        _limited(optax.scale_by_learning_rate(make_schedule(config, steps))),
     )
+
+
+def _clip_by_global_norm(limit: float) -> optax.GradientTransformationExtraArgs:
+    """Returns what shortens gradients whose norm is above `limit`; a step may give the norm.
+
+    It is optax's but for rounding: that one divides, which XLA's CPU compiler writes to memory for
+    the moments to read.
+    """
+
+    def shortened(grads: Any, state: Any, params: Any = None, *, norm=None, **_: Any) -> tuple:
+        norm = optax.tree.norm(grads) if norm is None else norm
+        factor = jnp.minimum(1.0, limit / norm)
+        return jax.tree.map(lambda x: x * factor.astype(x.dtype), grads), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), shortened)
+
+
+def _limited(last: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Returns `last`, none of whose updates is larger than `LARGEST_UPDATE`."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple:
+        updates, state = last.update(updates, state, params)
+        limited = lambda x: jnp.clip(x, -LARGEST_UPDATE, LARGEST_UPDATE)
+        return jax.tree.map(limited, updates), state
+
+    return optax.GradientTransformation(last.init, update)
 
 
 def _direction(config: OptimizerConfig, params: Any) -> optax.GradientTransformation:

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array
 
 from vlp_jax.config import TrainingConfig
+from vlp_jax.layers.platform import traced_for
 from vlp_jax.losses.momentum import update_teacher
 from vlp_jax.model import Views, VisionLanguageModel
 from vlp_jax.tasks import Result, Step, Task
@@ -26,12 +27,13 @@ NON_FINITE_SHARE = "non_finite_share"
 def make_train_step(
     model: VisionLanguageModel,
     tasks: Mapping[str, Task],
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     training: TrainingConfig,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]:
     """Returns the function (state, batch) -> (state, metrics) of one step with these tasks.
 
-    The teacher moves before the gradient is taken, as in ALBEF. Metrics are float32 scalars.
+    The teacher moves before the gradient is taken, as in ALBEF. Metrics are float32 scalars. A step
+    whose loss or gradient is not finite changes neither parameters nor what is remembered.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Array]]:
@@ -44,20 +46,24 @@ def make_train_step(
         loss_of = functools.partial(total_loss, model, tasks, training, state, teacher, batch)
         gradient = jax.value_and_grad(loss_of, has_aux=True)
         (loss, results), grads = gradient(params)
-        updates, opt_state = optimizer.update(grads, state.opt_state, params)
         norm = optax.tree.norm(grads)
-        new = state.replace(
-            params=optax.apply_updates(params, updates),
-            opt_state=opt_state,
-            teacher=teacher,
-            tasks=state.tasks | {name: result.state for name, result in results.items()},
-        )
-        good = jnp.isfinite(loss) & jnp.isfinite(norm) & is_sound(new)
-        new = kept_if(good, new, state)
+        memories = state.tasks | {name: result.state for name, result in results.items()}
+        good = jnp.isfinite(loss) & jnp.isfinite(norm) & are_finite(memories)
+
+        def moved() -> tuple:
+            updates, opt_state = optimizer.update(grads, state.opt_state, params, norm=norm)
+            return optax.apply_updates(params, updates), opt_state, memories
+
+        kept = state.params, state.opt_state, state.tasks
+        new_params, opt_state, task_states = chosen(good, moved, kept)
         metrics = collect(loss, norm, tasks, results)
         return (
-            new.replace(
+            state.replace(
                 step=state.step + 1,
+                params=new_params,
+                opt_state=opt_state,
+                teacher=teacher,  # even in a bad step: to keep the one before takes a second copy
+                tasks=task_states,
                 bad_steps=jnp.where(good, 0, state.bad_steps + 1),
                 meters=update_meters(state, metrics, good, training.log_every),
             ),
@@ -67,33 +73,27 @@ def make_train_step(
     return train_step
 
 
-def kept_if(good: Array, new: TrainState, old: TrainState) -> TrainState:
-    """Returns the new state if the step was good, else the old one; the teacher has moved anyway.
+def chosen(good: Array, new: Callable[[], Any], old: Any) -> Any:
+    """Returns `new()` in a good step, else `old`.
 
-    It moves towards parameters that have been checked, and to go back would take a second copy.
+    What is good is known before the optimizer is asked, so that new and old state never exist side
+    by side: accelerators choose while they compute the update. On CPUs, whose kernels have one
+    result each, it is computed in a branch, in the old state's memory; on GPUs a branch would wait
+    for the host.
     """
-    select = functools.partial(jax.lax.select, good)
-    chosen = jax.tree.map(select, new.replace(teacher=None), old.replace(teacher=None))
-    return chosen.replace(teacher=new.teacher)
+    if traced_for() == "cpu":
+        return jax.lax.cond(good, new, lambda: old)
+    return jax.tree.map(functools.partial(jax.lax.select, good), new(), old)
 
 
-def is_sound(state: TrainState) -> Array:
-    """Says whether a new state can be gone on from: all finite, and parameters below 1e19.
-
-    The sum of squares of larger parameters is infinite. The teacher is a mean of parameters that
-    have been checked.
-    """
-    squares = lambda x: jnp.sum(jnp.square(x.astype(jnp.float32)))
-    sizes = lambda x: jnp.sum(jnp.abs(x.astype(jnp.float32)))
-    totals = [squares(x) for x in _floats(state.params)]
-    totals += [sizes(x) for x in _floats((state.opt_state, state.tasks))]
-    # One array: XLA copies a chain of scalar sums into all that reads it, and compiles for minutes.
-    # It does so with truth values of all parts, too; comparing them would save 5 % of a step.
-    return jnp.all(jnp.isfinite(jnp.stack(totals)))
-
-
-def _floats(tree: Any) -> list[Array]:
-    return [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+def are_finite(tree: Any) -> Array:
+    """Says whether all numbers are finite: what a task remembers may spoil later steps."""
+    sizes = [
+        jnp.sum(jnp.abs(x.astype(jnp.float32)))
+        for x in jax.tree.leaves(tree)
+        if jnp.issubdtype(x.dtype, jnp.floating)
+    ]
+    return jnp.all(jnp.isfinite(jnp.stack(sizes))) if sizes else jnp.array(True)
 
 
 def constrained(params: Any, tasks: Mapping[str, Task]) -> Any:
