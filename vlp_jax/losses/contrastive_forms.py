@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.losses.cross_entropy import soft_cross_entropy
-from vlp_jax.losses.similarity_blocks import ABSENT, Block
+from vlp_jax.losses.similarity_blocks import Block
 
 
 class Form(Protocol):
@@ -87,7 +87,7 @@ class SoftmaxForm:
 
     def start(self, size: int) -> SoftmaxState:
         """Returns the state of rows that have seen nothing."""
-        zero, low = jnp.zeros(size), jnp.full(size, ABSENT)
+        zero, low = jnp.zeros(size), jnp.full(size, -jnp.inf)
         return SoftmaxState(low, zero, low, zero, zero, zero, zero, zero, zero)
 
     def add(self, state: SoftmaxState, block: Block, alpha: Array) -> SoftmaxState:
@@ -179,5 +179,4 @@ class SigmoidForm:
 
 def _counted(logits: Float[Array, "n m"], share: Float[Array, "m"]) -> Float[Array, "n m"]:
     """Adds the log of each column's share, so that it counts as that fraction of a column."""
-    exists = share > 0
-    return logits + jnp.where(exists, jnp.log(jnp.where(exists, share, 1.0)), ABSENT)
+    return logits + jnp.log(share)

@@ -5,31 +5,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-# Added to the logits of columns that do not exist; finite, so that 0 · logit stays 0.
-ABSENT = -1e30
-
 
 @flax.struct.dataclass
-class Rows:
-    """What is compared: vectors [n, w], the teacher's vectors or None, and image ids [n]."""
+class Side:
+    """The images or the texts of some pairs: vectors [n, w] and image ids [n], to be compared.
+
+    `taught` are the teacher's vectors or None. `fresh` are those that the other side is compared
+    with where these are not its own `vectors`; they get no gradient.
+    """
 
     vectors: Float[Array, "n w"]
     taught: Float[Array, "n w"] | None
     ids: Int[Array, "n"]
+    fresh: Float[Array, "n w"] | None = None
+
+    @property
+    def columns(self) -> "Columns":
+        """What the other side is compared with; each counts as one."""
+        seen = self.vectors if self.fresh is None else jax.lax.stop_gradient(self.fresh)
+        return Columns(seen, self.taught, self.ids, jnp.ones(len(self.ids)))
 
 
 @flax.struct.dataclass
 class Columns:
-    """What rows are compared with; `share` [m] says how much each counts, 0 = does not exist."""
+    """What a side is compared with; `share` [m], above 0, says how much each counts."""
 
     vectors: Float[Array, "m w"]
     taught: Float[Array, "m w"] | None
     ids: Int[Array, "m"]
     share: Float[Array, "m"]
-
-    def followed_by(self, more: "Columns | None") -> "Columns":
-        """Returns these columns with more behind them."""
-        return self if more is None else jax.tree.map(lambda *x: jnp.concatenate(x), self, more)
 
 
 @flax.struct.dataclass
@@ -58,8 +62,17 @@ class Block:
         """How much each column counts as a positive of each row: its share, or zero."""
         return self.same * self.share
 
+    def followed_by(self, more: "Block") -> "Block":
+        """Returns this block with more columns behind it."""
+        return jax.tree.map(lambda *x: jnp.concatenate(x, -1), self, more)
 
-def compare(rows: Rows, columns: Columns, scale: Scale) -> Block:
+    def turned(self) -> "Block":
+        """Returns the same with columns for rows and rows for columns, which count as one each."""
+        taught = None if self.taught is None else self.taught.T
+        return Block(self.logits.T, taught, self.same.T, jnp.ones(len(self.logits)))
+
+
+def compare(rows: Side, columns: Columns, scale: Scale) -> Block:
     """Returns the block of these rows and columns; the teacher's logits pass no gradient.
 
     Positives are the columns of the same image, in the batch or from a queue.
@@ -67,5 +80,17 @@ def compare(rows: Rows, columns: Columns, scale: Scale) -> Block:
     taught = None
     if rows.taught is not None:
         taught = jax.lax.stop_gradient(scale.logits(rows.taught, columns.taught))
-    same = (rows.ids[:, None] == columns.ids[None]) & (columns.share > 0)
+    same = rows.ids[:, None] == columns.ids[None]
     return Block(scale.logits(rows.vectors, columns.vectors), taught, same, columns.share)
+
+
+def compare_both(images: Side, texts: Side, scale: Scale) -> tuple[Block, Block]:
+    """Returns the block of images against texts, and of texts against images.
+
+    Similarities that both have in common are computed once.
+    """
+    there = compare(images, texts.columns, scale)
+    back = there.turned()
+    if texts.fresh is not None:
+        back = back.replace(logits=scale.logits(texts.vectors, images.columns.vectors))
+    return there, back
