@@ -80,42 +80,41 @@ def _backward(form: Form, axes: Axes, saved: tuple, slope: Array) -> tuple:
     def part(split: tuple, whole: tuple) -> tuple[tuple[Array, Array], Scale]:
         ((images, texts), (state, seen)), (queues, scale, alpha, slope) = split, whole
 
-        def pull(gradients: tuple, visitor: tuple) -> tuple[tuple, Array]:
+        def pulled(total: Callable, gradients: tuple, own: Array, *others: Array) -> tuple:
+            to_own, to_scale, *to_others = jax.vjp(total, own, scale, *others)[1](slope)
+            return jax.tree.map(jnp.add, gradients, (to_own, to_scale)), to_others
+
+        def pull(gradients: tuple, visitor: tuple) -> tuple[tuple, list]:
             block, seen = visitor
 
-            def total(own: Array, others: Array, scale: Scale) -> Array:
+            def total(own: Array, scale: Scale, others: Array) -> Array:
                 pair = images.replace(vectors=own), block.replace(vectors=others)
                 there, back = compare_both(*pair, scale)
                 return form.surrogate(state, there, alpha) + form.surrogate(seen, back, alpha)
 
-            to_own, to_others, to_scale = pulled(total, images.vectors, block.vectors, scale)
-            return jax.tree.map(jnp.add, gradients, (to_own, to_scale)), to_others
+            return pulled(total, gradients, images.vectors, block.vectors)
 
         def meet(gradients: tuple, visitor: tuple) -> tuple[tuple, tuple]:
             *compared, so_far = visitor
-            gradients, more = over_blocks(pull, gradients, tuple(compared))
+            gradients, (more,) = over_blocks(pull, gradients, tuple(compared))
             return gradients, (*compared, so_far + more)
 
-        def pull_queue(side: Side, state: Any, queue: Columns, gradients: tuple) -> tuple:
-            def step(gradients: tuple, block: Columns) -> tuple[tuple, None]:
+        def pull_queue(gradients: tuple, side: Side, state: Any, queue: Columns) -> tuple:
+            def step(gradients: tuple, block: Columns) -> tuple[tuple, list]:
                 def total(own: Array, scale: Scale) -> Array:
                     compared = compare(side.replace(vectors=own), block, scale)
                     return form.surrogate(state, compared, alpha)
 
-                more = pulled(total, side.vectors, scale)
-                return jax.tree.map(jnp.add, gradients, more), None
+                return pulled(total, gradients, side.vectors)
 
             return over_blocks(step, gradients, queue)[0]
-
-        def pulled(total: Callable[..., Array], *inputs: Any) -> tuple:
-            return jax.vjp(total, *inputs)[1](slope)
 
         gradients = jax.tree.map(jnp.zeros_like, (images.vectors, scale))
         visitor = texts, seen, jnp.zeros_like(texts.vectors)
         (to_images, to_scale), (*_, to_texts) = go_round(meet, gradients, visitor, axes)
         if queues is not None:
-            to_images, to_scale = pull_queue(images, state, queues[0], (to_images, to_scale))
-            to_texts, to_scale = pull_queue(texts, seen, queues[1], (to_texts, to_scale))
+            to_images, to_scale = pull_queue((to_images, to_scale), images, state, queues[0])
+            to_texts, to_scale = pull_queue((to_texts, to_scale), texts, seen, queues[1])
         return (to_images, to_texts), to_scale
 
     inputs = (sides, states), (*whole, slope / _terms(sides))
