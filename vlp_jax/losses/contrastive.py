@@ -32,7 +32,7 @@ def make_queues(queue: Queue, taught: bool, share: Array | float = 1.0) -> Queue
 
 def whole_blocks(sides: Sides, queues: Queues | None, scale: Scale) -> tuple[Block, Block]:
     """Returns images against all texts and texts against all images, those of the queue last."""
-    there, back = compare_both(*sides, scale)
+    there, back = (block.upright() for block in compare_both(*sides, scale))
     if queues is None:
         return there, back
     further, further_back = (compare(*compared, scale) for compared in zip(sides, queues))

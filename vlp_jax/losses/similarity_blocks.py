@@ -50,17 +50,29 @@ class Scale:
 
 @flax.struct.dataclass
 class Block:
-    """Logits [n, m] of rows against columns, the teacher's or None, and which are positives."""
+    """Logits [n, m] of rows against columns, the teacher's or None, and which are positives.
+
+    With `axis` = 0, the axis that columns are on, all matrices are [m, n].
+    """
 
     logits: Float[Array, "n m"]
     taught: Float[Array, "n m"] | None
     same: Bool[Array, "n m"]
     share: Float[Array, "m"]
+    axis: int = flax.struct.field(pytree_node=False, default=1)
 
     @property
     def positives(self) -> Float[Array, "n m"]:
         """How much each column counts as a positive of each row: its share, or zero."""
-        return self.same * self.share
+        return self.same * self.of_columns(self.share)
+
+    def of_rows(self, values: Float[Array, "n"]) -> Float[Array, "n 1"]:
+        """Returns a number of each row as a matrix that goes with the logits."""
+        return jnp.expand_dims(values, self.axis)
+
+    def of_columns(self, values: Float[Array, "m"]) -> Float[Array, "1 m"]:
+        """Returns a number of each column as a matrix that goes with the logits."""
+        return jnp.expand_dims(values, 1 - self.axis)
 
     def followed_by(self, more: "Block") -> "Block":
         """Returns this block with more columns behind it."""
@@ -68,8 +80,14 @@ class Block:
 
     def turned(self) -> "Block":
         """Returns the same with columns for rows and rows for columns, which count as one each."""
-        taught = None if self.taught is None else self.taught.T
-        return Block(self.logits.T, taught, self.same.T, jnp.ones(len(self.logits)))
+        count = self.logits.shape[1 - self.axis]
+        return self.replace(share=jnp.ones(count), axis=1 - self.axis)
+
+    def upright(self) -> "Block":
+        """Returns the same with rows on axis 0 and columns on axis 1."""
+        if self.axis:
+            return self
+        return jax.tree.map(jnp.transpose, self).replace(axis=1)
 
 
 def compare(rows: Side, columns: Columns, scale: Scale) -> Block:
@@ -92,5 +110,5 @@ def compare_both(images: Side, texts: Side, scale: Scale) -> tuple[Block, Block]
     there = compare(images, texts.columns, scale)
     back = there.turned()
     if texts.fresh is not None:
-        back = back.replace(logits=scale.logits(texts.vectors, images.columns.vectors))
+        back = back.replace(logits=scale.logits(images.columns.vectors, texts.vectors))
     return there, back
