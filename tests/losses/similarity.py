@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.tasks.fakes import FakeViews
 from vlp_jax.losses.momentum import Queue
-from vlp_jax.losses.similarity_blocks import Columns, Rows
+from vlp_jax.losses.similarity_blocks import Columns, Side
 
 WIDTH = 6
 
@@ -31,10 +31,10 @@ def random_queue(rng: np.random.Generator, count: int, kinds: int) -> Queue:
     return Queue(*map(jnp.asarray, stored), jnp.zeros((), jnp.int32))
 
 
-def random_rows(rng: np.random.Generator, count: int, taught: bool) -> Rows:
+def random_rows(rng: np.random.Generator, count: int, taught: bool) -> Side:
     """Returns rows whose ids are 0 to count - 1 in some order."""
     ids = rng.permutation(count).astype(np.int32)
-    return Rows(unit(rng, count), unit(rng, count) if taught else None, ids)
+    return Side(unit(rng, count), unit(rng, count) if taught else None, ids)
 
 
 def random_columns(rng: np.random.Generator, count: int, rows: int, taught: bool) -> Columns:

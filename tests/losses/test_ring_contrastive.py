@@ -4,19 +4,27 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.losses.dense_contrastive import dense_loss
 from tests.losses.similarity import random_ids, random_queue, unit, views_of
 from tests.tasks.fakes import loss_of
 from vlp_jax.losses import ring_contrastive
-from vlp_jax.losses.ring_contrastive import over_blocks
-from vlp_jax.losses.similarity_blocks import Columns
+from vlp_jax.losses.contrastive import make_queues, make_sides
+from vlp_jax.losses.contrastive_forms import SigmoidForm, SoftmaxForm
+from vlp_jax.losses.momentum import Queue
+from vlp_jax.losses.ring_contrastive import over_blocks, ring_loss
+from vlp_jax.losses.similarity_blocks import Scale
 from vlp_jax.parallel import batch_sharding, make_mesh, use_mesh
+from vlp_jax.parallel.ring import ring_axes
 from vlp_jax.tasks.contrast import ContrastiveTask
 
 ROOT = Path(__file__).parents[2]
@@ -109,18 +117,56 @@ def test_no_device_holds_the_vectors_of_all(inputs, mesh):
     assert "collective-permute" in compiled and "all-gather" not in compiled
 
 
-@pytest.mark.parametrize("count", [1, 3, 4, 7])
-def test_blocks_go_over_all_columns_in_order(count, small_blocks):
+@pytest.mark.parametrize(("count", "lengths"), [(1, {1}), (3, {3}), (4, {2}), (7, {3, 1})])
+def test_blocks_go_over_all_columns_in_order(count, lengths, small_blocks):
     vectors, ids = np.random.default_rng().normal(size=(count, 2)), np.arange(count)
-    columns = Columns(vectors, None, ids, np.ones(count))
+    seen = set()
 
     def step(total, block):
-        assert len(block.ids) <= 3
-        return total + (block.share * block.ids).sum(), {"doubled": 2 * block.vectors}
+        seen.add(len(block["ids"]))
+        return 3 * total + block["ids"].sum(), {"doubled": 2 * block["vectors"]}
 
-    total, outputs = over_blocks(step, jnp.zeros(()), columns)
-    assert total == ids.sum()
+    total, outputs = over_blocks(step, jnp.zeros(()), {"vectors": vectors, "ids": ids})
+    assert total == {1: 0, 3: 3, 4: 3 * 1 + 5, 7: 9 * 3 + 3 * 12 + 6}[count]
+    assert seen == lengths
     np.testing.assert_allclose(outputs["doubled"], 2 * vectors, rtol=1e-6)
+
+
+@pytest.mark.slow
+@settings(max_examples=6)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    part=st.integers(1, 5),
+    devices=st.sampled_from([1, 8]),
+    stored=st.sampled_from([0, 1, 7]),
+    form=st.sampled_from([SoftmaxForm(), SoftmaxForm(0.2), SigmoidForm()]),
+    kind=st.sampled_from(["alone", "online", "teacher"]),
+)
+def test_values_and_gradients_are_those_of_the_formulas(
+    seed, part, devices, stored, form, kind, devices8, small_blocks
+):
+    rng, size = np.random.default_rng(seed), part * devices
+    both = lambda count: tuple(unit(rng, count).astype(np.float64) for _ in range(2))
+    own, taught = both(size), None if kind == "alone" else both(size)
+    ids, fresh = random_ids(rng, size, 1 + size // 2), taught if kind == "teacher" else None
+    queue = Queue(*both(stored), random_ids(rng, stored, 1 + size // 2), 0)
+
+    def outcome(loss_of):
+        def loss(own, scale):
+            sides = make_sides(own, taught, ids, fresh)
+            queues = make_queues(queue, taught is not None, 0.25) if stored else None
+            return loss_of(sides, queues, scale, 0.4)
+
+        scale = Scale(jnp.float64(0.2), jnp.float64(-1))
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(own, scale)
+
+    with jax.enable_x64(True), use_mesh(make_mesh(devices=devices8[:devices])):
+        found = outcome(partial(ring_loss, form, ring_axes(size)))
+        exact = outcome(partial(dense_loss, form))
+    assert found[0].dtype == np.float64
+    # The shares of a queue are float32, whatever the vectors are.
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7)
+    jax.tree.map(close, found, exact)
 
 
 @pytest.mark.slow

@@ -2,55 +2,49 @@
 
 from collections.abc import Callable
 
-import flax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vlp_jax.losses.contrastive_forms import Form
 from vlp_jax.losses.momentum import Queue
-from vlp_jax.losses.similarity_blocks import Columns, Rows, Scale, compare
+from vlp_jax.losses.similarity_blocks import Block, Columns, Scale, Side, compare, compare_both
 
 Both = tuple[Float[Array, "b w"], Float[Array, "b w"]]
-LossOf = Callable[[Rows, Columns, Columns | None], Float[Array, ""]]
+# Images and texts of a batch; what of a queue images are compared with, and what texts are.
+Sides = tuple[Side, Side]
+Queues = tuple[Columns, Columns]
 
 
-@flax.struct.dataclass
-class Vectors:
-    """The (image, text) vectors of a batch: of the rows, of the columns, and the teacher's."""
-
-    own: Both
-    fresh: Both
-    taught: Both | None
-    ids: Int[Array, "b"]
+def make_sides(own: Both, taught: Both | None, ids: Int[Array, "b"], fresh: Both | None) -> Sides:
+    """Returns both sides of a batch, from (image, text) vectors of each kind."""
+    nothing = None, None
+    image, text = zip(own, taught or nothing, (ids, ids), fresh or nothing)
+    return Side(*image), Side(*text)
 
 
-def contrastive_loss(
-    loss_of: LossOf, vectors: Vectors, queue: Queue | None, queue_share: Array | float = 1.0
-) -> Float[Array, ""]:
-    """Returns the mean of `loss_of` images against texts and of texts against images."""
-    taught = vectors.taught or (None, None)
-    fresh = jnp.ones(len(vectors.ids))
+def make_queues(queue: Queue, taught: bool, share: Array | float = 1.0) -> Queues:
+    """Returns the queue's texts and its images as columns that count `share` each."""
+    shares = jnp.full(len(queue.ids), share, jnp.float32)
+    columns = lambda vectors: Columns(vectors, vectors if taught else None, queue.ids, shares)
+    return columns(queue.text), columns(queue.image)
 
-    def direction(row: int, column: int) -> Float[Array, ""]:
-        rows = Rows(vectors.own[row], taught[row], vectors.ids)
-        columns = Columns(vectors.fresh[column], taught[column], vectors.ids, fresh)
-        stored = None
-        if queue is not None:
-            others = (queue.image, queue.text)[column]
-            share = jnp.full(len(others), queue_share, jnp.float32)
-            soft = None if vectors.taught is None else others
-            stored = Columns(others, soft, queue.ids, share)
-        return loss_of(rows, columns, stored)
 
-    return (direction(0, 1) + direction(1, 0)) / 2
+def whole_blocks(sides: Sides, queues: Queues | None, scale: Scale) -> tuple[Block, Block]:
+    """Returns images against all texts and texts against all images, those of the queue last."""
+    there, back = (block.upright() for block in compare_both(*sides, scale))
+    if queues is None:
+        return there, back
+    further, further_back = (compare(*compared, scale) for compared in zip(sides, queues))
+    return there.followed_by(further), back.followed_by(further_back)
 
 
 def plain_loss(
-    form: Form, rows: Rows, columns: Columns, queue: Columns | None, scale: Scale, alpha: Array
+    form: Form, sides: Sides, queues: Queues | None, scale: Scale, alpha: Array
 ) -> Float[Array, ""]:
-    """Returns the mean loss of rows against all columns, from one matrix of similarities."""
-    return form.whole(compare(rows, columns.followed_by(queue), scale), alpha).mean()
+    """Returns the mean loss of both directions, from whole matrices of similarities."""
+    there, back = (form.whole(block, alpha) for block in whole_blocks(sides, queues, scale))
+    return (there.mean() + back.mean()) / 2
 
 
 def contrastive_logits(vectors: Both, columns: Both, temperature: Array) -> tuple[Array, Array]:
@@ -59,19 +53,17 @@ def contrastive_logits(vectors: Both, columns: Both, temperature: Array) -> tupl
     return scale.logits(image, texts), scale.logits(text, images)
 
 
-def mean_of_parts(
-    vectors: Vectors, local: int | None, function: Callable[[Vectors], Array]
-) -> Array:
+def mean_of_parts(sides: Sides, local: int | None, function: Callable[[Sides], Array]) -> Array:
     """Returns the mean of `function` of all parts of `local` rows; of the whole batch for None."""
     if local is None:
-        return function(vectors)
-    size = len(vectors.ids)
+        return function(sides)
+    size = len(sides[0].ids)
     if size % local:
         raise ValueError(
             f"local_batch = {local} of a contrastive task: a batch of {size} examples cannot "
             "be divided into parts of that size"
         )
-    parts = jax.tree.map(lambda x: x.reshape(size // local, local, *x.shape[1:]), vectors)
+    parts = jax.tree.map(lambda x: x.reshape(size // local, local, *x.shape[1:]), sides)
     return jax.vmap(function)(parts).mean()
 
 

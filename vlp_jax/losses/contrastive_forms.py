@@ -13,15 +13,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vlp_jax.losses.cross_entropy import soft_cross_entropy
-from vlp_jax.losses.similarity_blocks import ABSENT, Block
+from vlp_jax.losses.similarity_blocks import Block
 
 
 class Form(Protocol):
     """A contrastive loss of rows against columns; `alpha` is the teacher's part in the targets.
 
-    `whole` reads all columns at once. `start` and `add` make a state from one block after another,
-    and `losses` reads it; then `surrogate` of a block has the gradient that the sum of all losses
-    has through this block.
+    `whole` reads all columns at once, from an upright block. `start` and `add` make a state from
+    one block after another, and `losses` reads it; then `surrogate` of a block has the gradient
+    that the sum of all losses has through this block.
     """
 
     def whole(self, block: Block, alpha: Array) -> Float[Array, "n"]: ...
@@ -68,54 +68,56 @@ class SoftmaxForm:
     def whole(self, block: Block, alpha: Array) -> Float[Array, "n"]:
         """Returns the loss of each row; targets pass no gradient."""
         targets = jax.lax.stop_gradient(self.targets(block, alpha))
-        return soft_cross_entropy(_counted(block.logits, block.share), targets)
+        return soft_cross_entropy(_counted(block, block.logits), targets)
 
     def targets(self, block: Block, alpha: Array) -> Float[Array, "n m"]:
         """Returns what the softmax should be."""
         hard = self._hard(block, block.positives.sum(-1), block.share.sum(keepdims=True))
         if block.taught is None:
             return hard
-        soft = jax.nn.softmax(_counted(block.taught, block.share))
+        soft = jax.nn.softmax(_counted(block, block.taught))
         return alpha * soft + (1 - alpha) * hard
 
     def _hard(self, block: Block, rights: Array, shares: Array) -> Float[Array, "n m"]:
         """Returns the targets without a teacher; `rights` and `shares` are sums over all blocks."""
-        hard = block.positives / rights[:, None]
+        hard = block.positives / block.of_rows(rights)
         if not self.smoothing:
             return hard
-        return (1 - self.smoothing) * hard + self.smoothing * block.share / shares[:, None]
+        even = block.of_columns(block.share) / block.of_rows(shares)
+        return (1 - self.smoothing) * hard + self.smoothing * even
 
     def start(self, size: int) -> SoftmaxState:
         """Returns the state of rows that have seen nothing."""
-        zero, low = jnp.zeros(size), jnp.full(size, ABSENT)
+        zero, low = jnp.zeros(size), jnp.full(size, -jnp.inf)
         return SoftmaxState(low, zero, low, zero, zero, zero, zero, zero, zero)
 
     def add(self, state: SoftmaxState, block: Block, alpha: Array) -> SoftmaxState:
         """Returns the state after another block."""
         del alpha
-        own = _counted(block.logits, block.share)
-        peak = jnp.maximum(state.peak, own.max(-1))
-        positives = block.positives
+        own, positives, axis = _counted(block, block.logits), block.positives, block.axis
+        peak = jnp.maximum(state.peak, own.max(axis))
+        weights = jnp.exp(own - block.of_rows(peak))
         changes = dict(
             peak=peak,
-            total=state.total * jnp.exp(state.peak - peak) + jnp.exp(own - peak[:, None]).sum(-1),
-            right=state.right + (own * positives).sum(-1),
-            rights=state.rights + positives.sum(-1),
+            total=state.total * jnp.exp(state.peak - peak) + weights.sum(axis),
+            right=state.right + (own * positives).sum(axis),
+            rights=state.rights + positives.sum(axis),
         )
         if self.smoothing:
-            changes["even"] = state.even + (own * block.share).sum(-1)
+            changes["even"] = state.even + (own * block.of_columns(block.share)).sum(axis)
             changes["shares"] = state.shares + block.share.sum()
         if block.taught is not None:
-            changes |= self._add_taught(state, _counted(block.taught, block.share), own)
+            changes |= self._add_taught(state, block, own)
         return state.replace(**changes)
 
-    def _add_taught(self, state: SoftmaxState, taught: Array, own: Array) -> dict[str, Array]:
-        peak = jnp.maximum(state.taught_peak, taught.max(-1))
-        shrunk, weights = jnp.exp(state.taught_peak - peak), jnp.exp(taught - peak[:, None])
+    def _add_taught(self, state: SoftmaxState, block: Block, own: Array) -> dict[str, Array]:
+        taught = _counted(block, block.taught)
+        peak = jnp.maximum(state.taught_peak, taught.max(block.axis))
+        shrunk, weights = jnp.exp(state.taught_peak - peak), jnp.exp(taught - block.of_rows(peak))
         return dict(
             taught_peak=peak,
-            taught_total=state.taught_total * shrunk + weights.sum(-1),
-            agreed=state.agreed * shrunk + (weights * own).sum(-1),
+            taught_total=state.taught_total * shrunk + weights.sum(block.axis),
+            agreed=state.agreed * shrunk + (weights * own).sum(block.axis),
         )
 
     def losses(self, state: SoftmaxState, alpha: Array) -> Float[Array, "n"]:
@@ -131,12 +133,13 @@ class SoftmaxForm:
 
     def surrogate(self, state: SoftmaxState, block: Block, alpha: Array) -> Float[Array, ""]:
         """Returns Σ (softmax - target) · logit with fixed weights."""
-        own = _counted(block.logits, block.share)
-        probabilities = jnp.exp(own - state.peak[:, None]) / state.total[:, None]
+        own = _counted(block, block.logits)
+        probabilities = jnp.exp(own - block.of_rows(state.peak)) / block.of_rows(state.total)
         targets = self._hard(block, state.rights, state.shares)
         if block.taught is not None:
-            taught = _counted(block.taught, block.share)
-            soft = jnp.exp(taught - state.taught_peak[:, None]) / state.taught_total[:, None]
+            taught = _counted(block, block.taught)
+            weights = jnp.exp(taught - block.of_rows(state.taught_peak))
+            soft = weights / block.of_rows(state.taught_total)
             targets = alpha * soft + (1 - alpha) * targets
         return (jax.lax.stop_gradient(probabilities - targets) * own).sum()
 
@@ -156,7 +159,7 @@ class SigmoidForm:
         if block.taught is not None:
             targets = alpha * jax.nn.sigmoid(block.taught) + (1 - alpha) * targets
         terms = jax.nn.softplus(block.logits) - jax.lax.stop_gradient(targets) * block.logits
-        return (terms * block.share).sum(-1)
+        return (terms * block.of_columns(block.share)).sum(block.axis)
 
     def start(self, size: int) -> Float[Array, "n"]:
         """Returns the losses of rows that have seen nothing."""
@@ -177,7 +180,6 @@ class SigmoidForm:
         return self.whole(block, alpha).sum()
 
 
-def _counted(logits: Float[Array, "n m"], share: Float[Array, "m"]) -> Float[Array, "n m"]:
+def _counted(block: Block, logits: Float[Array, "n m"]) -> Float[Array, "n m"]:
     """Adds the log of each column's share, so that it counts as that fraction of a column."""
-    exists = share > 0
-    return logits + jnp.where(exists, jnp.log(jnp.where(exists, share, 1.0)), ABSENT)
+    return logits + block.of_columns(jnp.log(block.share))

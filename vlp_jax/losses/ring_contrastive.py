@@ -1,8 +1,9 @@
-"""Contrastive losses whose columns go round the devices in blocks: no similarity matrix is kept.
+"""Contrastive losses whose texts go round the devices in blocks: no similarity matrix is kept.
 
-A device holds its rows and one block of columns at a time. The backward pass sends the columns
-round again, their gradients with them, and computes each block anew; between the passes only a few
-numbers a row are kept. On one device the same blocks come from its own memory.
+A device holds its images and is visited by one block of texts at a time; what is computed of the
+two serves images among texts and texts among images. The backward pass sends the texts round again,
+their gradients with them, and computes each block anew; between the passes only a few numbers a row
+are kept. On one device the same blocks come from its own memory.
 """
 
 import functools
@@ -14,93 +15,116 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from vlp_jax.losses.contrastive import Queues, Sides
 from vlp_jax.losses.contrastive_forms import Form
-from vlp_jax.losses.similarity_blocks import Columns, Rows, Scale, compare
+from vlp_jax.losses.similarity_blocks import Columns, Scale, Side, compare, compare_both
 from vlp_jax.parallel.ring import Axes, go_round, on_each_part
 
-# Columns compared at once: enough for full matrix units, few enough to bound the memory.
+# Texts compared at once: enough for full matrix units, few enough to bound the memory.
 BLOCK_COLUMNS = 512
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def ring_loss(
-    form: Form,
-    axes: Axes,
-    rows: Rows,
-    columns: Columns,
-    queue: Columns | None,
-    scale: Scale,
-    alpha: Array,
+    form: Form, axes: Axes, sides: Sides, queues: Queues | None, scale: Scale, alpha: Array
 ) -> Float[Array, ""]:
-    """Returns the mean loss of rows against the columns of all devices and the queue.
+    """Returns the mean loss of images among all texts and of texts among all images.
 
-    Gradients reach the vectors of rows and columns and the scale, and nothing else.
+    Gradients reach the own vectors of both sides and the scale, and nothing else.
 
     Args:
       form: which loss.
-      axes: from `parallel.ring.ring_axes`, over which rows and columns are divided.
-      rows, columns: of the whole batch.
-      queue: more columns, of which every device holds all; without gradient.
+      axes: from `parallel.ring.ring_axes`, over which both sides are divided.
+      sides: images and texts of the whole batch.
+      queues: more columns for each side, of which every device holds all.
       scale: temperature and bias.
       alpha: the teacher's part in the targets.
     """
-    return _forward(form, axes, rows, columns, queue, scale, alpha)[0]
+    return _forward(form, axes, sides, queues, scale, alpha)[0]
 
 
-def _forward(form: Form, axes: Axes, *inputs: Any) -> tuple[Array, tuple]:
+def _forward(form: Form, axes: Axes, sides: Sides, *whole: Any) -> tuple[Array, tuple]:
     """Returns the loss, and what the backward pass needs."""
-    rows, columns, *whole = inputs
 
-    def part(split: tuple, whole: tuple) -> tuple[Any, Array]:
-        (rows, columns), (queue, scale, alpha) = split, whole
+    def part(sides: Sides, whole: tuple) -> tuple[Any, Array]:
+        (images, texts), (queues, scale, alpha) = sides, whole
 
-        def add(state: Any, block: Columns) -> tuple[Any, None]:
-            return form.add(state, compare(rows, block, scale), alpha), None
+        def add(state: Any, visitor: tuple) -> tuple[Any, Any]:
+            block, seen = visitor
+            there, back = compare_both(images, block, scale)
+            return form.add(state, there, alpha), form.add(seen, back, alpha)
 
-        def meet(state: Any, visitor: Columns) -> tuple[Any, Columns]:
-            return over_blocks(add, state, visitor)[0], visitor
+        def meet(state: Any, visitor: tuple) -> tuple[Any, tuple]:
+            state, seen = over_blocks(add, state, visitor)
+            return state, (visitor[0], seen)
 
-        state, _ = go_round(meet, form.start(len(rows.ids)), columns, axes)
-        if queue is not None:
-            state, _ = over_blocks(add, state, queue)
-        return state, form.losses(state, alpha).sum()
+        def add_queue(side: Side, state: Any, queue: Columns) -> Any:
+            step = lambda state, block: (form.add(state, compare(side, block, scale), alpha), None)
+            return over_blocks(step, state, queue)[0]
 
-    state, total = on_each_part(part, (rows, columns), tuple(whole), axes)
-    return total / len(rows.ids), (*inputs, state)
+        start = form.start(len(images.ids))
+        state, (_, seen) = go_round(meet, start, (texts, start), axes)
+        states = state, seen
+        if queues is not None:
+            states = tuple(map(add_queue, sides, states, queues))
+        return states, sum(form.losses(state, alpha).sum() for state in states)
+
+    states, total = on_each_part(part, sides, whole, axes)
+    return total / _terms(sides), (sides, *whole, states)
 
 
 def _backward(form: Form, axes: Axes, saved: tuple, slope: Array) -> tuple:
     """Returns the gradients of all inputs; None where there is none."""
-    rows, columns, *whole, state = saved
+    sides, *whole, states = saved
 
     def part(split: tuple, whole: tuple) -> tuple[tuple[Array, Array], Scale]:
-        (rows, columns, state), (queue, scale, alpha) = split, whole
+        ((images, texts), (state, seen)), (queues, scale, alpha, slope) = split, whole
 
-        def pull(gradients: tuple, block: Columns) -> tuple[tuple, Array]:
-            def total(own: Array, others: Array, scale: Scale) -> Array:
-                compared = compare(rows.replace(vectors=own), block.replace(vectors=others), scale)
-                return form.surrogate(state, compared, alpha)
+        def pulled(total: Callable, gradients: tuple, own: Array, *others: Array) -> tuple:
+            to_own, to_scale, *to_others = jax.vjp(total, own, scale, *others)[1](slope)
+            return jax.tree.map(jnp.add, gradients, (to_own, to_scale)), to_others
 
-            found = jax.grad(total, argnums=(0, 1, 2))(rows.vectors, block.vectors, scale)
-            return jax.tree.map(jnp.add, gradients, (found[0], found[2])), found[1]
+        def pull(gradients: tuple, visitor: tuple) -> tuple[tuple, list]:
+            block, seen = visitor
+
+            def total(own: Array, scale: Scale, others: Array) -> Array:
+                pair = images.replace(vectors=own), block.replace(vectors=others)
+                there, back = compare_both(*pair, scale)
+                return form.surrogate(state, there, alpha) + form.surrogate(seen, back, alpha)
+
+            return pulled(total, gradients, images.vectors, block.vectors)
 
         def meet(gradients: tuple, visitor: tuple) -> tuple[tuple, tuple]:
-            columns, so_far = visitor
-            gradients, more = over_blocks(pull, gradients, columns)
-            return gradients, (columns, so_far + more)
+            *compared, so_far = visitor
+            gradients, (more,) = over_blocks(pull, gradients, tuple(compared))
+            return gradients, (*compared, so_far + more)
 
-        gradients = jax.tree.map(jnp.zeros_like, (rows.vectors, scale))
-        visitor = columns, jnp.zeros_like(columns.vectors)
-        gradients, (_, to_columns) = go_round(meet, gradients, visitor, axes)
-        if queue is not None:
-            without_output = lambda gradients, block: (pull(gradients, block)[0], None)
-            gradients, _ = over_blocks(without_output, gradients, queue)
-        to_rows, to_scale = gradients
-        return (to_rows, to_columns), to_scale
+        def pull_queue(gradients: tuple, side: Side, state: Any, queue: Columns) -> tuple:
+            def step(gradients: tuple, block: Columns) -> tuple[tuple, list]:
+                def total(own: Array, scale: Scale) -> Array:
+                    compared = compare(side.replace(vectors=own), block, scale)
+                    return form.surrogate(state, compared, alpha)
 
-    gradients = on_each_part(part, (rows, columns, state), tuple(whole), axes)
-    (to_rows, to_columns), to_scale = jax.tree.map(lambda x: x * slope / len(rows.ids), gradients)
-    return Rows(to_rows, None, None), Columns(to_columns, None, None, None), None, to_scale, None
+                return pulled(total, gradients, side.vectors)
+
+            return over_blocks(step, gradients, queue)[0]
+
+        gradients = jax.tree.map(jnp.zeros_like, (images.vectors, scale))
+        visitor = texts, seen, jnp.zeros_like(texts.vectors)
+        (to_images, to_scale), (*_, to_texts) = go_round(meet, gradients, visitor, axes)
+        if queues is not None:
+            to_images, to_scale = pull_queue((to_images, to_scale), images, state, queues[0])
+            to_texts, to_scale = pull_queue((to_texts, to_scale), texts, seen, queues[1])
+        return (to_images, to_texts), to_scale
+
+    inputs = (sides, states), (*whole, slope / _terms(sides))
+    to_vectors, to_scale = on_each_part(part, *inputs, axes)
+    return tuple(Side(to, None, None, None) for to in to_vectors), None, to_scale, None
+
+
+def _terms(sides: Sides) -> int:
+    """Returns of how many losses of single rows the mean is taken."""
+    return sum(len(side.ids) for side in sides)
 
 
 ring_loss.defvjp(_forward, _backward)
@@ -114,9 +138,9 @@ def ring_accuracy(
     def part(split: tuple, _: tuple) -> tuple[tuple, Array]:
         image, ids, texts = split
 
-        def look(best: tuple, block: Columns) -> tuple[tuple, None]:
-            similarities = jnp.where(block.share > 0, image @ block.vectors.T, -jnp.inf)
-            found = similarities.max(-1), block.ids[jnp.argmax(similarities, -1)]
+        def look(best: tuple, block: tuple) -> tuple[tuple, None]:
+            similarities = image @ block[0].T
+            found = similarities.max(-1), block[1][jnp.argmax(similarities, -1)]
             better = found[0] > best[0]
             return tuple(jnp.where(better, new, old) for new, old in zip(found, best)), None
 
@@ -125,30 +149,27 @@ def ring_accuracy(
         (_, nearest), _ = go_round(meet, nothing, texts, axes)
         return (), (nearest == ids).sum()
 
-    texts = Columns(text, None, ids, jnp.ones(len(ids)))
-    split = jax.lax.stop_gradient((image, ids, texts))
+    split = jax.lax.stop_gradient((image, ids, (text, ids)))
     return on_each_part(part, split, (), axes)[1] / len(ids)
 
 
 def over_blocks(
-    step: Callable[[Any, Columns], tuple[Any, Any]], carry: Any, columns: Columns
+    step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, columns: Any
 ) -> tuple[Any, Any]:
     """Scans `step(carry, block)` over blocks of the columns; returns the carry and all outputs.
 
-    A step gives an output row for each column, or None. Blocks are of equal length; what fills up
-    the last one has a share of zero.
+    `columns` and what a step gives are trees of arrays with a row for each column. All blocks but
+    the last are of equal length.
     """
-    count = len(columns.ids)
-    blocks = math.ceil(count / BLOCK_COLUMNS)
-    if blocks <= 1:
+    count = len(jax.tree.leaves(columns)[0])
+    length = math.ceil(count / math.ceil(count / BLOCK_COLUMNS))
+    if length == count:
         return step(carry, columns)
-    length = math.ceil(count / blocks)
-    missing = blocks * length - count
-
-    def divided(x: Array) -> Array:
-        filled = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
-        return filled.reshape(blocks, length, *x.shape[1:])
-
-    carry, outputs = jax.lax.scan(step, carry, jax.tree.map(divided, columns))
-    joined = lambda x: x.reshape(blocks * length, *x.shape[2:])[:count]
-    return carry, jax.tree.map(joined, outputs)
+    full = count // length
+    cut = lambda x: x[: full * length].reshape(full, length, *x.shape[1:])
+    carry, outputs = jax.lax.scan(step, carry, jax.tree.map(cut, columns))
+    outputs = jax.tree.map(lambda x: x.reshape(full * length, *x.shape[2:]), outputs)
+    if full * length == count:
+        return carry, outputs
+    carry, last = step(carry, jax.tree.map(lambda x: x[full * length :], columns))
+    return carry, jax.tree.map(lambda *x: jnp.concatenate(x), outputs, last)

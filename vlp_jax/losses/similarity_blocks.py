@@ -5,31 +5,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-# Added to the logits of columns that do not exist; finite, so that 0 · logit stays 0.
-ABSENT = -1e30
-
 
 @flax.struct.dataclass
-class Rows:
-    """What is compared: vectors [n, w], the teacher's vectors or None, and image ids [n]."""
+class Side:
+    """The images or the texts of some pairs: vectors [n, w] and image ids [n], to be compared.
+
+    `taught` are the teacher's vectors or None. `fresh` are those that the other side is compared
+    with where these are not its own `vectors`; they get no gradient.
+    """
 
     vectors: Float[Array, "n w"]
     taught: Float[Array, "n w"] | None
     ids: Int[Array, "n"]
+    fresh: Float[Array, "n w"] | None = None
+
+    @property
+    def columns(self) -> "Columns":
+        """What the other side is compared with; each counts as one."""
+        seen = self.vectors if self.fresh is None else jax.lax.stop_gradient(self.fresh)
+        return Columns(seen, self.taught, self.ids, jnp.ones(len(self.ids)))
 
 
 @flax.struct.dataclass
 class Columns:
-    """What rows are compared with; `share` [m] says how much each counts, 0 = does not exist."""
+    """What a side is compared with; `share` [m], above 0, says how much each counts."""
 
     vectors: Float[Array, "m w"]
     taught: Float[Array, "m w"] | None
     ids: Int[Array, "m"]
     share: Float[Array, "m"]
-
-    def followed_by(self, more: "Columns | None") -> "Columns":
-        """Returns these columns with more behind them."""
-        return self if more is None else jax.tree.map(lambda *x: jnp.concatenate(x), self, more)
 
 
 @flax.struct.dataclass
@@ -46,20 +50,47 @@ class Scale:
 
 @flax.struct.dataclass
 class Block:
-    """Logits [n, m] of rows against columns, the teacher's or None, and which are positives."""
+    """Logits [n, m] of rows against columns, the teacher's or None, and which are positives.
+
+    With `axis` = 0, the axis that columns are on, all matrices are [m, n].
+    """
 
     logits: Float[Array, "n m"]
     taught: Float[Array, "n m"] | None
     same: Bool[Array, "n m"]
     share: Float[Array, "m"]
+    axis: int = flax.struct.field(pytree_node=False, default=1)
 
     @property
     def positives(self) -> Float[Array, "n m"]:
         """How much each column counts as a positive of each row: its share, or zero."""
-        return self.same * self.share
+        return self.same * self.of_columns(self.share)
+
+    def of_rows(self, values: Float[Array, "n"]) -> Float[Array, "n 1"]:
+        """Returns a number of each row as a matrix that goes with the logits."""
+        return jnp.expand_dims(values, self.axis)
+
+    def of_columns(self, values: Float[Array, "m"]) -> Float[Array, "1 m"]:
+        """Returns a number of each column as a matrix that goes with the logits."""
+        return jnp.expand_dims(values, 1 - self.axis)
+
+    def followed_by(self, more: "Block") -> "Block":
+        """Returns this block with more columns behind it."""
+        return jax.tree.map(lambda *x: jnp.concatenate(x, -1), self, more)
+
+    def turned(self) -> "Block":
+        """Returns the same with columns for rows and rows for columns, which count as one each."""
+        count = self.logits.shape[1 - self.axis]
+        return self.replace(share=jnp.ones(count), axis=1 - self.axis)
+
+    def upright(self) -> "Block":
+        """Returns the same with rows on axis 0 and columns on axis 1."""
+        if self.axis:
+            return self
+        return jax.tree.map(jnp.transpose, self).replace(axis=1)
 
 
-def compare(rows: Rows, columns: Columns, scale: Scale) -> Block:
+def compare(rows: Side, columns: Columns, scale: Scale) -> Block:
     """Returns the block of these rows and columns; the teacher's logits pass no gradient.
 
     Positives are the columns of the same image, in the batch or from a queue.
@@ -67,5 +98,17 @@ def compare(rows: Rows, columns: Columns, scale: Scale) -> Block:
     taught = None
     if rows.taught is not None:
         taught = jax.lax.stop_gradient(scale.logits(rows.taught, columns.taught))
-    same = (rows.ids[:, None] == columns.ids[None]) & (columns.share > 0)
+    same = rows.ids[:, None] == columns.ids[None]
     return Block(scale.logits(rows.vectors, columns.vectors), taught, same, columns.share)
+
+
+def compare_both(images: Side, texts: Side, scale: Scale) -> tuple[Block, Block]:
+    """Returns the block of images against texts, and of texts against images.
+
+    Similarities that both have in common are computed once.
+    """
+    there = compare(images, texts.columns, scale)
+    back = there.turned()
+    if texts.fresh is not None:
+        back = back.replace(logits=scale.logits(images.columns.vectors, texts.vectors))
+    return there, back

@@ -1,6 +1,6 @@
 """Image-text contrastive learning with momentum queue and distillation (ALBEF section 3.2)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -14,10 +14,11 @@ from vlp_jax.config.ranges import Fraction, Natural, Positive, Range, Share
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.contrastive import (
-    LossOf,
-    Vectors,
-    contrastive_loss,
+    Queues,
+    Sides,
     in_batch_accuracy,
+    make_queues,
+    make_sides,
     mean_of_parts,
     plain_loss,
 )
@@ -185,14 +186,13 @@ class ContrastiveTask(Task):
         views, queue = step.views, step.state
         own, ids = vectors(views), views.batch["image_id"]
         taught = None if step.teacher is None else vectors(step.teacher)
-        fresh = own if taught is None or self.in_batch == "online" else taught
+        fresh = taught if self.in_batch == "teacher" else None
         scale, axes = Scale(temperature(views), self._bias(views)), ring_axes(len(ids))
-        rings = self._takes_ring(len(ids), queue, axes)
-        loss_of = self._loss_of(scale, step.ramp * self.alpha, axes if rings else None)
-        share = jnp.maximum(step.ramp, 1e-9) if self.queue_ramp else 1.0
-        whole = partial(contrastive_loss, loss_of, queue=queue, queue_share=share)
-        by_parts = partial(mean_of_parts, Vectors(own, fresh, taught, ids), self.local_batch)
-        accuracy = by_parts(self._accuracy_of(axes if rings else None))
+        ring = self._ring(axes) if self._takes_ring(len(ids), queue, axes) else None
+        queues = self._columns(queue, taught is not None, step.ramp)
+        whole = partial(self._loss, ring, queues, scale, step.ramp * self.alpha)
+        by_parts = partial(mean_of_parts, make_sides(own, taught, ids, fresh), self.local_batch)
+        accuracy = by_parts(partial(_accuracy, ring))
         metrics = {"itc_accuracy": accuracy, "temperature": scale.temperature}
         return Result(by_parts(whole), metrics, self._pushed(queue, taught, ids))
 
@@ -217,18 +217,27 @@ class ContrastiveTask(Task):
         columns = (self.local_batch or size) + (0 if queue is None else len(queue.ids))
         return 4 * size // ring_size(axes) * columns > _LARGE
 
-    def _loss_of(self, scale: Scale, alpha: Array, axes: Axes | None) -> LossOf:
-        """Returns the loss of rows, columns and queue; in one matrix unless ring axes are given."""
-        form = SigmoidForm() if self.form == "sigmoid" else SoftmaxForm(self.smoothing)
-        if axes is None:
-            return lambda *compared: plain_loss(form, *compared, scale, alpha)
-        return lambda *compared: ring_loss(form, self._ring(axes), *compared, scale, alpha)
+    def _columns(self, queue: Queue | None, taught: bool, ramp: Array) -> Queues | None:
+        if queue is None:
+            return None
+        return make_queues(queue, taught, jnp.maximum(ramp, 1e-9) if self.queue_ramp else 1.0)
 
-    def _accuracy_of(self, axes: Axes | None) -> Callable[[Vectors], Array]:
-        if axes is None:
-            return lambda vectors: in_batch_accuracy(*vectors.own, vectors.ids)
-        return lambda vectors: ring_accuracy(*vectors.own, vectors.ids, self._ring(axes))
+    def _loss(
+        self, ring: Axes | None, queues: Queues | None, scale: Scale, alpha: Array, sides: Sides
+    ) -> Array:
+        """Returns the mean of both directions; from whole matrices unless ring axes are given."""
+        form = SigmoidForm() if self.form == "sigmoid" else SoftmaxForm(self.smoothing)
+        if ring is None:
+            return plain_loss(form, sides, queues, scale, alpha)
+        return ring_loss(form, ring, sides, queues, scale, alpha)
 
     def _ring(self, axes: Axes) -> Axes:
         """The columns of a part stay where its rows are."""
         return () if self.local_batch else axes
+
+
+def _accuracy(ring: Axes | None, sides: Sides) -> Array:
+    image, text = sides
+    if ring is None:
+        return in_batch_accuracy(image.vectors, text.vectors, image.ids)
+    return ring_accuracy(image.vectors, text.vectors, image.ids, ring)

@@ -7,12 +7,12 @@ from jaxtyping import Array, Int
 
 from vlp_jax.heads.contrastive import l2_normalise
 from vlp_jax.losses.answer_text import answer_text_losses, weighted_answer_loss
-from vlp_jax.losses.contrastive import Vectors, contrastive_loss
+from vlp_jax.losses.contrastive import make_queues, make_sides, plain_loss, whole_blocks
 from vlp_jax.losses.contrastive_forms import SoftmaxForm
 from vlp_jax.losses.cross_entropy import distilled_cross_entropy, labelled_mean, masked_mean
 from vlp_jax.losses.momentum import Queue, update_teacher
 from vlp_jax.losses.sampling import negative_weights
-from vlp_jax.losses.similarity_blocks import Columns, Rows, Scale, compare
+from vlp_jax.losses.similarity_blocks import Scale
 from vlp_jax.tasks.contrast import ContrastiveTask
 from vlp_jax.verify.losses import LOSS_FUNCTIONS, Inputs
 
@@ -70,17 +70,12 @@ def _contrast(
 ) -> Outputs:
     own = l2_normalise(inputs["image"]), l2_normalise(inputs["text"])
     taught = l2_normalise(inputs["image_momentum"]), l2_normalise(inputs["text_momentum"])
-    vectors = Vectors(own, taught, taught if distil else None, ids)
+    sides = make_sides(own, taught if distil else None, ids, taught)
+    queues = make_queues(queue, distil)
     form, scale, alpha = SoftmaxForm(), Scale(temperature, jnp.zeros(())), inputs["alpha"]
-    blocks = []
-
-    def loss_of(rows: Rows, columns: Columns, stored: Columns) -> Array:
-        blocks.append(compare(rows, columns.followed_by(stored), scale))
-        return form.whole(blocks[-1], alpha).mean()
-
-    pushed = queue.push(*taught, ids)
+    blocks, pushed = whole_blocks(sides, queues, scale), queue.push(*taught, ids)
     return {
-        "loss": contrastive_loss(loss_of, vectors, queue),
+        "loss": plain_loss(form, sides, queues, scale, alpha),
         **dict(zip(("sim_i2t", "sim_t2i"), (block.logits for block in blocks))),
         **dict(zip(("targets_i2t", "targets_t2i"), (form.targets(x, alpha) for x in blocks))),
         "hard_targets": form.targets(blocks[0], 0.0),

@@ -41,12 +41,20 @@ def test_a_page_and_its_json(devices8, tmp_path, compiles_fast):
     assert program.tasks == ("vqa",) and program.share == 1
     assert found.ready and found.mesh == "data=4, fsdp=2, tensor=1"
     assert program.flops > 0 and program.peak > program.parts["parameters"]
+    assert program.flops_ratio == pytest.approx(1, rel=0.03)  # nothing is computed again
     assert {one.net for one in program.traffic} == {"ICI", "DCN"}
     text = page(found, 0.4)
-    for said in ("ok  data emoji_scenes", "all-reduce", "parameters", "4 checkpoints take"):
+    for said in (
+        "ok  data emoji_scenes",
+        "all-reduce",
+        "parameters",
+        " that loss and gradient need",
+        "4 checkpoints take",
+    ):
         assert said in text
     plain = json.loads(json.dumps(as_json(found, 0.4)))
     assert plain["programs"][0]["parts"] == program.parts
+    assert plain["programs"][0]["flops_ratio"] == program.flops_ratio
     assert plain["hours"] is None  # no peak is known of this computer
 
 
@@ -141,15 +149,27 @@ def test_a_refusal_becomes_a_sentence():
     assert out_of_memory("INTERNAL: something else") is None
 
 
+class Refused:
+    """A program that compiles with all effort alone."""
+
+    def __init__(self, reason):
+        self.reason, self.tried = reason, []
+
+    def compile(self, options=None):
+        self.tried.append(options)
+        if options:
+            raise jax.errors.JaxRuntimeError(self.reason)
+        return "compiled"
+
+
 def test_what_does_not_fit_when_compiled_quickly_is_tried_as_it_would_run():
-    tried = []
+    program = Refused("RESOURCE_EXHAUSTED: too much")
+    assert _placed(program, Slices("v5e:1x1", (), 1, CHIPS["v5e"])) == "compiled"
+    assert program.tried == [{"exec_time_optimization_effort": -1.0}, None]
 
-    class Program:
-        def compile(self, options=None):
-            tried.append(options)
-            if options:
-                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: too much")
-            return "compiled"
 
-    assert _placed(Program(), Slices("v5e:1x1", (), 1, CHIPS["v5e"])) == "compiled"
-    assert tried == [{"exec_time_optimization_effort": -1.0}, None]
+def test_a_refusal_for_another_reason_is_not_tried_again():
+    program = Refused("INTERNAL: something else")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        _placed(program, Slices("v5e:1x1", (), 1, CHIPS["v5e"]))
+    assert len(program.tried) == 1

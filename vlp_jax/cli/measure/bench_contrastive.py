@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vlp_jax.cli.measure.bench_ours import measured
 from vlp_jax.cli.measure.bench_turns import Spread, by_turns
-from vlp_jax.losses.contrastive import Vectors, contrastive_loss
+from vlp_jax.losses.contrastive import make_sides
 from vlp_jax.losses.contrastive_forms import SoftmaxForm
 from vlp_jax.losses.ring_contrastive import ring_loss
 from vlp_jax.losses.similarity_blocks import Scale
@@ -30,8 +30,8 @@ class ContrastiveRow:
 def symmetric_loss(image: Float[Array, "b w"], text: Float[Array, "b w"]) -> Float[Array, ""]:
     """Returns the mean cross-entropy of each image among all texts, and the other way (CLIP)."""
     scale, ids = Scale(jnp.float32(_TEMPERATURE), jnp.zeros(())), jnp.arange(len(image))
-    loss_of = lambda *compared: ring_loss(SoftmaxForm(), (), *compared, scale, jnp.zeros(()))
-    return contrastive_loss(loss_of, Vectors((image, text), (image, text), None, ids), None)
+    sides = make_sides((image, text), None, ids, None)
+    return ring_loss(SoftmaxForm(), (), sides, None, scale, jnp.zeros(()))
 
 
 def contrastive_row(rows: int, width: int, turns: int) -> ContrastiveRow:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from vlp_jax.cli.measure.bench_data import on_drawn_data
+from vlp_jax.cli.measure.unmeasured import unmeasured
 from vlp_jax.config import ExperimentConfig, Registry, load_config, replace
 from vlp_jax.config.files import with_overrides
 from vlp_jax.tasks import TASKS
@@ -73,12 +74,12 @@ def model_to_time(
     training = dataclasses.replace(config.training, accumulate=1, dtype=dtype)
     config = dataclasses.replace(config, training=training)
     config = with_overrides(replace(config, "data.batch_size", batch), overrides)
-    return unmeasured(config)
+    return _timed(config)
 
 
 def experiment_to_time(spec: str, overrides: Sequence[str] = ()) -> Experiment:
     """Returns an experiment as it is; with drawn records where files of its data are not there."""
-    config = unmeasured(load_config(spec, overrides))
+    config = _timed(load_config(spec, overrides))
     try:
         return assemble(config)
     except FileNotFoundError as error:
@@ -126,21 +127,20 @@ def _divided(args: Mapping[str, Any], by: int) -> dict[str, Any]:
     return {**args, **smaller}
 
 
-def unmeasured(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns an experiment without evaluations, whose steps are not accumulated."""
+def _timed(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns an experiment of which only steps are made, each of one batch."""
     batch = config.data.batch_size
+    config = unmeasured(config)
     return dataclasses.replace(
         config,
-        tasks={name: _unmeasured(args, batch) for name, args in config.tasks.items()},
-        training=dataclasses.replace(config.training, accumulate=1, evaluate_every=0),
-        evaluation=dataclasses.replace(config.evaluation, best=None, means={}),
+        tasks={name: _fitted(args, batch) for name, args in config.tasks.items()},
+        training=dataclasses.replace(config.training, accumulate=1),
         init_from=(),
     )
 
 
-def _unmeasured(args: Mapping[str, Any] | None, batch: int) -> dict[str, Any] | None:
+def _fitted(args: Mapping[str, Any] | None, batch: int) -> Mapping[str, Any] | None:
     """Returns a task's settings for a batch that its parts may be larger than; None is off."""
-    if args is None:
-        return None
-    local = {"local_batch": min(args["local_batch"], batch)} if args.get("local_batch") else {}
-    return {**args, **local, "evaluate": {}}
+    if not (args and args.get("local_batch")):
+        return args
+    return {**args, "local_batch": min(args["local_batch"], batch)}

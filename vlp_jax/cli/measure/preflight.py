@@ -23,7 +23,8 @@ from vlp_jax.cli.measure.run_checks import (
     open_or_assume,
     warnings_kept,
 )
-from vlp_jax.config import ExperimentConfig, replace
+from vlp_jax.cli.measure.unmeasured import unmeasured
+from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.plugins import load_plugins
 from vlp_jax.data.sources.base import Source
 from vlp_jax.layers.platform import for_any_platform
@@ -31,6 +32,7 @@ from vlp_jax.parallel import use_mesh
 from vlp_jax.parallel.mesh import describe_mesh
 from vlp_jax.parallel.topology import Slices
 from vlp_jax.training.experiment import Experiment, assemble
+from vlp_jax.training.flops import step_flops
 from vlp_jax.training.schedule import Group
 
 # Code that nobody runs need not be good. TPUs' compiler is eight times as fast so, and what it
@@ -48,6 +50,8 @@ class StepProgram:
         the compiler took. refused: why it did not compile, as a sentence; then the rest is missing.
       parts: bytes of a device by kind, of state and batch. working: of activations and
         temporaries. peak: most of all at any time, by the compiler. flops: of a device's products.
+      model_flops: a device's share of what loss and gradient need, by the traced program; the rest
+        of `flops` is computed again, or the optimizer's.
     """
 
     tasks: Group
@@ -59,7 +63,13 @@ class StepProgram:
     working: int = 0
     peak: int = 0
     flops: int = 0
+    model_flops: float = 0.0
     traffic: tuple[Traffic, ...] = ()
+
+    @property
+    def flops_ratio(self) -> float | None:
+        """Products that are computed for each one that is needed; None where one is missing."""
+        return self.flops / self.model_flops if self.flops and self.model_flops else None
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,8 @@ def make_plan(config: ExperimentConfig, devices: Sequence[Any]) -> Plan:
         said = f'{vocabulary.tokenizer.size:,} word pieces for "{config.data.vocabulary}"'
         checks.append(Check("vocabulary", "assumed", said))
     with warnings_kept():  # `check_tasks` says it better
-        experiment = assemble(_unmeasured(config), vocabulary, sources, devices)
+        # Evaluations are looked at by themselves: where one cannot run, the step still compiles.
+        experiment = assemble(unmeasured(config), vocabulary, sources, devices)
     return Plan(experiment, sources, tuple(checks))
 
 
@@ -164,13 +175,6 @@ def _checks(config: ExperimentConfig, plan: Plan, workdir: Path | None) -> Itera
         yield check_workdir(workdir, size, config.training.keep_checkpoints)
 
 
-def _unmeasured(config: ExperimentConfig) -> ExperimentConfig:
-    """Evaluations are looked at by themselves: where one cannot run, the step still compiles."""
-    tasks = {name: args and {**args, "evaluate": {}} for name, args in config.tasks.items()}
-    config = replace(replace(config, "evaluation.best", None), "evaluation.means", {})
-    return replace(replace(config, "training.evaluate_every", 0), "tasks", tasks)
-
-
 def compiled_steps(experiment: Experiment, where: Slices) -> Iterator[StepProgram]:
     """Compiles each different step of a run, one after the other."""
     # What is traced for TPUs must not take this computer's processor into account.
@@ -180,11 +184,15 @@ def compiled_steps(experiment: Experiment, where: Slices) -> Iterator[StepProgra
     shares = _shares(experiment)
     for program in dict.fromkeys(lowered.values()):
         pairs = [pair for pair, other in lowered.items() if other is program]
+        source, group = pairs[0]
+        with use_mesh(experiment.mesh):
+            needed = step_flops(experiment, group, experiment.abstract_batch(source)).model
         yield StepProgram(
-            tasks=pairs[0][1],
+            tasks=group,
             sources=tuple(source for source, _ in pairs),
             share=sum(shares[pair] for pair in pairs),
-            **_compiled(program, _state_and_batch(experiment, pairs[0][0]), where),
+            model_flops=needed / len(where.devices),
+            **_compiled(program, _state_and_batch(experiment, source), where),
         )
 
 
@@ -232,5 +240,7 @@ def _placed(program: jax.stages.Lowered, where: Slices) -> jax.stages.Compiled:
         return program.compile(_QUICK_FOR_CPUS)
     try:
         return program.compile(_QUICK_FOR_TPUS)
-    except jax.errors.JaxRuntimeError:
+    except jax.errors.JaxRuntimeError as error:
+        if out_of_memory(str(error)) is None:
+            raise
         return program.compile()

@@ -21,7 +21,10 @@ def page(found: Preflight, utilisation: float) -> str:
 def as_json(found: Preflight, utilisation: float) -> dict[str, Any]:
     """Returns all that was found in plain types."""
     seconds = found.seconds_a_step(utilisation)
-    return dataclasses.asdict(found) | {
+    plain = dataclasses.asdict(found)
+    for program, entry in zip(found.programs, plain["programs"]):
+        entry["flops_ratio"] = program.flops_ratio
+    return plain | {
         "fits": found.fits,
         "ready": found.ready,
         "utilisation": utilisation,
@@ -45,6 +48,11 @@ def _program(program: StepProgram, found: Preflight) -> Iterator[str]:
     yield from _table([*rows, (size_text(program.peak), _peak(found))])
     each = program.flops * found.device_count / found.batch_size
     yield f"  {_flops(program.flops)} a device, {_flops(each)} an example"
+    if program.flops_ratio:
+        yield (
+            f"  {program.flops_ratio:.2f} times the {_flops(program.model_flops)} that loss and "
+            "gradient need; the rest is computed again, or the optimizer's"
+        )
     sent = [
         (size_text(one.bytes), f"over {one.net}", f"{one.kind} × {one.count}")
         for one in program.traffic
