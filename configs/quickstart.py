@@ -10,11 +10,11 @@ def get_config(argument: str = "") -> dict:
         tasks=_tasks(),
         optimizer=_optimizer(),
         training=dict(
-            steps=560,
+            steps=800,
             momentum=0.9,
             distillation_warmup=1000,
             log_every=20,
-            checkpoint_every=280,
+            checkpoint_every=400,
         ),
         evaluation=dict(batch_size=64),
     )
