@@ -84,10 +84,11 @@ def _in_stairs(schedule: optax.Schedule, size: int) -> optax.Schedule:
 
 def make_optimizer(
     config: OptimizerConfig, steps: int, params: Any
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Returns clip → Adam or Muon → decoupled weight decay → group factors → learning rate.
 
-    Updates of a finite gradient are finite, see `LARGEST_UPDATE`.
+    Updates of a finite gradient are finite, see `LARGEST_UPDATE`. Its `update` takes the gradient's
+    norm as `norm`, where that is known.
 
     `params` (shapes suffice) give the paths that groups match. Raises ValueError for a group with
     an unknown field, an invalid pattern, or one that matches nothing.

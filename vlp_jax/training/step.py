@@ -20,7 +20,7 @@ from vlp_jax.training.state import Meter, TrainState
 
 Batch = dict[str, Array]
 
-# Of all steps since the last log line, the share whose loss, gradient or update was not finite.
+# Of all steps since the last log line, the share whose loss or gradient was not finite.
 NON_FINITE_SHARE = "non_finite_share"
 
 
