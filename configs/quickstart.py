@@ -10,11 +10,11 @@ def get_config(argument: str = "") -> dict:
         tasks=_tasks(),
         optimizer=_optimizer(),
         training=dict(
-            steps=800,
+            steps=1200,
             momentum=0.9,
             distillation_warmup=1000,
             log_every=20,
-            checkpoint_every=400,
+            checkpoint_every=600,
         ),
         evaluation=dict(batch_size=64),
     )
@@ -43,7 +43,7 @@ def _data() -> dict:
     """Scenes of emoji, and questions on shapes."""
     return dict(
         source="emoji_scenes::easy_vqa",
-        weights=dict(emoji_scenes=5.0, easy_vqa=2.0),
+        weights=dict(emoji_scenes=5.0, easy_vqa=4.0),
         source_args=dict(emoji_scenes=dict(concepts=24)),
         batch_size=32,
         image_size=64,
