@@ -13,7 +13,7 @@ from vlp_jax.data.pipeline import Pipeline
 CHAIN = chain(provides={"image", "caption"})
 
 
-def mixture(seed=0, broken=(), order="drawn"):
+def mixture(seed=0, broken=(), order="drawn", **first_steps):
     return Mixture(
         [
             ("a", Pipeline(FakeSource(12), CHAIN, 4), 3),
@@ -21,6 +21,7 @@ def mixture(seed=0, broken=(), order="drawn"):
         ],
         seed,
         order,
+        first_steps=first_steps,
     )
 
 
@@ -61,6 +62,21 @@ def test_choices_have_their_shares_and_depend_on_the_seed():
     late_first = mixture()
     assert [late_first.choice(3999), late_first.choice(0)] == [choices[3999], choices[0]]
     assert choices[:50] != [mixture(seed=1).choice(step) for step in range(50)]
+
+
+def test_a_part_joins_at_its_first_step():
+    late, never_late = mixture(b=1500), mixture()
+    choices = [late.choice(step) for step in range(4000)]
+    assert set(choices[:1500]) == {"a"} and choices[1500:].count("b") > 500
+    assert choices[1500:] == [never_late.choice(step) for step in range(1500, 4000)]
+    first = choices.index("b")
+    expected = mixture()["b"].batch(0)["text_ids"]
+    np.testing.assert_array_equal(mixture(b=1500).batch(first)["text_ids"], expected)
+
+
+def test_some_part_has_to_be_there_at_first():
+    with pytest.raises(ValueError, match="at step 0: a, b join at 2, 1"):
+        mixture(a=2, b=1)
 
 
 def test_images_of_different_parts_have_different_ids():

@@ -62,6 +62,18 @@ def test_a_task_without_questions_is_dropped_with_a_warning(pairs, caplog):
     assert "head vqa is off: no task reads it, and nothing says how large it is" in said
 
 
+def test_a_source_that_joins_after_the_end_is_named(caplog):
+    two = dict(data__source="emoji_scenes::easy_vqa")
+    with caplog.at_level(logging.WARNING):
+        late = assemble(tiny("light", **two, data__per_source={"easy_vqa": {"first_step": 6}}))
+    assert "source easy_vqa trains nothing: it joins at step 6 of a run of 6" in caplog.text
+    assert {late.mixture.choice(step) for step in range(20)} == {"emoji_scenes", "easy_vqa"}
+    assert {late.mixture.choice(step) for step in range(6)} == {"emoji_scenes"}
+    both = {name: {"first_step": 2} for name in ("emoji_scenes", "easy_vqa")}
+    with pytest.raises(ValueError, match="first_step = 2: no source would be there before"):
+        tiny("light", **two, data__per_source=both)
+
+
 def test_no_task_at_all_is_left(pairs):
     message = (
         r"none of the tasks in config.tasks \(vqa\) can use source json, .* batches hold .*text_ids"

@@ -183,6 +183,10 @@ def test_answers_are_those_of_the_head():
             {"data__weights": {"vqa": 2.0}},
             'config.data.weights are for config.data.order = "drawn"',
         ),
+        (
+            {"data__per_source__gqa__first_step": 9},
+            'per_source.gqa.first_step = 9 is for config.data.order = "drawn"',
+        ),
         ({"data__per_source__vqua": {}}, 'config.data.per_source: unknown source "vqua".*"vqa"'),
         ({"tasks__gqa__sources": ["gqua"]}, 'config.tasks.gqa.sources: "gqua" is not.*"gqa"'),
         ({"data__per_source__gqa__task_token": 20}, "20 is no row of .* tasks, which has 20"),

@@ -58,7 +58,8 @@ class SourceSettings:
 
     `task_token` is the row of the text encoder's table of tasks that its texts are shown with
     (ViLBERT 12-in-1). Sources that name the same `answers` have a list of answers together, without
-    those of other sources; tasks that are trained on them know no others.
+    those of other sources; tasks that are trained on them know no others. Before `first_step`
+    nothing is drawn from it, so that easier or more important data can come first.
     """
 
     batch_size: Count | None = None
@@ -66,6 +67,7 @@ class SourceSettings:
     regions: Count | None = None
     task_token: Natural | None = None
     answers: str = ""
+    first_step: Natural = 0
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,20 @@ def replace(config: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(config, **{head: replace(current, rest, value) if rest else value})
 
 
+def _check_first_steps(data: DataConfig) -> None:
+    """Some source has to be there from the beginning, and those in turn all have to be."""
+    late = {name: data.own(name).first_step for name in data.sources if data.own(name).first_step}
+    for name, step in late.items():
+        where = f"{data.where}.per_source.{name}.first_step = {step}"
+        if data.order == "in_turn":
+            raise ValueError(
+                f'{where} is for config.data.order = "drawn"; in turn every source has as many '
+                "steps as each other"
+            )
+        if len(late) == len(data.sources):
+            raise ValueError(f"{where}: no source would be there before, let one have 0")
+
+
 def _check_combinations(config: ExperimentConfig) -> None:
     training, data = config.training, config.data
     for where, size in data.batch_sizes(data.sources).items():
@@ -299,6 +315,7 @@ def _check_combinations(config: ExperimentConfig) -> None:
             'config.data.weights are for config.data.order = "drawn"; in turn every source has as '
             "many steps as each other: leave the weights out"
         )
+    _check_first_steps(data)
     if config.evaluation.best is not None and not training.evaluate_every:
         raise ValueError(
             f"config.evaluation.best = {config.evaluation.best!r} is a figure of evaluations "

@@ -175,7 +175,8 @@ def make_mixture(
             hosts=hosts,
         )
         parts.append((name, pipeline, config.weights.get(name, 1.0)))
-    return Mixture(parts, seed, config.order, Reading.of(config))
+    first_steps = {name: config.own(name).first_step for name in sources}
+    return Mixture(parts, seed, config.order, Reading.of(config), first_steps)
 
 
 def source_class(config: DataConfig, name: str, path: str) -> type[Source]:

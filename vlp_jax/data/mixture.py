@@ -14,12 +14,13 @@ _CHUNK = 1024  # steps whose choices are drawn together
 
 
 class Mixture:
-    """Batches of one source each, the source drawn per step with fixed probabilities, or in turn.
+    """Batches of one source each, the source drawn per step in fixed proportions, or in turn.
 
-    The choice at a step depends on (seed, step) alone, and a source's batch number is the count
-    of earlier steps that chose it; so any step can be made directly and a run can be longer
-    without changing its beginning. Drawing is UNITER's task sampling (`data/loader.py`), taking
-    turns is 12-in-1's (`train_tasks.py`); a source that is at its end begins anew.
+    A part may join at a later step; until then the others are drawn as if it were not there. The
+    choice at a step depends on (seed, step) alone, and a source's batch number is the count of
+    earlier steps that chose it; so any step can be made directly and a run can be longer without
+    changing its beginning. Drawing is UNITER's task sampling (`data/loader.py`), taking turns is
+    12-in-1's (`train_tasks.py`); a source that is at its end begins anew.
 
     Image ids are `id * parts + number of the part`, as in source "joined": a queue of past batches
     tells the images of different parts apart.
@@ -31,10 +32,12 @@ class Mixture:
         seed: int = 0,
         order: Literal["drawn", "in_turn"] = "drawn",
         reading: Reading = Reading(),
+        first_steps: Mapping[str, int] = {},
     ):
         """parts: (name, pipeline, weight) with positive weights of any sum, read where drawn.
 
         `reading` is who makes the batches of all parts ahead; what the parts have is not used.
+        `first_steps` says, where parts are drawn, at which step some of them join.
         """
         names = [name for name, _, _ in parts]
         if not parts or len(set(names)) < len(names):
@@ -46,7 +49,13 @@ class Mixture:
             raise ValueError(f"the mixture's seed is {seed}, expected 0 or more")
         self._parts = {name: pipeline for name, pipeline, _ in parts}
         self._names = names
-        self._edges = np.cumsum(weights)[:-1] / weights.sum()
+        self._weights = weights
+        self._first_steps = np.array([first_steps.get(name, 0) for name in names])
+        if self._first_steps.min():
+            raise ValueError(
+                f"no part of the mixture is there at step 0: {', '.join(names)} join at "
+                f"{', '.join(map(str, self._first_steps))}"
+            )
         self._seed = seed
         self._drawn = order == "drawn"
         self._reading = reading
@@ -120,8 +129,11 @@ class Mixture:
 
     def _draws(self, chunk: int) -> np.ndarray:
         """Returns the part numbers that the steps of a chunk choose, int [chunk length]."""
-        rng = np.random.default_rng((self._seed, chunk))
-        return np.searchsorted(self._edges, rng.random(_CHUNK), side="right")
+        draws = np.random.default_rng((self._seed, chunk)).random(_CHUNK)
+        steps = chunk * _CHUNK + np.arange(_CHUNK)
+        weights = np.where(steps[:, None] >= self._first_steps, self._weights, 0.0)
+        edges = np.cumsum(weights, axis=1)[:, :-1] / weights.sum(axis=1, keepdims=True)
+        return (draws[:, None] >= edges).sum(axis=1)
 
     def _uses(self, step: int) -> dict[str, int]:
         """Returns how many steps before `step` chose each part."""

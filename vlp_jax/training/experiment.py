@@ -231,7 +231,7 @@ def resolve(
     """Fills in what follows from the data, and gives each source the tasks it can feed.
 
     `batches` hold one batch of each source. A task that no source feeds is switched off with a
-    warning.
+    warning; a source that joins after the end gets one, too.
     """
     training = {name: task for name, task in tasks.items() if task.trains}
     if not training:
@@ -263,6 +263,12 @@ def resolve(
             for source, have in fields.items()
         )
         logger.warning("task %s is off and trains nothing: %s", name, "; ".join(lacks))
+    steps = config.training.steps
+    for source in config.data.sources:
+        if (first := config.data.own(source).first_step) >= steps:
+            logger.warning(
+                "source %s trains nothing: it joins at step %d of a run of %d", source, first, steps
+            )
     sizes = read_sizes(config.data, vocabulary, batches)
     trained = [task for name, task in training.items() if name in fed]
     own = lambda task: sizes.of_list(config.data.own(task.home(config.data)).answers)
