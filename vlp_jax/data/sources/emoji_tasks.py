@@ -94,8 +94,8 @@ def _two_scenes(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
     other, true = draw(), bool(rng.integers(2))
     if true:
         text = scene["captions"][0]
-    elif scene["foils"] and rng.integers(2):
-        text = scene["foils"][0]
+    elif rng.integers(2):
+        text = scene["near_misses"][0]
     else:
         third = next(x for x in iter(draw, None) if x["image_id"] != other["image_id"])
         text = third["captions"][0]
@@ -108,7 +108,7 @@ def _entailed(scene: Record, draw: Draw, rng: np.random.Generator) -> Record:
     other = draw()
     texts = {
         "entailment": scene["captions"][0],
-        "contradiction": (scene["foils"] or other["captions"])[0],
+        "contradiction": scene["near_misses"][0],
         "neutral": other["captions"][-1],
     }
     label = sorted(texts)[int(rng.integers(len(texts)))]

@@ -95,28 +95,27 @@ def near_misses(scene: Scene) -> list[str]:
     return result
 
 
-def foils(scene: Scene) -> list[str]:
-    """Returns captions that are false of the picture: near-misses, and of every clear corner."""
-    return near_misses(scene) + [
-        text for i in _in_corners(scene) if scene.told for text in _mirrored_corners(scene, i)
-    ]
+def captions(scene: Scene, rng: np.random.Generator) -> dict[str, list[str]]:
+    """Returns captions with their foils, which are false of the picture and differ in one thing.
 
-
-def captions(scene: Scene, rng: np.random.Generator) -> list[str]:
-    """Returns the full caption, parts of what it tells in other words, and a list of all objects.
-
-    The parts are each told pair from its other end, and the corner of an object that lies in one.
+    The first is the full caption, the last a list of all objects, which has no foils. Between them
+    stand parts of what the full one tells in other words: each told pair from its other end, and
+    the corner of an object that lies in one.
     """
     names = [a(scene.concepts[i].name) for i in rng.permutation(len(scene.concepts))]
     things = "thing" if len(names) == 1 else "things"
     listed = " and ".join([", ".join(names[:-1])] * (len(names) > 1) + names[-1:])
-    others = [_clause(scene, (j, OPPOSITES[word], i)) for i, word, j in scene.told]
+    told = {full_caption(scene): near_misses(scene)}
+    for i, word, j in scene.told:
+        wrong = (i, OPPOSITES[word], j), (j, word, i)
+        told[_clause(scene, (j, OPPOSITES[word], i))] = [_clause(scene, pair) for pair in wrong]
     clear = _in_corners(scene) if scene.told else []
     if clear:
         i = clear[int(rng.integers(len(clear)))]
-        others.append(_corner_caption(scene, i, *corner(scene.boxes[i], scene.canvas)))
+        place = corner(scene.boxes[i], scene.canvas)
+        told[_corner_caption(scene, i, *place)] = _mirrored_corners(scene, i)
     count = f"{NUMBERS[len(names) - 1]} {things} on {a(scene.background)} background: {listed}"
-    return [full_caption(scene), *others, count]
+    return told | {count: []}
 
 
 def ask(scene: Scene, pool: tuple[Concept, ...], rng: np.random.Generator) -> Question:
