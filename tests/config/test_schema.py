@@ -66,6 +66,12 @@ def test_a_batch_that_does_not_divide():
     assert experiment(data={"batch_size": 12}, training={"accumulate": 4})
 
 
+def test_a_type_for_a_teacher_that_is_not_there():
+    text = message(training={"teacher_dtype": "bfloat16"})
+    assert text.startswith("config.training.teacher_dtype = 'bfloat16', but there is no teacher")
+    assert experiment(training={"teacher_dtype": "bfloat16", "momentum": 0.9})
+
+
 def test_the_best_figure_of_evaluations_that_never_happen():
     text = message(evaluation={"best": "i2t_r1"})
     assert text.startswith("config.evaluation.best = 'i2t_r1'")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlp_jax.losses.momentum import Queue, update_teacher
+from vlp_jax.losses.momentum import Queue, to_bfloat16_at_random, update_teacher
 
 
 def rows(first: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,3 +63,26 @@ def test_the_teacher_after_n_updates(momentum):
 def test_the_teacher_keeps_its_precision():
     teacher = update_teacher({"a": jnp.ones(2)}, {"a": jnp.zeros(2)}, 0.995)
     assert teacher["a"].dtype == jnp.float32
+
+
+def test_rounding_at_random_gives_a_neighbour_and_is_right_in_the_mean():
+    exact = np.float32([1.0, 1 + 1 / 512, -1 - 1 / 256, 3e-5, -7e20, 0.0, 1e-39])
+    drawn = to_bfloat16_at_random(jax.random.key(0), jnp.tile(exact, (20_000, 1)))
+    assert drawn.dtype == jnp.bfloat16
+    drawn = np.asarray(drawn, np.float64)
+    unit = np.maximum(np.abs(exact) / 128, 1e-40)
+    assert (np.abs(drawn - exact) <= unit).all()
+    assert all(len(np.unique(column)) <= 2 for column in drawn.T)
+    np.testing.assert_array_less(np.abs(drawn.mean(0) - exact), unit * 0.02)
+    np.testing.assert_array_equal(drawn[:, [0, 5]], np.tile(exact[[0, 5]], (20_000, 1)))
+
+
+def test_a_teacher_in_bfloat16_moves_by_less_than_its_last_place():
+    key, momentum, steps = jax.random.key(0), 0.995, 200
+    teacher, params = jnp.ones(10_000, jnp.bfloat16), jnp.full(10_000, 1.1)
+    for step in range(steps):
+        teacher = update_teacher(teacher, params, momentum, jax.random.fold_in(key, step))
+    assert teacher.dtype == jnp.bfloat16
+    exact = 1.1 - 0.1 * momentum**steps
+    assert abs(float(teacher.astype(jnp.float32).mean()) - exact) < 1e-3
+    assert jnp.abs(teacher.astype(jnp.float32) - exact).max() < 0.08

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import numpy as np
 import optax
 import pytest
 
@@ -12,6 +13,7 @@ from tests.training.tiny import tiny, write_pairs
 from vlp_jax.config import DataConfig
 from vlp_jax.data.tokenizer import Tokenizer
 from vlp_jax.data.vocabulary import Vocabulary
+from vlp_jax.inference import load
 from vlp_jax.training.experiment import assemble
 from vlp_jax.training.loop import train
 from vlp_jax.training.resume import check_records, check_resume, check_vocabulary
@@ -104,6 +106,19 @@ def test_a_resumed_run_says_what_changed(tmp_path, capsys):
     assert "config.data.batch_size was 8 in the checkpoint and is 16 now\n" in shown
     assert "config.tasks.vqa.question_length was 8" in shown and "training.steps" not in shown
     assert "config.optimizer.momentum_dtype was 'float32' in the checkpoint" in shown
+
+
+@pytest.mark.slow
+def test_a_run_may_go_on_with_a_teacher_in_bfloat16(tmp_path):
+    start = dict(training__steps=2, training__checkpoint_every=2)
+    train(tiny("pairs", **start), tmp_path)
+    half = dict(training__teacher_dtype="bfloat16", training__steps=4)
+    state = train(tiny("pairs", **start | half), tmp_path).state
+    assert {str(x.dtype) for x in jax.tree.leaves(state.teacher)} == {"bfloat16"}
+    assert {str(x.dtype) for x in jax.tree.leaves(state.params)} == {"float32"}
+    loaded = load(tmp_path, which="teacher").params
+    same = lambda a, b: np.testing.assert_array_equal(a, np.asarray(b, np.float32))
+    jax.tree.map(same, loaded, state.teacher)
 
 
 @pytest.mark.slow

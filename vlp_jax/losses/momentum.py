@@ -44,6 +44,30 @@ class Queue:
         )
 
 
-def update_teacher(teacher: Any, params: Any, momentum: float) -> Any:
-    """Returns momentum · teacher + (1 - momentum) · params, leaf by leaf."""
-    return jax.tree.map(lambda t, p: momentum * t + (1.0 - momentum) * p, teacher, params)
+def update_teacher(teacher: Any, params: Any, momentum: float, key: Array | None = None) -> Any:
+    """Returns momentum · teacher + (1 - momentum) · params, leaf by leaf in the teacher's types.
+
+    What is kept in bfloat16 is rounded up or down at random, by `key`: most moves are smaller than
+    half a unit of the last place, which rounding to the nearest would turn into none.
+    """
+    leaves, tree = jax.tree.flatten(teacher)
+    moved = [
+        momentum * t.astype(p.dtype) + (1.0 - momentum) * p
+        for t, p in zip(leaves, jax.tree.leaves(params), strict=True)
+    ]
+    kept = [
+        x if x.dtype == t.dtype else to_bfloat16_at_random(jax.random.fold_in(key, i), x)
+        for i, (t, x) in enumerate(zip(leaves, moved))
+    ]
+    return jax.tree.unflatten(tree, kept)
+
+
+def to_bfloat16_at_random(key: Array, x: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Rounds float32 to one of the two nearest bfloat16, so that the mean is x.
+
+    bfloat16 is the upper half of float32; a random number added to the lower half carries into it
+    as often as it has to.
+    """
+    noise = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32) + noise
+    return jax.lax.bitcast_convert_type((bits >> 16).astype(jnp.uint16), jnp.bfloat16)

@@ -191,7 +191,7 @@ class Views:
 
     def draw_key(self, name: str) -> Array:
         """Returns the PRNG key of a named random draw of this step."""
-        return jax.random.fold_in(self.key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+        return named_key(self.key, name)
 
     def _run_in_chunks(self, key: Array | None, function: Callable, inputs: tuple) -> Any:
         def one(item: tuple[Array, tuple]) -> Any:
@@ -252,6 +252,11 @@ def fuse(
 def share_image(model: VisionLanguageModel, image: Tokens, *, deterministic: bool) -> SharedImage:
     """Projects images for the texts of all passes."""
     return model.share_image(image)
+
+
+def named_key(key: Array, name: str) -> Array:
+    """Returns the PRNG key of a draw of that name."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
 def read_pairs(

@@ -168,7 +168,7 @@ class CheckpointStore:
             return jax.tree.map(_as_type_of, state, abstract_state)
 
     def restore_params(self, step: int | None = None, which: str = "params") -> Any:
-        """Returns one sub-tree of a saved state as numpy arrays on this host.
+        """Returns one sub-tree of a saved state as numpy arrays of float32 on this host.
 
         Raises ValueError if the state has no such part, as a run without a teacher, and
         DamagedCheckpoint.
@@ -177,7 +177,8 @@ class CheckpointStore:
         with self._explained(step):
             saved = self._saved_tree(step)
             if saved.get(which) is not None:
-                return self._read_part(step, saved, which)[which]
+                part = self._read_part(step, saved, which)[which]
+                return jax.tree.map(lambda x: x.astype(np.float32, copy=False), part)
         there = sorted(name for name, part in saved.items() if isinstance(part, dict))
         raise ValueError(
             f'the checkpoint of step {step} in "{self.directory}" holds no "{which}"; it has '

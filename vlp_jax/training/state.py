@@ -127,12 +127,13 @@ class StateMaker:
         states = {
             name: task.state(self.model, key) for (name, task), key in zip(self.tasks.items(), keys)
         }
-        has_teacher = self.config.training.momentum is not None
+        training = self.config.training
+        copied = lambda x: jnp.array(x, training.teacher_dtype, copy=True)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=self.optimizer.init(params),
-            teacher=jax.tree.map(jnp.copy, params) if has_teacher else None,
+            teacher=None if training.momentum is None else jax.tree.map(copied, params),
             tasks=states,
             meters={name: Meter.empty() for name in self.metrics},
             bad_steps=jnp.zeros((), jnp.int32),

@@ -13,6 +13,7 @@ from vlp_jax.config import TrainingConfig
 from vlp_jax.layers.platform import traced_for
 from vlp_jax.losses.momentum import update_teacher
 from vlp_jax.model import Views, VisionLanguageModel
+from vlp_jax.model.views import named_key
 from vlp_jax.tasks import Result, Step, Task
 from vlp_jax.tasks.hidden_regions import shown_whole
 from vlp_jax.tasks.naming import flat_name
@@ -42,7 +43,8 @@ def make_train_step(
             batch = shown_whole(batch)
         teacher = state.teacher
         if teacher is not None:
-            teacher = update_teacher(teacher, params, training.momentum)
+            key = named_key(step_key(state), "teacher")
+            teacher = update_teacher(teacher, params, training.momentum, key)
         loss_of = functools.partial(total_loss, model, tasks, training, state, teacher, batch)
         gradient = jax.value_and_grad(loss_of, has_aux=True)
         (loss, results), grads = gradient(params)
@@ -101,6 +103,11 @@ def constrained(params: Any, tasks: Mapping[str, Task]) -> Any:
     return functools.reduce(lambda p, task: task.constrain(p), tasks.values(), params)
 
 
+def step_key(state: TrainState) -> Array:
+    """Returns the PRNG key of all random draws of a step."""
+    return jax.random.fold_in(state.key, state.step)
+
+
 def total_loss(
     model: VisionLanguageModel,
     tasks: Mapping[str, Task],
@@ -111,11 +118,10 @@ def total_loss(
     params: Any,
 ) -> tuple[Array, dict[str, Result]]:
     """Returns the weighted sum of the tasks' losses on one batch, and each task's result."""
-    key = jax.random.fold_in(state.key, state.step)
-    views = Views(model, params, batch, key=key, chunks=training.accumulate)
+    views = Views(model, params, batch, key=step_key(state), chunks=training.accumulate)
     teacher = None
     if teacher_params is not None:
-        fixed = jax.lax.stop_gradient(teacher_params)
+        fixed = jax.tree.map(lambda x: jax.lax.stop_gradient(x.astype(jnp.float32)), teacher_params)
         teacher = Views(model, fixed, batch, chunks=training.accumulate)
     ramp = jnp.minimum(state.step / max(training.distillation_warmup, 1), 1.0)
     ramp = ramp if training.distillation_warmup else jnp.ones(())
