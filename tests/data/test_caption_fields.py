@@ -10,7 +10,7 @@ from vlp_jax.data.pairing import PAIRINGS, ExchangeTexts, Pairing
 from vlp_jax.data.region_fields import Regions
 from vlp_jax.data.text_encoder import TextEncoder
 from vlp_jax.data.tokenizer import Tokenizer
-from vlp_jax.data.transforms import Chain, Stage, Transform
+from vlp_jax.data.transforms import Chain, Example, Stage, Transform
 
 OWN = {"captions": ["red dog", "blue apple"], "labels": ["dog", "apple"]}
 OTHER = {"captions": ["left face", "right face"], "labels": ["face", "sun", "moon"]}
@@ -150,3 +150,16 @@ def test_a_bad_record_of_another_image_is_explained():
         made(other=lambda draw: {"captions": ["..."]}, pairing=wrong_caption)
     with pytest.raises(ValueError, match='no "labels"'):
         made(other=lambda draw: {"captions": ["x"]}, pairing=wrong_tags, tags=True)
+
+
+def test_a_note_says_which_of_its_own_captions_a_record_shows():
+    fields, seen = CaptionFields(TextEncoder(TOKENIZER), 12), set()
+    for seed in range(20):
+        made = fields(Example(OWN, None), np.random.default_rng(seed))
+        shown = TOKENIZER.decode(made["text_ids"][made["text_mask"]])
+        assert shown == OWN["captions"][made["caption_place"]]
+        seen.add(shown)
+    assert seen == set(OWN["captions"])
+    exchanged = Example(OWN, None)
+    exchanged |= {"exchanged": "caption", "stranger": OTHER}
+    assert "caption_place" not in fields(exchanged, np.random.default_rng(0))

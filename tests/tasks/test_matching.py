@@ -274,7 +274,8 @@ def foil_of_caption(place, foils):
     (made,) = MatchingTask(foils=0.5).transforms(feed_of(provides={"caption", "foils"}))
     record = {"captions": ["red dog", "blue apple"], "foils": foils}
     example = Example(record, None)
-    example["caption_place"] = place
+    if place is not None:
+        example["caption_place"] = place
     fields = made(example, np.random.default_rng(0))
     assert fields["foil_ids"].dtype == np.int32 and fields["foil_mask"].dtype == bool
     assert fields["foil_ids"].shape == fields["foil_mask"].shape == (8,)
@@ -285,6 +286,7 @@ def test_a_foil_is_one_of_the_shown_caption_where_each_has_its_own():
     assert foil_of_caption(0, [["blue dog"], ["red apple"]]) == "blue dog"
     assert foil_of_caption(1, [["blue dog"], ["red apple"]]) == "red apple"
     assert foil_of_caption(1, [["blue dog"], []]) == ""
+    assert foil_of_caption(None, [["blue dog"], ["red apple"]]) == ""
     with pytest.raises(ValueError, match="foils of 1 captions, and 2 captions: expected one list"):
         foil_of_caption(0, [["blue dog"]])
 

@@ -22,7 +22,8 @@ class CaptionFields(Transform):
     regions: most tags of another image, as many as it has regions.
     tags: makes the region labels the second text (OSCAR).
     train: draws one of the captions; otherwise the first that has words is taken. What the notes of
-        `ExchangeTexts` say is another image's. The note `caption_place` says which was taken.
+        `ExchangeTexts` say is another image's. The note `caption_place` says which of its own was
+        taken.
     """
 
     texts: TextEncoder
@@ -38,7 +39,7 @@ class CaptionFields(Transform):
         own = stranger if exchanged == "caption" else example.record
         caption, place = self._caption(own, rng)
         foreign = stranger if exchanged == "second" else None
-        note = {"caption_place": place}
+        note = {"caption_place": place} if own is example.record else {}
         if not self.tags and example.get("second") == "caption":
             rest = [c for i, c in enumerate(own["captions"]) if i != place]
             return note | self._pair(caption, self._second_caption(rest, foreign, rng))

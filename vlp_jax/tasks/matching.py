@@ -115,8 +115,8 @@ def swapped_pairs(views: Views) -> tuple[Fused, Bool[Array, "b"]]:
 class FoilFields(Transform):
     """Makes `foil_ids` and `foil_mask`: one of the record's false captions of the same words.
 
-    Of a record that has foils of each caption it is one of the shown caption, empty if that has
-    none.
+    Of a record with foils of each caption it is one of the shown caption, or empty if that has none
+    or is another record's.
     """
 
     texts: TextEncoder
@@ -148,7 +148,8 @@ def _foils(example: Example) -> Sequence[str]:
             f"the record has foils of {len(foils)} captions, and {len(captions)} captions: "
             "expected one list of foils for each caption"
         )
-    return foils[example["caption_place"]]
+    place = example.get("caption_place")  # None where another record's caption is shown
+    return () if place is None else foils[place]
 
 
 @TASKS.register("itm")
