@@ -66,6 +66,28 @@ def test_a_batch_that_does_not_divide():
     assert experiment(data={"batch_size": 12}, training={"accumulate": 4})
 
 
+def test_shares_of_sources_that_join_later():
+    own = {"b": {"first_step": 30, "batch_size": 16}, "c": {"first_step": 10}}
+    given = {"source": "a::b::c", "per_source": own, "weights": {"b": 2.0}, "batch_size": 4}
+    data = experiment(data=given).data
+    assert data.first_steps == {"a": 0, "b": 30, "c": 10}
+    # 10 steps of a, 20 of a and c by halves, 10 of a, b and c by 1 : 2 : 1.
+    assert data.shares(40) == pytest.approx({"a": 22.5 / 40, "b": 5 / 40, "c": 12.5 / 40})
+    assert data.shares(20) == pytest.approx({"a": 0.75, "b": 0.0, "c": 0.25})
+    assert data.mean_batch_size(40) == pytest.approx((22.5 * 4 + 5 * 16 + 12.5 * 4) / 40)
+    assert data.mean_batch_size(10) == 4
+
+
+def test_steps_count_from_the_earliest_source():
+    own = {"b": {"first_step": 30}, "c": {"first_step": 10}}
+    assert experiment(data={"source": "b::c", "per_source": own}).data.first_steps == {
+        "b": 20,
+        "c": 0,
+    }
+    alone = experiment(data={"source": "b", "per_source": own}).data
+    assert alone.first_steps == {"b": 0} and alone.shares(7) == {"b": 1.0}
+
+
 def test_a_type_for_a_teacher_that_is_not_there():
     text = message(training={"teacher_dtype": "bfloat16"})
     assert text.startswith("config.training.teacher_dtype = 'bfloat16', but there is no teacher")

@@ -153,6 +153,11 @@ def test_a_local_batch_that_does_not_fit(options, message):
         MatchingTask(**options).check("config.tasks.itm", config, {})
 
 
+def test_foils_are_not_for_swapped_images():
+    with pytest.raises(ValueError, match='itm.foils = 0.5 is not for negatives = "swapped"'):
+        MatchingTask(foils=0.5, negatives="swapped").check("config.tasks.itm", tiny(), {})
+
+
 def test_heads_it_needs():
     assert set(MatchingTask().heads(None)) == {"itm", "itc"}
     assert set(MatchingTask(negatives="random").heads(None)) == {"itm"}
@@ -286,6 +291,7 @@ def test_a_foil_is_one_of_the_shown_caption_where_each_has_its_own():
     assert foil_of_caption(0, [["blue dog"], ["red apple"]]) == "blue dog"
     assert foil_of_caption(1, [["blue dog"], ["red apple"]]) == "red apple"
     assert foil_of_caption(1, [["blue dog"], []]) == ""
+    assert foil_of_caption(0, np.array([["blue dog"], ["red apple"]])) == "blue dog"
     assert foil_of_caption(None, [["blue dog"], ["red apple"]]) == ""
     with pytest.raises(ValueError, match="foils of 1 captions, and 2 captions: expected one list"):
         foil_of_caption(0, [["blue dog"]])

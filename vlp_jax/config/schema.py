@@ -1,6 +1,7 @@
 """The fields of an experiment, their types and defaults, and the checks that need no other room."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
@@ -59,7 +60,8 @@ class SourceSettings:
     `task_token` is the row of the text encoder's table of tasks that its texts are shown with
     (ViLBERT 12-in-1). Sources that name the same `answers` have a list of answers together, without
     those of other sources; tasks that are trained on them know no others. Before `first_step`
-    nothing is drawn from it, so that easier or more important data can come first.
+    nothing is drawn from it, so that the others are learned undisturbed; steps count from where the
+    earliest source begins.
     """
 
     batch_size: Count | None = None
@@ -134,11 +136,25 @@ class DataConfig(Checked):
         return f"{self.where}.per_source.{source}.batch_size" if own else f"{self.where}.batch_size"
 
     @property
-    def mean_batch_size(self) -> float:
-        """Examples of a step, on average."""
-        shares = {name: self.weights.get(name, 1.0) for name in self.sources}
-        sizes = (share * self.of_source(name).batch_size for name, share in shares.items())
-        return sum(sizes) / sum(shares.values())
+    def first_steps(self) -> dict[str, int]:
+        """The step at which each source joins; the earliest is there from the beginning."""
+        given = {name: self.own(name).first_step for name in self.sources}
+        return {name: step - min(given.values()) for name, step in given.items()}
+
+    def shares(self, steps: int) -> dict[str, float]:
+        """Returns of how many of a run's steps each source is, on average."""
+        first = self.first_steps
+        shares = dict.fromkeys(self.sources, 0.0)
+        for start, end in itertools.pairwise(sorted({0, steps, *first.values()})):
+            there = {n: self.weights.get(n, 1.0) for n in shares if first[n] <= start < steps}
+            for name, weight in there.items():
+                shares[name] += (end - start) / steps * weight / sum(there.values())
+        return shares
+
+    def mean_batch_size(self, steps: int) -> float:
+        """Returns how many examples a step of a run has, on average."""
+        shares = self.shares(steps)
+        return sum(share * self.of_source(name).batch_size for name, share in shares.items())
 
     def of_source(self, source: str) -> "DataConfig":
         """Returns the settings with what a source has of its own in their place."""
@@ -289,20 +305,6 @@ def replace(config: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(config, **{head: replace(current, rest, value) if rest else value})
 
 
-def _check_first_steps(data: DataConfig) -> None:
-    """Some source has to be there from the beginning, and those in turn all have to be."""
-    late = {name: data.own(name).first_step for name in data.sources if data.own(name).first_step}
-    for name, step in late.items():
-        where = f"{data.where}.per_source.{name}.first_step = {step}"
-        if data.order == "in_turn":
-            raise ValueError(
-                f'{where} is for config.data.order = "drawn"; in turn every source has as many '
-                "steps as each other"
-            )
-        if len(late) == len(data.sources):
-            raise ValueError(f"{where}: no source would be there before, let one have 0")
-
-
 def _check_combinations(config: ExperimentConfig) -> None:
     training, data = config.training, config.data
     for where, size in data.batch_sizes(data.sources).items():
@@ -316,7 +318,12 @@ def _check_combinations(config: ExperimentConfig) -> None:
             'config.data.weights are for config.data.order = "drawn"; in turn every source has as '
             "many steps as each other: leave the weights out"
         )
-    _check_first_steps(data)
+    late = [name for name in data.sources if data.own(name).first_step]
+    if data.order == "in_turn" and late:
+        raise ValueError(
+            f"config.data.per_source.{late[0]}.first_step = {data.own(late[0]).first_step} is for "
+            'config.data.order = "drawn"; in turn every source has as many steps as each other'
+        )
     if training.momentum is None and training.teacher_dtype != "float32":
         raise ValueError(
             f"config.training.teacher_dtype = {training.teacher_dtype!r}, but there is no teacher "

@@ -175,8 +175,7 @@ def make_mixture(
             hosts=hosts,
         )
         parts.append((name, pipeline, config.weights.get(name, 1.0)))
-    first_steps = {name: config.own(name).first_step for name in sources}
-    return Mixture(parts, seed, config.order, Reading.of(config), first_steps)
+    return Mixture(parts, seed, config.order, Reading.of(config), config.first_steps)
 
 
 def source_class(config: DataConfig, name: str, path: str) -> type[Source]:

@@ -52,11 +52,11 @@ def update_teacher(teacher: Any, params: Any, momentum: float, key: Array | None
     """
     leaves, tree = jax.tree.flatten(teacher)
     moved = [
-        momentum * t.astype(p.dtype) + (1.0 - momentum) * p
+        momentum * t.astype(jnp.float32) + (1.0 - momentum) * p
         for t, p in zip(leaves, jax.tree.leaves(params), strict=True)
     ]
     kept = [
-        x if x.dtype == t.dtype else to_bfloat16_at_random(jax.random.fold_in(key, i), x)
+        to_bfloat16_at_random(jax.random.fold_in(key, i), x) if t.dtype == jnp.bfloat16 else x
         for i, (t, x) in enumerate(zip(leaves, moved))
     ]
     return jax.tree.unflatten(tree, kept)

@@ -129,7 +129,7 @@ class FoilFields(Transform):
 
     def __call__(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         foils = _foils(example)
-        if foils:
+        if len(foils):
             text, _ = self.texts.usable_caption([foils[int(rng.integers(len(foils)))]])
             ids, mask = self.texts.encode(text, self.length)
         else:
@@ -140,7 +140,7 @@ class FoilFields(Transform):
 def _foils(example: Example) -> Sequence[str]:
     """Returns the foils of the record, or those of the caption that is shown."""
     foils = take(example.record, "foils")
-    if not foils or isinstance(foils[0], str):
+    if not len(foils) or isinstance(foils[0], str):
         return foils
     captions = take(example.record, "captions")
     if len(foils) != len(captions):
@@ -196,6 +196,11 @@ class MatchingTask(Task):
         check_others(path, sizes)
         if local and self.negatives == "swapped":
             raise ValueError(f'{path}.local_batch = {local} is not for negatives = "swapped"')
+        if self.foils and self.negatives == "swapped":
+            raise ValueError(
+                f'{path}.foils = {self.foils} is not for negatives = "swapped", which draws no '
+                "texts: set it to 0"
+            )
         for where, size in sizes.items():
             if local and size % local:
                 raise ValueError(

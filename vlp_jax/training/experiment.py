@@ -216,6 +216,16 @@ def _table_sizes(tasks: Iterable[Task], model: VisionLanguageModel) -> dict[str,
     return sizes
 
 
+def sources_too_late(config: ExperimentConfig) -> list[str]:
+    """Returns a line for each source that would join after the run's end."""
+    steps = config.training.steps
+    return [
+        f"source {source} trains nothing: it joins at step {first} of a run of {steps}"
+        for source, first in config.data.first_steps.items()
+        if first >= steps
+    ]
+
+
 def transforms_of(tasks: Mapping[str, Task], feed: Feed) -> tuple[Transform, ...]:
     """Returns the transforms of all tasks that a source may train."""
     fed = (task for task in tasks.values() if task.is_fed_by(feed.source))
@@ -263,12 +273,8 @@ def resolve(
             for source, have in fields.items()
         )
         logger.warning("task %s is off and trains nothing: %s", name, "; ".join(lacks))
-    steps = config.training.steps
-    for source in config.data.sources:
-        if (first := config.data.own(source).first_step) >= steps:
-            logger.warning(
-                "source %s trains nothing: it joins at step %d of a run of %d", source, first, steps
-            )
+    for line in sources_too_late(config):
+        logger.warning("%s", line)
     sizes = read_sizes(config.data, vocabulary, batches)
     trained = [task for name, task in training.items() if name in fed]
     own = lambda task: sizes.of_list(config.data.own(task.home(config.data)).answers)

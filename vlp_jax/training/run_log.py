@@ -26,7 +26,8 @@ class RunLog:
     def __init__(self, experiment: Experiment, workdir: Path, start: int, clock: Clock):
         config = experiment.config
         self._clock = clock
-        self._steps, self._batch_size = config.training.steps, config.data.mean_batch_size
+        self._steps = config.training.steps
+        self._batch_size = config.data.mean_batch_size(self._steps)
         self._schedule = make_schedule(config.optimizer, config.training.steps)
         self._last = start, time.perf_counter()
         self._rows = None

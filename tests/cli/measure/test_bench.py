@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.tiny import CONFIG, ROOT
+from tests.training.tiny import CONFIG, ROOT, tiny
 from vlp_jax.cli.main import build_parser, main
 from vlp_jax.cli.measure.bench_contrastive import contrastive_row, symmetric_loss
 from vlp_jax.cli.measure.bench_data import on_drawn_data
@@ -85,6 +85,12 @@ def test_an_experiment_without_its_data_reads_drawn_records(tmp_path, caplog):
     assert batch["image"].shape == (8, 32, 32, 3) and batch["image"].std() > 10
     assert batch["text_mask"].all() and (batch["answer_scores"].sum(1) > 0).all()
     assert not any(args.get("evaluate") for args in experiment.config.tasks.values())
+
+
+def test_a_source_that_joins_late_is_timed_like_any():
+    late = dict(data__per_source={"easy_vqa": {"first_step": 3}})
+    config = tiny("light", data__source="easy_vqa::emoji_scenes", **late)
+    assert on_drawn_data(config).mixture.choice(0) == "easy_vqa"
 
 
 def test_regions_fill_every_slot():

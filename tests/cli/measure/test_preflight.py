@@ -11,9 +11,11 @@ from tests.training.tiny import tiny, write_pairs
 from vlp_jax.cli.main import main
 from vlp_jax.cli.measure.assumed import StandIn
 from vlp_jax.cli.measure.memory import device_bytes, out_of_memory, replicated_bytes
-from vlp_jax.cli.measure.preflight import _placed, make_plan, preflight
+from vlp_jax.cli.measure.preflight import _placed, _shares, make_plan, preflight
 from vlp_jax.cli.measure.preflight_page import as_json, page
+from vlp_jax.cli.measure.run_checks import check_tasks
 from vlp_jax.cli.measure.search import largest_batch
+from vlp_jax.config import replace
 from vlp_jax.parallel import make_mesh
 from vlp_jax.parallel.topology import CHIPS, Slices, simulated
 
@@ -82,6 +84,23 @@ def test_absent_data_are_assumed_and_said(tmp_path, devices8):
     shapes = {name: x.shape for name, x in plan.experiment.abstract_batch("json").items()}
     assert shapes["image"] == (8, 32, 32, 3)
     assert plan.experiment.config.model.text_args["vocab_size"] == 30522
+
+
+def test_a_source_that_joins_late_has_its_share_of_the_steps(devices8):
+    late = dict(data__per_source={"easy_vqa": {"first_step": 4}})
+    config = tiny("light", data__source="emoji_scenes::easy_vqa", **late)
+    experiment = make_plan(config, jax.devices()[:1]).experiment
+    assert _shares(experiment) == {
+        ("emoji_scenes", ("vqa",)): pytest.approx(5 / 6),
+        ("easy_vqa", ("vqa",)): pytest.approx(1 / 6),
+    }
+    assert all(check.verdict == "ok" for check in check_tasks(config, experiment))
+    (wrong,) = [
+        check
+        for check in check_tasks(replace(config, "training.steps", 4), experiment)
+        if check.verdict == "wrong"
+    ]
+    assert wrong.said == "source easy_vqa trains nothing: it joins at step 4 of a run of 4"
 
 
 def test_a_mean_of_figures_waits_for_its_evaluations(devices8):

@@ -156,7 +156,7 @@ def preflight(config: ExperimentConfig, where: Slices, workdir: Path | None = No
         mesh=describe_mesh(experiment.mesh),
         device_flops=chip.flops / chip.cores if chip else 0.0,
         device_bytes=chip.hbm // chip.cores if chip else 0,
-        batch_size=config.data.mean_batch_size,
+        batch_size=config.data.mean_batch_size(config.training.steps),
         steps=config.training.steps,
         replicated=replicated_bytes(experiment.states.abstract),
         checks=(*plan.checks, *_checks(config, plan, workdir)),
@@ -204,11 +204,10 @@ def _state_and_batch(experiment: Experiment, source: str) -> dict[str, int]:
 
 def _shares(experiment: Experiment) -> dict[tuple[str, Group], float]:
     """Returns of how many of all steps each pair of source and tasks is."""
-    data, groups = experiment.config.data, experiment.schedule.groups
-    weights = {name: data.weights.get(name, 1.0) for name in data.sources}
+    config, groups = experiment.config, experiment.schedule.groups
     return {
-        (name, group): weight / sum(weights.values()) * one / sum(groups[name].values())
-        for name, weight in weights.items()
+        (name, group): share * one / sum(groups[name].values())
+        for name, share in config.data.shares(config.training.steps).items()
         for group, one in groups[name].items()
     }
 

@@ -18,7 +18,7 @@ from vlp_jax.parallel.report import size_text
 from vlp_jax.tasks import build_tasks
 from vlp_jax.tasks.evaluation import check_before_training
 from vlp_jax.training.beginning import check_place, given_weights
-from vlp_jax.training.experiment import Experiment
+from vlp_jax.training.experiment import Experiment, sources_too_late
 from vlp_jax.weights.initial import initial_weights
 
 
@@ -62,14 +62,15 @@ def _described(config: ExperimentConfig, source: StandIn) -> str:
 
 
 def check_tasks(config: ExperimentConfig, experiment: Experiment) -> list[Check]:
-    """Says which tasks train on what, and which none of the sources can feed."""
+    """Says which tasks train on what, which no source can feed, and which source comes too late."""
     asked = {name for name, task in build_tasks(config).items() if task.trains}
     checks = [
         Check(f"tasks of {source}", "ok", ", ".join("+".join(group) for group in groups))
         for source, groups in experiment.schedule.groups.items()
     ]
     unfed = sorted(asked - experiment.tasks.keys())
-    return checks + [Check(f"task {name}", "wrong", "no source feeds it") for name in unfed]
+    checks += [Check(f"task {name}", "wrong", "no source feeds it") for name in unfed]
+    return checks + [Check("sources", "wrong", line) for line in sources_too_late(config)]
 
 
 def check_evaluations_run(
