@@ -155,7 +155,7 @@ class SigmoidForm:
 
     def whole(self, block: Block, alpha: Array) -> Float[Array, "n"]:
         """Returns the loss of each row; targets pass no gradient."""
-        targets = block.same.astype(jnp.float32)
+        targets = block.same.astype(block.logits.dtype)
         if block.taught is not None:
             targets = alpha * jax.nn.sigmoid(block.taught) + (1 - alpha) * targets
         terms = jax.nn.softplus(block.logits) - jax.lax.stop_gradient(targets) * block.logits
