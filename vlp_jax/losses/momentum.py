@@ -50,16 +50,15 @@ def update_teacher(teacher: Any, params: Any, momentum: float, key: Array | None
     What is kept in bfloat16 is rounded up or down at random, by `key`: most moves are smaller than
     half a unit of the last place, which rounding to the nearest would turn into none.
     """
+
+    def moved(leaf: int, t: Array, p: Array) -> Array:
+        exact = momentum * t.astype(jnp.float32) + (1.0 - momentum) * p
+        if t.dtype != jnp.bfloat16:
+            return exact
+        return to_bfloat16_at_random(jax.random.fold_in(key, leaf), exact)
+
     leaves, tree = jax.tree.flatten(teacher)
-    moved = [
-        momentum * t.astype(jnp.float32) + (1.0 - momentum) * p
-        for t, p in zip(leaves, jax.tree.leaves(params), strict=True)
-    ]
-    kept = [
-        to_bfloat16_at_random(jax.random.fold_in(key, i), x) if t.dtype == jnp.bfloat16 else x
-        for i, (t, x) in enumerate(zip(leaves, moved))
-    ]
-    return jax.tree.unflatten(tree, kept)
+    return jax.tree.unflatten(tree, map(moved, range(len(leaves)), leaves, jax.tree.leaves(params)))
 
 
 def to_bfloat16_at_random(key: Array, x: Float[Array, "*n"]) -> Float[Array, "*n"]:

@@ -194,13 +194,10 @@ class MatchingTask(Task):
         """Negatives are of one batch, or of equal parts of it."""
         sizes, local = self.batch_sizes(config), self.local_batch
         check_others(path, sizes)
-        if local and self.negatives == "swapped":
-            raise ValueError(f'{path}.local_batch = {local} is not for negatives = "swapped"')
-        if self.foils and self.negatives == "swapped":
-            raise ValueError(
-                f'{path}.foils = {self.foils} is not for negatives = "swapped", which draws no '
-                "texts: set it to 0"
-            )
+        if self.negatives == "swapped":
+            for name, value in {"local_batch": local, "foils": self.foils}.items():
+                if value:
+                    raise ValueError(f'{path}.{name} = {value} is not for negatives = "swapped"')
         for where, size in sizes.items():
             if local and size % local:
                 raise ValueError(

