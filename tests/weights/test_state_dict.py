@@ -1,6 +1,7 @@
 """State dicts from every container: wrappers, old names, shards, and errors that say why."""
 
 import json
+import struct
 import mmap
 import pickle
 from pathlib import Path
@@ -187,6 +188,21 @@ def test_safetensors_comes_before_the_torch_file(tmp_path):
     save(tmp_path, zip_bytes({"other": tensor(np.ones(1))}), "pytorch_model.bin")
     write_safetensors(tmp_path / "model.safetensors", WEIGHTS)
     check(read_state_dict(tmp_path))
+
+
+@pytest.mark.parametrize("size", [640, 896, 1152, 1408])
+def test_a_header_whose_size_begins_like_a_pickle(tmp_path, size):
+    """The size is what comes first: 640 is 80 02, with which a pickle of protocol 2 begins."""
+    entry = {"layer.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+    header = json.dumps(entry).encode().ljust(size)
+    content = struct.pack("<Q", size) + header + np.float32([1, 2]).tobytes()
+    (tmp_path / "model.safetensors").write_bytes(content)
+    found = read_state_dict(tmp_path)
+    assert found.meta.container == "safetensors"
+    np.testing.assert_array_equal(found["layer.weight"], np.float32([1, 2]))
+    (tmp_path / "model.safetensors").write_bytes(content[: size // 2])
+    with pytest.raises(ValueError, match="damaged or truncated safetensors file"):
+        read_state_dict(tmp_path)
 
 
 def write_shards(folder, weight_map: dict, kind: str):

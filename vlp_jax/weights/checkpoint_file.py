@@ -17,6 +17,8 @@ PICKLE = "pickle"
 # How a pickle begins, of protocols 2 to 5; torch's legacy file does, too.
 _PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 LEGACY_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
+# Of a safetensors file, whose first eight bytes are the header's size; the library reads no larger.
+_LARGEST_HEADER = 100_000_000
 GIT_LFS_POINTER = b"version https://git-lfs"
 
 
@@ -60,14 +62,15 @@ def recognise(data: np.ndarray, path: str | Path) -> str:
     which Detectron2 and others keep numpy arrays.
     """
     head = data[:512].tobytes()
+    # First, as a header's size may begin like a pickle: one of 640 bytes does.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
+        return SAFETENSORS
     if head.startswith(b"PK\x03\x04"):
         return TORCH_ZIP
     if head[:1] == b"\x80" and LEGACY_MAGIC in head[:40]:
         return TORCH_LEGACY
     if head.startswith(_PICKLES):
         return PICKLE
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= data.size - 8:
-        return SAFETENSORS
     raise ValueError(
         f"{path} is {_describe(head)}; expected a torch file (zip or legacy), safetensors or "
         "a pickle of numpy arrays"
