@@ -1,9 +1,9 @@
 """State dicts from every container: wrappers, old names, shards, and errors that say why."""
 
 import json
-import struct
 import mmap
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
