@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax._src.cudnn import fused_attention_stablehlo
 from jax.experimental.pallas import tpu as pltpu
 
 from tests.layers import slow
@@ -20,7 +21,7 @@ from vlp_jax.layers.attention import (
     head_size,
 )
 from vlp_jax.layers.attention import attend as attend_to
-from vlp_jax.layers.platform import device_kind, for_any_platform
+from vlp_jax.layers.platform import for_any_platform
 from vlp_jax.layers.projection import SplitHeads
 
 B, T, S, D, E = 2, 3, 4, 8, 6
@@ -178,12 +179,12 @@ def choice(platform, *, length=256, size=64, dtype="bfloat16", mask=None, **opti
 
 
 def test_each_device_has_its_kernel():
-    assert choice(device_kind()) == choice("cpu") == Implementation("xla")
+    assert choice("cpu") == Implementation("xla")
     assert choice("an abacus") == Implementation("xla", "no kernel for an abacus")
     assert choice("gpu") == choice("gpu", mask=(B, 256, 256)) == Implementation("cudnn")
     assert choice("tpu") == choice("tpu", mask=(B, 256)) == Implementation("flash")
     assert choice("tpu", dtype="float32") == Implementation("flash")
-    assert choice("gpu", length=197) == Implementation("cudnn")
+    assert choice("gpu", length=25, mask=(B, 25)) == Implementation("cudnn")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,6 @@ def test_each_device_has_its_kernel():
         ("gpu", dict(dtype="float32"), "cuDNN takes bfloat16 or float16"),
         ("gpu", dict(size=12), "cuDNN takes no heads of 12"),
         ("gpu", dict(size=136), "cuDNN takes no heads of 136"),
-        ("gpu", dict(length=25, mask=(B, 25)), "masks for even lengths, these are 25 and 25"),
         ("gpu", dict(dropout=0.1), "attention_dropout = 0.1 is for XLA alone"),
         ("tpu", dict(explain=True), "its probabilities are asked for"),
         ("tpu", dict(length=197), "lengths 197 and 197 are no multiples of 128"),
@@ -204,6 +204,88 @@ def test_each_device_has_its_kernel():
 def test_why_a_kernel_is_not_taken(platform, options, why):
     chosen = choice(platform, **options)
     assert chosen.name == "xla" and why in chosen.why
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU to trace for, whose cuDNN is there to be asked about but not to be run."""
+    monkeypatch.setattr("vlp_jax.layers.platform.device_kind", lambda: "gpu")
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91400)
+    monkeypatch.setattr(fused_attention_stablehlo, "check_compute_capability", lambda _: True)
+
+
+def masks(rng, length):
+    """Returns no mask, one of keys and one of pairs, in which every query has a key."""
+    keys = rng.random((B, length)) < 0.5
+    keys[:, 1] = True
+    pairs = rng.random((B, length, length)) < 0.5
+    pairs[..., 1] = True
+    return {"none": None, "keys": keys, "pairs": pairs}
+
+
+@pytest.mark.parametrize("length", [4, 5])
+@pytest.mark.parametrize("kind", ["none", "keys", "pairs"])
+def test_cudnn_has_a_gradient_for_every_length(gpu, length, kind):
+    """A ViT of 224 pixels has 197 tokens, an odd number, for which JAX alone refuses gradients."""
+    module, rng = Attention(heads=2), np.random.default_rng()
+    states, mask = jnp.zeros((B, length, 16), "bfloat16"), masks(rng, length)[kind]
+
+    def total(states, mask):
+        variables = nn.unbox(module.init(jax.random.key(0), states, states, mask, **fixed))
+        return module.apply(variables, states, states, mask, **fixed).sum()
+
+    fixed = dict(deterministic=True)
+    traced = jax.make_jaxpr(jax.grad(total))(states, mask)
+    assert str(traced).count("dot_product_attention_bwd") == 1
+    assert traced.out_avals[0].shape == states.shape
+
+
+@pytest.mark.parametrize("queries, keys", [(4, 6), (5, 6), (4, 7), (5, 7)])
+@pytest.mark.parametrize("kind", ["none", "keys", "pairs"])
+def test_what_cudnn_is_asked_for_is_attention(gpu, monkeypatch, queries, keys, kind):
+    """Computed by XLA from the same arguments, padding and lengths among them."""
+    rng, asked = np.random.default_rng(), []
+    compute = jax.nn.dot_product_attention
+
+    def by_xla(query, key, value, bias, implementation, **lengths):
+        asked.append((implementation, query.shape[1], key.shape[1]))
+        return compute(query, key, value, bias, implementation="xla", **lengths)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", by_xla)
+    draw = lambda length: jnp.asarray(rng.normal(size=(B, length, 2, 8)), "bfloat16")
+    query, key, value = draw(queries), draw(keys), draw(keys)
+    mask = masks(rng, keys)[kind]
+    mask = mask[:, :queries] if kind == "pairs" else mask
+
+    def total(*given):
+        read = attend_to(*given, mask)
+        return (read.astype("float32") ** 2).sum(), read
+
+    (_, read), found = jax.value_and_grad(total, (0, 1, 2), has_aux=True)(query, key, value)
+    with for_any_platform():
+        (_, plain), exact = jax.value_and_grad(total, (0, 1, 2), has_aux=True)(query, key, value)
+    assert asked == [("cudnn", queries + queries % 2, keys + keys % 2)]
+    compare = lambda a, b: np.testing.assert_allclose(*(np.float32(x) for x in (a, b)), atol=0.06)
+    jax.tree.map(compare, (read, *found), (plain, *exact))
+
+
+def test_padding_for_cudnn_is_of_states_where_they_read_themselves(gpu, monkeypatch):
+    """So that projections already give it; what comes out has the length of what went in."""
+    seen = []
+
+    def kernel(query, key, value, mask, counts):
+        seen.append((query.shape[1], key.shape[1], counts))
+        return query
+
+    monkeypatch.setattr("vlp_jax.layers.attention._by_cudnn", kernel)
+    states, module = jnp.zeros((B, 5, 16), "bfloat16"), Attention(heads=2)
+    other = jnp.zeros((B, 7, 16), "bfloat16")
+    for context in (states, other):
+        run = lambda c=context: module.init_with_output(
+            jax.random.key(0), states, c, deterministic=True
+        )
+        assert jax.eval_shape(run)[0].shape == states.shape
+    assert seen == [(6, 6, (5, 5)), (5, 7, (5, 7))]
 
 
 def test_what_is_for_any_platform_takes_no_kernel(monkeypatch):

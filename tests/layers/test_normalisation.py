@@ -27,6 +27,26 @@ def test_equals_float64(seed, offset, deviation):
     np.testing.assert_allclose(apply(params, x), exact, atol=10 * tolerance)
 
 
+@pytest.mark.parametrize("device", ["cpu", "tpu", "gpu"])
+def test_the_gradient_is_that_of_float64_on_every_device(device, monkeypatch):
+    monkeypatch.setattr("vlp_jax.layers.platform.device_kind", lambda: device)
+    rng = np.random.default_rng()
+    given = rng.normal(size=(3, 4, 16)), *random_scale_and_bias(rng, 16).values()
+    weights = rng.normal(size=(3, 4, 16))
+
+    def plain(x, scale, bias):
+        centred = x - x.mean(-1, keepdims=True)
+        unit = centred / jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+        return (weights * (scale * unit + bias)).sum()
+
+    ours = lambda x, scale, bias: (weights * normalise(x, scale, bias, 1e-6)).sum()
+    found = jax.jit(jax.grad(ours, (0, 1, 2)))(*(x.astype(np.float32) for x in given))
+    with jax.enable_x64(True):
+        exact = jax.grad(plain, (0, 1, 2))(*(x.astype(np.float64) for x in given))
+    for one, other in zip(found, exact):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
 def test_an_offset_does_not_drown_the_variance():
     rng = np.random.default_rng()
     params = {"scale": np.ones(16, np.float32), "bias": np.zeros(16, np.float32)}

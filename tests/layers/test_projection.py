@@ -103,15 +103,20 @@ def test_weights_are_drawn_with_berts_deviation():
     assert not zeros_init("mlp")(jax.random.key(3), (5,)).unbox().any()
 
 
-def test_leading_axes_are_one_on_cpus_alone(monkeypatch, rng):
+def test_axes_are_merged_but_for_tpus(monkeypatch, rng):
     x = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
     np.testing.assert_array_equal(as_rows(x), x.reshape(24, 5))
-    np.testing.assert_array_equal(as_rows(x, inner=2), x.reshape(6, 4, 5))
+    np.testing.assert_array_equal(as_rows(x, inner=2), x.reshape(6, 20))
     assert as_rows(x[0, 0]).shape == (4, 5)
     with for_any_platform():
         assert as_rows(x).shape == x.shape
-    monkeypatch.setattr("vlp_jax.layers.platform.device_kind", lambda: "tpu")
-    assert as_rows(x).shape == x.shape
+    for device, shape in (
+        ("tpu", x.shape),
+        ("gpu", (24, 5)),
+        ("GPUs other than Nvidia's", (24, 5)),
+    ):
+        monkeypatch.setattr("vlp_jax.layers.platform.device_kind", lambda device=device: device)
+        assert as_rows(x).shape == shape
 
 
 @pytest.mark.parametrize("inner", [1, 2])

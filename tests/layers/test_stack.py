@@ -55,6 +55,24 @@ def test_values_and_gradients_do_not_depend_on_how_it_runs(variables, scan, rema
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), plain, other)
 
 
+@pytest.mark.parametrize("scan", ["on", "off"])
+def test_on_gpus_states_and_their_gradients_lie_in_rows(variables, scan, monkeypatch):
+    """A layout taken over from the gradient of [CLS] had all states of a ViT transposed."""
+    module = Part(scan_layers=scan)
+    loss = lambda v, states: jnp.sin(module.apply(v, states, MASK)[:, 0]).sum()
+    gradient = lambda: jax.value_and_grad(loss, (0, 1))
+    plain = jax.jit(gradient())(variables, STATES)
+    assert "layout_constraint" not in str(jax.make_jaxpr(gradient())(variables, STATES))
+    monkeypatch.setattr("vlp_jax.layers.platform.device_kind", lambda: "gpu")
+    monkeypatch.setattr(jax, "__version_info__", (0, 10, 2))
+    assert "layout_constraint" not in str(jax.make_jaxpr(gradient())(variables, STATES))
+    monkeypatch.setattr(jax, "__version_info__", (0, 11, 0))
+    traced = str(jax.make_jaxpr(gradient())(variables, STATES))
+    assert traced.count("layout_constraint") == 2  # in the one layer of the loop, there and back
+    found = jax.jit(gradient())(variables, STATES)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), plain, found)
+
+
 def kept(remat: str, length: int = 8) -> int:
     """Returns how many numbers the forward pass of a layer keeps, beyond parameters and input."""
     module, given = (

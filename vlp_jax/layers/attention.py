@@ -125,12 +125,10 @@ def _kernel_demands(query: Any, key: Any, dropout: float, explain: bool) -> list
 
 
 def _cudnn_demands(query: Any, key: Any, mask: Any, devices: int) -> list[tuple[bool, str]]:
-    size, lengths = query.shape[-1], (query.shape[1], key.shape[1])
-    odd = mask is not None and any(length % 2 for length in lengths)
+    size = query.shape[-1]
     return [
         (query.dtype not in CUDNN_DTYPES, f"cuDNN takes {' or '.join(CUDNN_DTYPES)}"),
         (size % 8 or size > CUDNN_LARGEST_HEAD, f"cuDNN takes no heads of {size}"),
-        (odd, f"cuDNN takes masks for even lengths, these are {lengths[0]} and {lengths[1]}"),
     ]
 
 
@@ -161,6 +159,8 @@ def attend(
     *,
     drop: Any = None,
     observe: Any = None,
+    by: Implementation | None = None,
+    counts: tuple[int, int] | None = None,
 ) -> Float[Array, "b t h k"]:
     """Returns what each query reads: values weighted by softmax(q·k / √K), in float32.
 
@@ -172,25 +172,37 @@ def attend(
       drop: a `nn.Dropout` whose rate and `deterministic` are set, for the probabilities.
       observe: a function to which the probabilities [B, H, T, S] are shown, and which returns those
         to go on with. Without one they are not kept.
+      by: what `chosen_for` has returned; by default it is asked here.
+      counts: how many queries and keys the mask is of, where those that cuDNN gets have padding
+        behind them already; what padding reads means nothing.
     """
-    rate = drop.rate if drop is not None and not drop.deterministic else 0.0
+    by = by or chosen_for(query, key, mask, drop, observe is not None)
+    if by.name == "cudnn":
+        return _by_cudnn(query, key, value, mask, counts or (query.shape[1], key.shape[1]))
+    if by.name == "flash":
+        return _by_flash(query, key, value, mask)
+    if not _rate(drop) and observe is None and _probabilities_are_large(query, key):
+        return jax.checkpoint(_by_einsum)(query, key, value, mask)
+    return _by_einsum(query, key, value, mask, drop, observe)
+
+
+def chosen_for(query: Any, key: Any, mask: Any, drop: Any, explain: bool) -> Implementation:
+    """Returns, and logs, what computes such an attention here; arguments as for `attend`."""
     chosen = choose_implementation(
         traced_for(),
         query,
         key,
         mask,
-        dropout=rate,
-        explain=observe is not None,
+        dropout=_rate(drop),
+        explain=explain,
         devices=jax.device_count(),
     )
     _log_once(chosen, query.shape[1], key.shape[1])
-    if chosen.name == "cudnn":
-        return _by_cudnn(query, key, value, mask)
-    if chosen.name == "flash":
-        return _by_flash(query, key, value, mask)
-    if rate == 0 and observe is None and _probabilities_are_large(query, key):
-        return jax.checkpoint(_by_einsum)(query, key, value, mask)
-    return _by_einsum(query, key, value, mask, drop, observe)
+    return chosen
+
+
+def _rate(drop: Any) -> float:
+    return drop.rate if drop is not None and not drop.deterministic else 0.0
 
 
 def _probabilities_are_large(query: Array, key: Array) -> bool:
@@ -229,13 +241,27 @@ def _softmax_backward(dtype: Any, kept: tuple[Array, Array], slope: Array) -> tu
 softmax_in.defvjp(_softmax_forward, _softmax_backward)
 
 
-def _by_cudnn(query, key, value, mask) -> Float[Array, "b t h k"]:
-    bias = None
+def _by_cudnn(query, key, value, mask, counts) -> Float[Array, "b t h k"]:
+    queries, bias, real = query.shape[1], None, {}
     if mask is not None:
         # In full shape and the type of the states: other forms fail or give NaN (jax 28974, 32242).
-        shape = (len(query), 1, query.shape[1], key.shape[1])
-        bias = jnp.broadcast_to(attention_bias(mask), shape).astype(query.dtype)
-    return jax.nn.dot_product_attention(query, key, value, bias, implementation="cudnn")
+        bias = jnp.broadcast_to(attention_bias(mask), (len(query), 1, *counts))
+        bias = _to_even(bias.astype(query.dtype), 2, 3)
+    if any(
+        count % 2 for count in counts
+    ):  # JAX has no gradient for odd ones, with a bias or without
+        names = "query_seq_lengths", "key_value_seq_lengths"
+        real = {name: jnp.full(len(query), count, "int32") for name, count in zip(names, counts)}
+    even = (_to_even(x, 1) for x in (query, key, value))
+    read = jax.nn.dot_product_attention(*even, bias, **real, implementation="cudnn")
+    return read[:, :queries]
+
+
+def _to_even(x: Array, *axes: int) -> Array:
+    """Returns `x` with zeros behind it along each of these axes that is odd."""
+    if not any(x.shape[axis] % 2 for axis in axes):
+        return x
+    return jnp.pad(x, [(0, axis in axes and size % 2) for axis, size in enumerate(x.shape)])
 
 
 def _by_flash(query, key, value, mask) -> Float[Array, "b t h k"]:
@@ -276,6 +302,16 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, states, context, mask=None, *, position=None, deterministic: bool) -> Array:
         size = head_size(self.inner or states.shape[-1], self.heads, self._heads_field())
+        drop = nn.Dropout(self.dropout, deterministic=deterministic) if self.dropout else None
+        explain = self.is_mutable_collection(ATTENTION) and not self.is_initializing()
+        observe = self._explain if explain else None
+        keys = context.key if isinstance(context, Projected) else context
+        counts = states.shape[1], keys.shape[1] if position is None else mask.shape[-1]
+        of_heads = lambda x, count: jax.ShapeDtypeStruct((len(x), count, self.heads, size), x.dtype)
+        by = chosen_for(*map(of_heads, (states, keys), counts), mask, drop, explain)
+        if by.name == "cudnn" and context is states and position is None:
+            # The padding of states joins what else is done to them; that of heads would be a copy.
+            states = context = _to_even(states, 1)
         split = lambda name: SplitHeads(self.heads, size, name=name)
         query = split("query")(states)
         key = lambda: (self.key_projection or split("key"))(context)
@@ -288,12 +324,10 @@ class Attention(nn.Module):
             length = mask.shape[-1]
             key = self._with_earlier("keys", key(), position, length)
             value = self._with_earlier("values", value(), position, length)
-        drop = nn.Dropout(self.dropout, deterministic=deterministic) if self.dropout else None
-        explain = self.is_mutable_collection(ATTENTION) and not self.is_initializing()
-        observe = self._explain if explain else None
-        read = attend(query, key, value, mask, drop=drop, observe=observe)
+        read = attend(query, key, value, mask, drop=drop, observe=observe, by=by, counts=counts)
         read = checkpoint_name(read, PRODUCT)
-        return MergeHeads(self.features or states.shape[-1], name="output")(read)
+        merged = MergeHeads(self.features or states.shape[-1], name="output")(read)
+        return merged if merged.shape[1] == counts[0] else merged[:, : counts[0]]
 
     def _of_context(self, name: str, project: Callable[[], Array]) -> Array:
         """Returns keys or values, made now or in an earlier call."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vlp_jax.layers.platform import traced_for
 from vlp_jax.layers.projection import as_rows, zeros_init
 
 BERT_EPSILON = 1e-12
@@ -37,11 +38,19 @@ def _forward(x: Array, scale: Array, bias: Array, epsilon: float) -> tuple[Array
 def _backward(epsilon: float, kept: tuple, slope: Array) -> tuple[Array, Array, Array]:
     del epsilon
     x, scale, mean, inverse = kept
-    slope, unit = _wide(slope), (_wide(x) - mean) * inverse
-    scaled = slope * scale
+    wide, unit = _wide(slope), _unit(x, mean, inverse)
+    scaled = wide * scale
     across = scaled.mean(-1, keepdims=True) + unit * (scaled * unit).mean(-1, keepdims=True)
     to_x = (inverse * (scaled - across)).astype(x.dtype)
-    return to_x, _row_sum(slope * unit), _row_sum(slope)
+    if traced_for() == "gpu":
+        # Else it would write these products to memory, in float32, for sums along rows and columns.
+        x, slope, mean, inverse = jax.lax.optimization_barrier((x, slope, mean, inverse))
+        wide, unit = _wide(slope), _unit(x, mean, inverse)
+    return to_x, _row_sum(wide * unit), _row_sum(wide)
+
+
+def _unit(x: Array, mean: Array, inverse: Array) -> Array:
+    return (_wide(x) - mean) * inverse
 
 
 def _row_sum(x: Array) -> Array:

@@ -11,12 +11,20 @@ CUDNN_COMPUTE_CAPABILITY = 8.0
 
 ANY = "any platform"
 
-_ANY_PLATFORM = ContextVar("any_platform", default=False)
+_KIND: ContextVar[str | None] = ContextVar("kind of device", default=None)
 
 
 def traced_for() -> str:
-    """Returns the kind of this process's devices, or `ANY` within `for_any_platform`."""
-    return ANY if _ANY_PLATFORM.get() else device_kind()
+    """Returns the kind of this process's devices, or what `tracing_for` says."""
+    return _KIND.get() or device_kind()
+
+
+def merging_is_free() -> bool:
+    """Whether axes can be made one without a copy.
+
+    That is so everywhere but on TPUs, whose arrays lie in tiles of the last two axes.
+    """
+    return traced_for() not in ("tpu", ANY)
 
 
 @functools.cache
@@ -33,10 +41,15 @@ def device_kind() -> str:
 
 
 @contextlib.contextmanager
-def for_any_platform() -> Iterator[None]:
-    """Within it, nothing is traced to what suits this process's devices alone."""
-    token = _ANY_PLATFORM.set(True)
+def tracing_for(kind: str) -> Iterator[None]:
+    """Within it, programs are traced for devices of that kind, whatever this process has."""
+    token = _KIND.set(kind)
     try:
         yield
     finally:
-        _ANY_PLATFORM.reset(token)
+        _KIND.reset(token)
+
+
+def for_any_platform() -> contextlib.AbstractContextManager[None]:
+    """Within it, nothing is traced to what suits this process's devices alone."""
+    return tracing_for(ANY)

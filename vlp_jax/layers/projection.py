@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vlp_jax.layers.platform import traced_for
+from vlp_jax.layers.platform import merging_is_free
 
 # BERT (Devlin et al. 2019, appendix A.2) and all six models here draw weights from N(0, 0.02).
 INITIAL_STD = 0.02
@@ -51,17 +51,17 @@ def zeros_init(*axes: str | None):
     return nn.with_logical_partitioning(nn.initializers.zeros_init(), axes)
 
 
-def as_rows(x: Float[Array, "*b i"], inner: int = 1) -> Float[Array, "*n i"]:
-    """Returns `x` with its leading axes, all but `inner`, made one where programs are for CPUs.
+def as_rows(x: Float[Array, "*b i"], inner: int = 1) -> Float[Array, "..."]:
+    """Returns `x` as a matrix of its leading axes by its `inner` last ones, where that is free.
 
-    There the gradients of kernels and biases are sums over the leading axes; over more than one
-    XLA goes column by column, and computes what is fused into them many times as slowly. On TPUs
-    the leading axes stay, because another layout of [B, T, D] would be a copy.
+    Gradients of kernels and biases are sums over the leading axes. Over more than one XLA for CPUs
+    goes column by column, and computes what is fused into them many times as slowly; GPUs add a
+    bias while they multiply, if both are of a matrix.
     """
     lead = x.ndim - inner
-    if lead < 2 or traced_for() != "cpu":
+    if not merging_is_free() or (lead < 2 and inner == 1):
         return x
-    return x.reshape(math.prod(x.shape[:lead]), *x.shape[lead:])
+    return x.reshape(math.prod(x.shape[:lead]), math.prod(x.shape[lead:]))
 
 
 def affine(
@@ -77,14 +77,17 @@ def affine(
 
     With an `activation` it is that of activation(x), see `product_of`.
     """
-    rows = as_rows(x, inner)
+    rows, shape = as_rows(x, inner), (*x.shape[: x.ndim - inner], *kernel.shape[inner:])
+    if merging_is_free():
+        kernel, inner = kernel.reshape(math.prod(kernel.shape[:inner]), -1), 1
+        bias = None if bias is None else bias.reshape(-1)
     if activation is None:
         y = jnp.tensordot(rows, kernel, inner, preferred_element_type=output_dtype)
     else:
         y = product_of(activation, rows, kernel)
     if bias is not None:
         y = y + bias.astype(y.dtype)
-    return y.reshape(*x.shape[: x.ndim - inner], *kernel.shape[inner:])
+    return y.reshape(shape)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax
+from jax.experimental.layout import Layout, with_layout_constraint
+from jaxtyping import Array
 
 from vlp_jax.config.registry import Registry
 from vlp_jax.layers.attention import (
@@ -17,6 +19,7 @@ from vlp_jax.layers.attention import (
     MEMORY,
     Projected,
 )
+from vlp_jax.layers.platform import traced_for
 from vlp_jax.layers.projection import PRODUCT
 from vlp_jax.parallel.context import on_batch_axes
 
@@ -127,9 +130,22 @@ def _layer(deterministic: bool, **options: Any) -> Any:
         new = stack.block(states, *inputs, deterministic=deterministic, **options)
         # A stream keeps its precision, whatever that of the other that it reads, and its examples
         # stay on their devices, whatever the weights are split over.
-        return on_batch_axes(jax.tree.map(lambda x, old: x.astype(old.dtype), new, states)), None
+        new = on_batch_axes(jax.tree.map(lambda x, old: x.astype(old.dtype), new, states))
+        return jax.tree.map(in_rows, new), None
 
     return layer
+
+
+def in_rows(x: Array) -> Array:
+    """Returns states that lie in memory row after row, and whose gradient does, on GPUs.
+
+    Otherwise XLA may take over a layout that suits the gradient of [CLS] alone, such as [T, D, B],
+    for all states of an encoder, and then transposes them for each product. JAX 0.10 would gather
+    the states of all devices for it.
+    """
+    if traced_for() != "gpu" or jax.__version_info__ < (0, 11):
+        return x
+    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
 
 def worth_scanning(layers: int) -> bool:
