@@ -81,7 +81,7 @@ def _contrastive(args: argparse.Namespace) -> dict:
     from vlp_jax.cli.measure.bench_contrastive import contrastive_row
     from vlp_jax.cli.measure.bench_table import print_contrastive
 
-    row = contrastive_row(args.contrastive, args.width, args.steps)
+    row = contrastive_row(args.contrastive, args.width, args.dtype, args.steps)
     print_contrastive(row)
     return {"contrastive": dataclasses.asdict(row)}
 

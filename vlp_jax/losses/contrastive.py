@@ -8,7 +8,15 @@ from jaxtyping import Array, Float, Int
 
 from vlp_jax.losses.contrastive_forms import Form
 from vlp_jax.losses.momentum import Queue
-from vlp_jax.losses.similarity_blocks import Block, Columns, Scale, Side, compare, compare_both
+from vlp_jax.losses.similarity_blocks import (
+    Block,
+    Columns,
+    Scale,
+    Side,
+    compare,
+    compare_both,
+    similarities,
+)
 
 Both = tuple[Float[Array, "b w"], Float[Array, "b w"]]
 # Images and texts of a batch; what of a queue images are compared with, and what texts are.
@@ -71,5 +79,5 @@ def in_batch_accuracy(
     image: Float[Array, "b w"], text: Float[Array, "b w"], ids: Int[Array, "b"]
 ) -> Float[Array, ""]:
     """Returns the share of images whose most similar text of the batch is of the same image."""
-    best = jnp.argmax(image @ text.T, axis=-1)
+    best = jnp.argmax(similarities(image, text), axis=-1)
     return (ids[best] == ids).astype(jnp.float32).mean()

@@ -17,11 +17,18 @@ from jaxtyping import Array, Float, Int
 
 from vlp_jax.losses.contrastive import Queues, Sides
 from vlp_jax.losses.contrastive_forms import Form
-from vlp_jax.losses.similarity_blocks import Columns, Scale, Side, compare, compare_both
+from vlp_jax.losses.similarity_blocks import (
+    Columns,
+    Scale,
+    Side,
+    compare,
+    compare_both,
+    similarities,
+)
 from vlp_jax.parallel.ring import Axes, go_round, on_each_part
 
 # Texts compared at once: enough for full matrix units, few enough to bound the memory.
-BLOCK_COLUMNS = 512
+BLOCK_COLUMNS = 1024
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -109,8 +116,8 @@ def _backward(form: Form, axes: Axes, saved: tuple, slope: Array) -> tuple:
 
             return over_blocks(step, gradients, queue)[0]
 
-        gradients = jax.tree.map(jnp.zeros_like, (images.vectors, scale))
-        visitor = texts, seen, jnp.zeros_like(texts.vectors)
+        gradients = _summed(images.vectors), jax.tree.map(jnp.zeros_like, scale)
+        visitor = texts, seen, _summed(texts.vectors)
         (to_images, to_scale), (*_, to_texts) = go_round(meet, gradients, visitor, axes)
         if queues is not None:
             to_images, to_scale = pull_queue((to_images, to_scale), images, state, queues[0])
@@ -119,7 +126,14 @@ def _backward(form: Form, axes: Axes, saved: tuple, slope: Array) -> tuple:
 
     inputs = (sides, states), (*whole, slope / _terms(sides))
     to_vectors, to_scale = on_each_part(part, *inputs, axes)
-    return tuple(Side(to, None, None, None) for to in to_vectors), None, to_scale, None
+    of_type = lambda to, side: to.astype(side.vectors.dtype)
+    to_sides = (Side(of_type(*pair), None, None, None) for pair in zip(to_vectors, sides))
+    return tuple(to_sides), None, to_scale, None
+
+
+def _summed(vectors: Array) -> Array:
+    """Returns zeros to which gradients of vectors are added, in float32 at least."""
+    return jnp.zeros(vectors.shape, jnp.promote_types(vectors.dtype, jnp.float32))
 
 
 def _terms(sides: Sides) -> int:
@@ -139,8 +153,8 @@ def ring_accuracy(
         image, ids, texts = split
 
         def look(best: tuple, block: tuple) -> tuple[tuple, None]:
-            similarities = image @ block[0].T
-            found = similarities.max(-1), block[1][jnp.argmax(similarities, -1)]
+            alike = similarities(image, block[0])
+            found = alike.max(-1), block[1][jnp.argmax(alike, -1)]
             better = found[0] > best[0]
             return tuple(jnp.where(better, new, old) for new, old in zip(found, best)), None
 

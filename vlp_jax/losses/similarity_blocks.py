@@ -44,8 +44,30 @@ class Scale:
     bias: Float[Array, ""]
 
     def logits(self, a: Float[Array, "n w"], b: Float[Array, "m w"]) -> Float[Array, "n m"]:
-        """Returns the scaled similarities of unit vectors."""
-        return a @ b.T / self.temperature + self.bias
+        """Returns the scaled similarities of unit vectors, in float32 or what is wider."""
+        return similarities(a, b) / self.temperature + self.bias
+
+
+def similarities(a: Float[Array, "n w"], b: Float[Array, "m w"]) -> Float[Array, "n m"]:
+    """Returns a · bᵀ; of vectors of 16 bits in float32, and with gradients that are multiplied so.
+
+    Sums are in float32 in either direction.
+    """
+    return a @ b.T if a.dtype.itemsize > 2 else _of_short(a, b.astype(a.dtype))
+
+
+@jax.custom_vjp
+def _of_short(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b.T, preferred_element_type=jnp.float32)
+
+
+def _of_short_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    a, b = kept
+    slope = slope.astype(a.dtype)
+    return slope @ b, slope.T @ a
+
+
+_of_short.defvjp(lambda a, b: (_of_short(a, b), (a, b)), _of_short_backward)
 
 
 @flax.struct.dataclass

@@ -14,6 +14,7 @@ from vlp_jax.config.ranges import Fraction, Natural, Positive, Range, Share
 from vlp_jax.data.sizes import Sizes
 from vlp_jax.layers.tokens import Tokens
 from vlp_jax.losses.contrastive import (
+    Both,
     Queues,
     Sides,
     in_batch_accuracy,
@@ -110,6 +111,9 @@ class ContrastiveTask(Task):
     `implementation` = "plain" makes the whole matrix of similarities, "ring" a block of it at a
     time while the columns go round the devices: the same numbers from a fraction of the memory.
     "auto" takes the ring where a device's part of the matrix would exceed 64 MiB.
+
+    `products` = "bfloat16" rounds vectors, and gradients of similarities, before they are
+    multiplied; sums stay in float32. It is for GPUs and large batches: TPUs do so anyway.
     """
 
     alpha: Share = 0.4
@@ -121,6 +125,7 @@ class ContrastiveTask(Task):
     queue_size: Natural = 0
     queue_ramp: bool = False
     implementation: Literal["auto", "plain", "ring"] = "auto"
+    products: Literal["float32", "bfloat16"] = "float32"
 
     title = "Contrast (ITC)"
     metrics = {"itc_accuracy": "In-batch retrieval accuracy", "temperature": "Temperature"}
@@ -191,10 +196,16 @@ class ContrastiveTask(Task):
         ring = self._ring(axes) if self._takes_ring(len(ids), queue, axes) else None
         queues = self._columns(queue, taught is not None, step.ramp)
         whole = partial(self._loss, ring, queues, scale, step.ramp * self.alpha)
-        by_parts = partial(mean_of_parts, make_sides(own, taught, ids, fresh), self.local_batch)
+        compared = make_sides(*map(self._rounded, (own, taught)), ids, self._rounded(fresh))
+        by_parts = partial(mean_of_parts, compared, self.local_batch)
         accuracy = by_parts(partial(_accuracy, ring))
         metrics = {"itc_accuracy": accuracy, "temperature": scale.temperature}
         return Result(by_parts(whole), metrics, self._pushed(queue, taught, ids))
+
+    def _rounded(self, vectors: Both | None) -> Both | None:
+        if self.products == "float32":
+            return vectors
+        return jax.tree.map(lambda x: x.astype(self.products), vectors)
 
     def _bias(self, views: Views) -> Array:
         if self.form != "sigmoid":

@@ -120,7 +120,7 @@ def test_the_contrastive_loss_is_the_mean_of_both_directions():
     expected = np.mean(log_sums) - logits.diagonal().mean()
     found = symmetric_loss(jnp.asarray(image), jnp.asarray(text))
     assert found == pytest.approx(expected, rel=1e-5)
-    row = contrastive_row(700, 4, 1)
+    row = contrastive_row(700, 4, "float32", 1)
     assert row.temporary_bytes > 0 and row.seconds.median > 0
     # For both directions: the similarities, the same made anew, and the gradients of both sides.
     assert row.flops == 4 * 2 * 700**2 * 4

@@ -22,6 +22,7 @@ class ContrastiveRow:
 
     rows: int
     width: int
+    dtype: str
     seconds: Spread
     temporary_bytes: int
     flops: float
@@ -34,13 +35,13 @@ def symmetric_loss(image: Float[Array, "b w"], text: Float[Array, "b w"]) -> Flo
     return ring_loss(SoftmaxForm(), (), sides, None, scale, jnp.zeros(()))
 
 
-def contrastive_row(rows: int, width: int, turns: int) -> ContrastiveRow:
-    """Returns the row of a batch of unit vectors on one device."""
+def contrastive_row(rows: int, width: int, dtype: str, turns: int) -> ContrastiveRow:
+    """Returns the row of a batch of unit vectors of that type on one device."""
     keys = jax.random.split(jax.random.key(0))
-    unit = lambda key: jax.random.normal(key, (rows, width)) / width**0.5
+    unit = lambda key: (jax.random.normal(key, (rows, width)) / width**0.5).astype(dtype)
     inputs = tuple(map(unit, keys))
     found = measured(jax.value_and_grad(symmetric_loss, (0, 1)), *inputs)
     seconds = by_turns({"": found.program}, turns)[""]
     inputs_and_gradients = 2 * sum(x.nbytes for x in inputs)
     temporary = found.memory_bytes - inputs_and_gradients
-    return ContrastiveRow(rows, width, Spread.of(seconds), temporary, found.flops)
+    return ContrastiveRow(rows, width, dtype, Spread.of(seconds), temporary, found.flops)

@@ -33,9 +33,9 @@ def print_rows(rows: Sequence[Row], console: Console | None = None) -> None:
 def print_contrastive(row: ContrastiveRow, console: Console | None = None) -> None:
     """Prints the one line of the contrastive loss."""
     (console or Console()).print(
-        f"contrastive loss with gradient, {row.rows:,} pairs of width {row.width}: "
-        f"{_milliseconds(row.seconds)} ms, {row.temporary_bytes / 2**20:,.0f} MiB beside its "
-        f"inputs and gradients, {row.flops / row.seconds.median / 1e12:.2f} TFLOP/s",
+        f"contrastive loss with gradient, {row.rows:,} pairs of width {row.width} in "
+        f"{row.dtype}: {_milliseconds(row.seconds)} ms, {row.temporary_bytes / 2**20:,.0f} MiB "
+        f"beside its inputs and gradients, {row.flops / row.seconds.median / 1e12:.2f} TFLOP/s",
         highlight=False,
         soft_wrap=True,
     )
