@@ -1,7 +1,8 @@
-"""Compile an experiment's steps for a TPU slice that need not be there, and check what they need.
+"""Compile an experiment's steps for TPUs or GPUs that need not be there; check what they need.
 
 vlp-jax preflight --config configs/albef/pretrain.py --topology v5e:4x4 --workdir runs/albef
 vlp-jax preflight --config albef/pretrain --topology v5p:2x2x2 --slices 2 --config.mesh.fsdp=8
+vlp-jax preflight --config albef/pretrain --topology h100:16
 vlp-jax preflight --config albef/pretrain:smoke --devices 8 --json preflight.json
 vlp-jax preflight --config albef/pretrain --topology v5e:4x4 --search batch
 
@@ -12,9 +13,13 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlp_jax.cli.arguments import add_config
 from vlp_jax.cli.output import written
+
+if TYPE_CHECKING:
+    from vlp_jax.parallel.topology import Slices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add_config(parser)
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--topology", help="a TPU slice, such as v5e:4x4 or v5p:2x2x2")
+    where.add_argument("--topology", help="a TPU slice, such as v5e:4x4, or GPUs, such as h100:8")
     where.add_argument("--devices", type=int, help="so many simulated devices instead")
     add = parser.add_argument
     add("--slices", type=int, default=1, help="how many such slices; of --devices, equal parts")
@@ -44,11 +49,9 @@ def run(args: argparse.Namespace) -> int:
     from vlp_jax.cli.measure.preflight_page import as_json, page
     from vlp_jax.config import load_config
     from vlp_jax.data.paths import run_path
-    from vlp_jax.parallel.topology import simulated, tpu_slices
 
     config = load_config(args.config, args.overrides)
-    make, which = (tpu_slices, args.topology) if args.topology else (simulated, args.devices)
-    where = make(which, args.slices)
+    where = _devices(args)
     if args.search:
         return _search(config, where, args.search)
     workdir = run_path(args.workdir, "--workdir") if args.workdir else None
@@ -59,6 +62,23 @@ def run(args: argparse.Namespace) -> int:
         if not written("preflight", args.json, lambda: args.json.write_text(text)):
             return 1
     return 0 if found.ready else 1
+
+
+def _devices(args: argparse.Namespace) -> "Slices":
+    from vlp_jax.config import nearest
+    from vlp_jax.parallel.gpu_topology import GPUS, gpu_hosts
+    from vlp_jax.parallel.topology import CHIPS, simulated, tpu_slices
+
+    if not args.topology:
+        return simulated(args.devices, args.slices)
+    if (kind := args.topology.partition(":")[0]) not in {*CHIPS, *GPUS}:
+        known = f"TPUs: {', '.join(CHIPS)}; GPUs: {', '.join(GPUS)}"
+        raise ValueError(f'no chips "{kind}".{nearest(kind, [*CHIPS, *GPUS])} Known are {known}')
+    if kind in CHIPS:
+        return tpu_slices(args.topology, args.slices)
+    if args.slices != 1:
+        raise ValueError("--slices is for TPUs: the number of GPUs says how many hosts of 8 it is")
+    return gpu_hosts(args.topology)
 
 
 def _search(config, where, kind: str) -> int:

@@ -2,11 +2,11 @@
 
 import jax
 
+from vlp_jax.parallel.gpu_topology import GPUS
 from vlp_jax.parallel.topology import CHIPS
 
-# Dense products in bfloat16, FLOP/s; by how the kind of a device begins in JAX. Source: the data
-# sheets of Nvidia's H100 SXM, H200 SXM and A100.
-_GPUS = {"NVIDIA H100": 989e12, "NVIDIA H200": 989e12, "NVIDIA A100": 312e12}
+# Dense products in bfloat16, FLOP/s; by how the kind of a device begins in JAX.
+_GPUS = {gpu.kind: gpu.flops for gpu in GPUS.values()}
 _TPUS = {"TPU v4": "v4", "TPU v5 lite": "v5e", "TPU v5": "v5p", "TPU v6 lite": "v6e"}
 
 

@@ -14,28 +14,37 @@ _CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16 16x16x1
 
 @dataclass(frozen=True)
 class Chip:
-    """A generation of TPUs.
+    """A kind of chip.
 
-    flops: peak of a chip in bfloat16 products, FLOP/s. hbm: bytes of a chip.
-    cores: devices that JAX sees in a chip. sizes: slices there are. library: what libtpu calls it.
-    Source: docs.cloud.google.com/tpu/docs, the pages of v4, v5e, v5p, v6e and tpu7x.
+    flops: its peak in bfloat16 products, FLOP/s. hbm: its bytes that a program may take.
+    cores: devices that JAX sees in it.
     """
 
     flops: float
     hbm: int
-    cores: int
-    sizes: tuple[str, ...]
-    library: str
+    cores: int = 1
+
+
+@dataclass(frozen=True)
+class Tpu(Chip):
+    """A generation of TPUs.
+
+    sizes: slices there are. library: what libtpu calls it.
+    Source: docs.cloud.google.com/tpu/docs, the pages of v4, v5e, v5p, v6e and tpu7x.
+    """
+
+    sizes: tuple[str, ...] = ()
+    library: str = ""
     config: str = "default"
 
 
 _GIB = 2**30
 CHIPS = {
-    "v4": Chip(275e12, 32 * _GIB, 1, tuple(_CUBES), "v4", "megacore"),
-    "v5e": Chip(197e12, 16 * _GIB, 1, tuple(_FLAT), "v5e"),
-    "v5p": Chip(459e12, 95 * _GIB, 1, tuple(_CUBES), "v5", "megacore"),
-    "v6e": Chip(918e12, 32 * _GIB, 1, tuple(_FLAT), "v6e"),
-    "tpu7x": Chip(2307e12, 192 * _GIB, 2, tuple(_CUBES), "tpu7x"),
+    "v4": Tpu(275e12, 32 * _GIB, 1, tuple(_CUBES), "v4", "megacore"),
+    "v5e": Tpu(197e12, 16 * _GIB, 1, tuple(_FLAT), "v5e"),
+    "v5p": Tpu(459e12, 95 * _GIB, 1, tuple(_CUBES), "v5", "megacore"),
+    "v6e": Tpu(918e12, 32 * _GIB, 1, tuple(_FLAT), "v6e"),
+    "tpu7x": Tpu(2307e12, 192 * _GIB, 2, tuple(_CUBES), "tpu7x"),
 }
 
 
@@ -51,12 +60,19 @@ _WITHOUT_A_TPU = {
 
 @dataclass(frozen=True)
 class Slices:
-    """Devices to compile for. `chip` is None for simulated ones on this computer's processor."""
+    """Devices to compile for.
+
+    Attributes:
+      slices: how many equal parts of them are close together: slices of TPUs, hosts of GPUs.
+      chip: None for simulated ones on this computer's processor.
+      nets: what devices of one part exchange over, and what parts do.
+    """
 
     name: str
     devices: tuple[Any, ...]
     slices: int
     chip: Chip | None
+    nets: tuple[str, str] = ("ICI", "DCN")
 
     def slice_of(self, device: int) -> int:
         """Returns in which slice the device of that place in `devices` is."""

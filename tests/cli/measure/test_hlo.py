@@ -48,6 +48,34 @@ def test_products_are_counted_as_xla_counts_them():
     assert product_flops(read_program(compiled.as_text())) == compiled.cost_analysis()["flops"]
 
 
+GPU_PROGRAM = """
+HloModule step
+
+ENTRY %main (a: f32[64,32], b: f32[16,32], q: bf16[2,6,4,8], k: bf16[2,10,4,8]) -> f32[64,16] {
+  %a = f32[64,32]{1,0} parameter(0)
+  %b = f32[16,32]{1,0} parameter(1)
+  %q = bf16[2,6,4,8]{3,2,1,0} parameter(2)
+  %k = bf16[2,10,4,8]{3,2,1,0} parameter(3)
+  %read = (bf16[2,4,6,8]{3,1,2,0}, u8[0]{0}) custom-call(%q, %k, %k), """ + (
+    """custom_call_target="__cudnn$fmhaScaleBiasSoftmax", backend_config={}
+  %back = (bf16[2,4,6,8]{3,1,2,0}, u8[0]{0}) custom-call(%q, %k, %k), """
+    """custom_call_target="__cudnn$fmhaSoftmaxBackward", backend_config={}
+  %other = f32[8]{0} custom-call(%a), custom_call_target="Sharding"
+  ROOT %product = (f32[64,16]{1,0}, s8[4096]{0}) custom-call(%a, %b), """
+    """custom_call_target="__cublas$lt$matmul", backend_config={"gemm_backend_config":"""
+    """{"dot_dimension_numbers":{"lhs_contracting_dimensions":["1"],"""
+    """"rhs_contracting_dimensions":["1"],"lhs_batch_dimensions":[]}}}
+}
+"""
+)
+
+
+def test_products_of_libraries_on_gpus():
+    attention = 2 * 2 * 4 * 6 * 10 * 8  # batch, heads, queries, keys, size
+    found = product_flops(read_program(GPU_PROGRAM))
+    assert found == 2 * 64 * 16 * 32 + (2 + 5) * attention
+
+
 def test_traffic_of_a_sharded_product(devices8):
     mesh = make_mesh(4, 2, devices=devices8)
     place = lambda *names: NamedSharding(mesh, PartitionSpec(*names))

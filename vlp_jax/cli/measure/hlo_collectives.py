@@ -45,11 +45,16 @@ class Traffic:
     bytes: int
 
 
-def traffic(program: Program, devices: int, slice_of: Callable[[int], int]) -> tuple[Traffic, ...]:
+def traffic(
+    program: Program,
+    devices: int,
+    slice_of: Callable[[int], int],
+    nets: tuple[str, str] = ("ICI", "DCN"),
+) -> tuple[Traffic, ...]:
     """Returns the exchanges of a program, the largest first.
 
-    `slice_of` tells in which slice a device of the mesh is. What stays in one goes over "ICI", what
-    leaves it counts for "DCN" as a whole.
+    `slice_of` tells in which slice a device of the mesh is. What stays in one goes over the first
+    of the `nets`, what leaves it counts for the second as a whole.
     """
     counts: dict[tuple[str, str], int] = defaultdict(int)
     sent: dict[tuple[str, str], float] = defaultdict(float)
@@ -58,7 +63,7 @@ def traffic(program: Program, devices: int, slice_of: Callable[[int], int]) -> t
         largest = max(map(len, groups))
         crossing = kind == "send" or any(len({slice_of(d) for d in group}) > 1 for group in groups)
         if largest > 1:
-            key = kind, "DCN" if crossing else "ICI"
+            key = kind, nets[crossing]
             counts[key] += found.runs
             whole = _whole(found.instruction, kind, largest)
             sent[key] += found.runs * whole * _SENT[kind](largest)

@@ -10,6 +10,8 @@ from vlp_jax.cli.measure.hlo import Instruction, Program
 
 _CONTRACTED = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
 _LABELS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
+_CALLED = re.compile(r'custom_call_target="__(cublas|cudnn\$fmha)([^"]*)"')
+_CUBLAS_CONTRACTED = re.compile(r'"lhs_contracting_dimensions":\[([\d,"]*)\]')
 _GROUPED = re.compile(r"(?:feature|batch)_group_count=(\d+)")
 
 
@@ -25,14 +27,31 @@ def product_flops(program: Program) -> int:
             total += found.runs * _dot(found.instruction, found.here)
         elif found.instruction.opcode == "convolution":
             total += found.runs * _convolution(found.instruction, found.here)
+        elif called := _CALLED.search(found.instruction.rest):
+            count = _by_cublas if called[1] == "cublas" else _attention
+            total += found.runs * count(found.instruction, found.here)
     return total
 
 
-def _dot(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
-    left = here[instruction.operands[0]].dims
-    contracted = _CONTRACTED.search(instruction.rest)
-    dims = [int(n) for n in contracted[1].split(",") if n] if contracted else []
+def _dot(
+    instruction: Instruction,
+    here: Mapping[str, Instruction],
+    contracted: re.Pattern = _CONTRACTED,
+) -> int:
+    left, found = here[instruction.operands[0]].dims, contracted.search(instruction.rest)
+    dims = [int(n) for n in found[1].replace('"', "").split(",") if n] if found else []
     return 2 * prod(instruction.dims) * prod(left[n] for n in dims)
+
+
+def _by_cublas(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
+    return _dot(instruction, here, _CUBLAS_CONTRACTED)
+
+
+def _attention(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
+    """Counts what cuDNN multiplies: two products, and five for the gradient, one of them anew."""
+    query, key = (here[name].dims for name in instruction.operands[:2])  # [B, T, H, K]
+    products = 5 if "Backward" in instruction.rest else 2
+    return products * 2 * prod(query) * key[1]
 
 
 def _convolution(instruction: Instruction, here: Mapping[str, Instruction]) -> int:

@@ -44,8 +44,13 @@ def out_of_memory(message: str) -> str | None:
     if used is None:
         return "it does not fit: " + message.split("RESOURCE_EXHAUSTED:")[-1].strip().split("\n")[0]
     needed, there = (_bytes(*used.groups()[i : i + 2]) for i in (0, 2))
+    return does_not_fit(needed, there, used[5].upper())
+
+
+def does_not_fit(needed: float, there: float, kind: str = "HBM") -> str:
+    """Returns a refusal for want of memory as a sentence."""
     return (
-        f"it does not fit: a chip needs {needed / 2**30:.2f} GiB of {used[5].upper()} and has "
+        f"it does not fit: a chip needs {needed / 2**30:.2f} GiB of {kind} and has "
         f"{there / 2**30:.2f} GiB"
     )
 

@@ -13,7 +13,13 @@ from vlp_jax.cli.measure.assumed import StandIn, assumed_vocabulary, needs_vocab
 from vlp_jax.cli.measure.hlo import read_program
 from vlp_jax.cli.measure.hlo_collectives import Traffic, traffic
 from vlp_jax.cli.measure.hlo_products import product_flops
-from vlp_jax.cli.measure.memory import device_bytes, out_of_memory, replicated_bytes, state_parts
+from vlp_jax.cli.measure.memory import (
+    device_bytes,
+    does_not_fit,
+    out_of_memory,
+    replicated_bytes,
+    state_parts,
+)
 from vlp_jax.cli.measure.run_checks import (
     Check,
     check_evaluations_run,
@@ -27,8 +33,9 @@ from vlp_jax.cli.measure.unmeasured import unmeasured
 from vlp_jax.config import ExperimentConfig
 from vlp_jax.config.plugins import load_plugins
 from vlp_jax.data.sources.base import Source
-from vlp_jax.layers.platform import for_any_platform
+from vlp_jax.layers.platform import for_any_platform, tracing_for
 from vlp_jax.parallel import use_mesh
+from vlp_jax.parallel.gpu_topology import Gpu
 from vlp_jax.parallel.mesh import describe_mesh
 from vlp_jax.parallel.topology import Slices
 from vlp_jax.training.experiment import Experiment, assemble
@@ -39,6 +46,8 @@ from vlp_jax.training.schedule import Group
 # places is a little more (of ALBEF's step 7 %).
 _QUICK_FOR_TPUS = {"exec_time_optimization_effort": -1.0}
 _QUICK_FOR_CPUS = {"xla_backend_optimization_level": 0}
+# On a GPU XLA measures whether a product is faster by cuBLAS or by a kernel of its own.
+_UNMEASURED_ON_GPUS = {"xla_gpu_enable_triton_gemm": False}
 
 
 @dataclass(frozen=True)
@@ -177,9 +186,7 @@ def _checks(config: ExperimentConfig, plan: Plan, workdir: Path | None) -> Itera
 
 def compiled_steps(experiment: Experiment, where: Slices) -> Iterator[StepProgram]:
     """Compiles each different step of a run, one after the other."""
-    # What is traced for TPUs must not take this computer's processor into account.
-    tracing = for_any_platform() if where.chip else contextlib.nullcontext()
-    with use_mesh(experiment.mesh), tracing:
+    with use_mesh(experiment.mesh), _tracing(where):
         lowered = experiment.lowered_steps(experiment.states.abstract)
     shares = _shares(experiment)
     for program in dict.fromkeys(lowered.values()):
@@ -194,6 +201,13 @@ def compiled_steps(experiment: Experiment, where: Slices) -> Iterator[StepProgra
             model_flops=needed / len(where.devices),
             **_compiled(program, _state_and_batch(experiment, source), where),
         )
+
+
+def _tracing(where: Slices) -> contextlib.AbstractContextManager[None]:
+    """What is traced for other devices must not take this computer's processor into account."""
+    if isinstance(where.chip, Gpu):
+        return tracing_for("gpu")
+    return for_any_platform() if where.chip else contextlib.nullcontext()
 
 
 def _state_and_batch(experiment: Experiment, source: str) -> dict[str, int]:
@@ -222,6 +236,10 @@ def _compiled(program: jax.stages.Lowered, parts: dict[str, int], where: Slices)
             raise
         return {"parts": parts, "compile_seconds": time.perf_counter() - start, "refused": refused}
     seconds, placed = time.perf_counter() - start, compiled.memory_analysis()
+    there = where.chip.hbm // where.chip.cores if where.chip else None
+    if there is not None and placed.peak_memory_in_bytes > there:
+        refused = does_not_fit(placed.peak_memory_in_bytes, there)
+        return {"parts": parts, "compile_seconds": seconds, "refused": refused}
     text = read_program(compiled.as_text())
     return {
         "parts": parts,
@@ -229,7 +247,7 @@ def _compiled(program: jax.stages.Lowered, parts: dict[str, int], where: Slices)
         "working": placed.temp_size_in_bytes,
         "peak": placed.peak_memory_in_bytes,
         "flops": product_flops(text),
-        "traffic": traffic(text, len(where.devices), where.slice_of),
+        "traffic": traffic(text, len(where.devices), where.slice_of, where.nets),
     }
 
 
@@ -237,6 +255,8 @@ def _placed(program: jax.stages.Lowered, where: Slices) -> jax.stages.Compiled:
     """Compiles as quickly as can be; a program that does not fit so is tried as it would run."""
     if not where.chip:
         return program.compile(_QUICK_FOR_CPUS)
+    if isinstance(where.chip, Gpu):
+        return program.compile(_UNMEASURED_ON_GPUS)
     try:
         return program.compile(_QUICK_FOR_TPUS)
     except jax.errors.JaxRuntimeError as error:

@@ -1,0 +1,33 @@
+"""Tests of GPUs that are not there: names, what is known of them, and what is missing."""
+
+import pytest
+
+from vlp_jax.parallel import gpu_topology
+from vlp_jax.parallel.gpu_topology import GPUS, gpu_hosts
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("h100:3", 'no GPUs "h100:3". Did you mean "h100:'),
+        ("h100", 'no GPUs "h100"'),
+        ("h10:8", r"Known: a100, h100, h200, each with 1, 2, 4, 8, 16, 32"),
+    ],
+)
+def test_names_that_there_are_not(name, message):
+    with pytest.raises(ValueError, match=message):
+        gpu_hosts(name)
+
+
+def test_without_a_plug_in_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(gpu_topology, "_PLUGINS", ("jax_plugins.nowhere", "nowhere.at_all"))
+    with pytest.raises(ValueError, match=r'pip install "vlp_jax\[gpu\]", which needs no GPU'):
+        gpu_hosts("h100:8")
+
+
+def test_what_xla_is_told():
+    told = gpu_topology._target(GPUS["a100"])
+    assert "cuda_compute_capability { major: 8 minor: 0 }" in told
+    assert "shared_memory_per_core: 167936" in told and "fpus_per_core: 64" in told
+    told = gpu_topology._target(GPUS["h100"])
+    assert "shared_memory_per_block_optin: 232448" in told and "core_count: 132" in told
