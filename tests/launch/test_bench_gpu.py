@@ -18,8 +18,11 @@ def test_all_figures_are_written(tmp_path):
     script = ["bash", str(ROOT / "launch/bench_gpu.sh")]
     subprocess.run(script, env=environment() | SMALL | {"OUT": str(tmp_path)}, check=True)
     figures = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-    assert set(figures) == {"contrastive", "two_towers", "albef"}
-    assert figures["contrastive"]["contrastive"]["rows"] == 600
+    types = {f"contrastive_{dtype}": dtype for dtype in ("float32", "bfloat16")}
+    assert set(figures) == {*types, "two_towers", "albef"}
+    for name, dtype in types.items():
+        row = figures[name]["contrastive"]
+        assert (row["rows"], row["dtype"]) == (600, dtype)
     (train, infer) = figures["albef"]["rows"]
     assert (train["dtype"], train["tasks"]) == ("bfloat16", ["itc", "itm", "mlm"])
     assert train["sides"]["jax"]["flops_per_pair"] > 3 * infer["sides"]["jax"]["flops_per_pair"]

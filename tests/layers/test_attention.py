@@ -13,6 +13,7 @@ from jax.experimental.pallas import tpu as pltpu
 from tests.layers import slow
 from tests.model.tiny import random_variables
 from vlp_jax.layers.attention import (
+    CONTEXT,
     Attention,
     Implementation,
     _by_flash,
@@ -191,6 +192,7 @@ def test_each_device_has_its_kernel():
     ("platform", "options", "why"),
     [
         ("gpu", dict(dtype="float32"), "cuDNN takes bfloat16 or float16"),
+        ("gpu", dict(length=1), "cuDNN is for more than one query"),
         ("gpu", dict(size=12), "cuDNN takes no heads of 12"),
         ("gpu", dict(size=136), "cuDNN takes no heads of 136"),
         ("gpu", dict(dropout=0.1), "attention_dropout = 0.1 is for XLA alone"),
@@ -280,12 +282,15 @@ def test_padding_for_cudnn_is_of_states_where_they_read_themselves(gpu, monkeypa
     monkeypatch.setattr("vlp_jax.layers.attention._by_cudnn", kernel)
     states, module = jnp.zeros((B, 5, 16), "bfloat16"), Attention(heads=2)
     other = jnp.zeros((B, 7, 16), "bfloat16")
+    variables = nn.unbox(module.init(jax.random.key(0), states, states, deterministic=True))
+    seen.clear()
     for context in (states, other):
-        run = lambda c=context: module.init_with_output(
-            jax.random.key(0), states, c, deterministic=True
-        )
-        assert jax.eval_shape(run)[0].shape == states.shape
+        read = module.apply(variables, states, context, deterministic=True)
+        assert read.shape == states.shape
     assert seen == [(6, 6, (5, 5)), (5, 7, (5, 7))]
+    # Keys that are kept for later are those of real states alone.
+    _, kept = module.apply(variables, states, states, deterministic=True, mutable=[CONTEXT])
+    assert kept[CONTEXT]["keys"].shape[1] == 5
 
 
 def test_what_is_for_any_platform_takes_no_kernel(monkeypatch):

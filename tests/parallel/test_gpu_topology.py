@@ -25,6 +25,21 @@ def test_without_a_plug_in_it_says_what_to_install(monkeypatch):
         gpu_hosts("h100:8")
 
 
+@pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
+def test_the_share_of_memory_that_jax_takes(name, monkeypatch):
+    for other in gpu_topology._FRACTIONS:
+        monkeypatch.delenv(other, raising=False)
+    assert gpu_topology._fraction() == 0.75
+    for given, share in (("", 0.75), ("0.5", 0.5), ("1", 1.0)):
+        monkeypatch.setenv(name, given)
+        assert gpu_topology._fraction() == share
+    monkeypatch.setattr(gpu_topology, "_is_there", lambda name: True)
+    for given in ("50%", "0", "2", "nan"):
+        monkeypatch.setenv(name, given)
+        with pytest.raises(ValueError, match=f"{name}={given}: expected a share .* up to 1"):
+            gpu_hosts("h100:8")
+
+
 def test_what_xla_is_told():
     told = gpu_topology._target(GPUS["a100"])
     assert "cuda_compute_capability { major: 8 minor: 0 }" in told

@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _devices(args: argparse.Namespace) -> "Slices":
+    import jax
+
     from vlp_jax.config import nearest
     from vlp_jax.parallel.gpu_topology import GPUS, gpu_hosts
     from vlp_jax.parallel.topology import CHIPS, simulated, tpu_slices
@@ -78,6 +80,8 @@ def _devices(args: argparse.Namespace) -> "Slices":
         return tpu_slices(args.topology, args.slices)
     if args.slices != 1:
         raise ValueError("--slices is for TPUs: the number of GPUs says how many hosts of 8 it is")
+    # Of programs for GPUs that are not there it can be written, but not read.
+    jax.config.update("jax_enable_compilation_cache", False)
     return gpu_hosts(args.topology)
 
 

@@ -127,6 +127,7 @@ def _kernel_demands(query: Any, key: Any, dropout: float, explain: bool) -> list
 def _cudnn_demands(query: Any, key: Any, mask: Any, devices: int) -> list[tuple[bool, str]]:
     size = query.shape[-1]
     return [
+        (query.shape[1] == 1, "cuDNN is for more than one query"),
         (query.dtype not in CUDNN_DTYPES, f"cuDNN takes {' or '.join(CUDNN_DTYPES)}"),
         (size % 8 or size > CUDNN_LARGEST_HEAD, f"cuDNN takes no heads of {size}"),
     ]
@@ -173,8 +174,8 @@ def attend(
       observe: a function to which the probabilities [B, H, T, S] are shown, and which returns those
         to go on with. Without one they are not kept.
       by: what `chosen_for` has returned; by default it is asked here.
-      counts: how many queries and keys the mask is of, where those that cuDNN gets have padding
-        behind them already; what padding reads means nothing.
+      counts: how many queries and keys there are, where those for cuDNN have padding behind them;
+        what padding reads is returned as well.
     """
     by = by or chosen_for(query, key, mask, drop, observe is not None)
     if by.name == "cudnn":
@@ -247,11 +248,10 @@ def _by_cudnn(query, key, value, mask, counts) -> Float[Array, "b t h k"]:
         # In full shape and the type of the states: other forms fail or give NaN (jax 28974, 32242).
         bias = jnp.broadcast_to(attention_bias(mask), (len(query), 1, *counts))
         bias = _to_even(bias.astype(query.dtype), 2, 3)
-    if any(
-        count % 2 for count in counts
-    ):  # JAX has no gradient for odd ones, with a bias or without
-        names = "query_seq_lengths", "key_value_seq_lengths"
-        real = {name: jnp.full(len(query), count, "int32") for name, count in zip(names, counts)}
+    # JAX has no gradient for odd lengths, with a bias or without. A query of padding reads as any
+    # other, and is cut off; a key of padding is read by none.
+    if counts[1] % 2:
+        real = {"key_value_seq_lengths": jnp.full(len(query), counts[1], "int32")}
     even = (_to_even(x, 1) for x in (query, key, value))
     read = jax.nn.dot_product_attention(*even, bias, **real, implementation="cudnn")
     return read[:, :queries]
@@ -309,7 +309,8 @@ class Attention(nn.Module):
         counts = states.shape[1], keys.shape[1] if position is None else mask.shape[-1]
         of_heads = lambda x, count: jax.ShapeDtypeStruct((len(x), count, self.heads, size), x.dtype)
         by = chosen_for(*map(of_heads, (states, keys), counts), mask, drop, explain)
-        if by.name == "cudnn" and context is states and position is None:
+        kept = self.is_mutable_collection(CONTEXT) or self.has_variable(CONTEXT, "keys")
+        if by.name == "cudnn" and context is states and position is None and not kept:
             # The padding of states joins what else is done to them; that of heads would be a copy.
             states = context = _to_even(states, 1)
         split = lambda name: SplitHeads(self.heads, size, name=name)

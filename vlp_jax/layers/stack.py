@@ -141,7 +141,7 @@ def in_rows(x: Array) -> Array:
 
     Otherwise XLA may take over a layout that suits the gradient of [CLS] alone, such as [T, D, B],
     for all states of an encoder, and then transposes them for each product. JAX 0.10 would gather
-    the states of all devices for it.
+    the states of all devices for it. For `jax.export`, trace within `for_any_platform`.
     """
     if traced_for() != "gpu" or jax.__version_info__ < (0, 11):
         return x

@@ -27,8 +27,9 @@ from vlp_jax.losses.similarity_blocks import (
 )
 from vlp_jax.parallel.ring import Axes, go_round, on_each_part
 
-# Texts compared at once: enough for full matrix units, few enough to bound the memory.
-BLOCK_COLUMNS = 1024
+# Texts compared at once: enough for full matrix units, few enough to bound the memory. They are of
+# float32; of 16 bits it is twice as many, since gradients of their similarities are half as large.
+BLOCK_COLUMNS = 512
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -172,11 +173,12 @@ def over_blocks(
 ) -> tuple[Any, Any]:
     """Scans `step(carry, block)` over blocks of the columns; returns the carry and all outputs.
 
-    `columns` and what a step gives are trees of arrays with a row for each column. All blocks but
-    the last are of equal length.
+    `columns` and what a step gives are trees of arrays with a row for each column; the first of
+    `columns` are its vectors. All blocks but the last are of equal length.
     """
-    count = len(jax.tree.leaves(columns)[0])
-    length = math.ceil(count / math.ceil(count / BLOCK_COLUMNS))
+    vectors = jax.tree.leaves(columns)[0]
+    count, most = len(vectors), BLOCK_COLUMNS * (2 if vectors.dtype.itemsize < 4 else 1)
+    length = math.ceil(count / math.ceil(count / most))
     if length == count:
         return step(carry, columns)
     full = count // length

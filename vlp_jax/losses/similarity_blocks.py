@@ -49,9 +49,9 @@ class Scale:
 
 
 def similarities(a: Float[Array, "n w"], b: Float[Array, "m w"]) -> Float[Array, "n m"]:
-    """Returns a · bᵀ; of vectors of 16 bits in float32, and with gradients that are multiplied so.
+    """Returns a · bᵀ, of vectors of 16 bits in float32.
 
-    Sums are in float32 in either direction.
+    Their gradients are products of 16 bits, too, and rounded to it; there is no forward mode.
     """
     return a @ b.T if a.dtype.itemsize > 2 else _of_short(a, b.astype(a.dtype))
 
@@ -63,8 +63,9 @@ def _of_short(a: Array, b: Array) -> Array:
 
 def _of_short_backward(kept: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     a, b = kept
-    slope = slope.astype(a.dtype)
-    return slope @ b, slope.T @ a
+    slope, wide = slope.astype(a.dtype), dict(preferred_element_type=jnp.float32)
+    to_both = jnp.matmul(slope, b, **wide), jnp.matmul(slope.T, a, **wide)
+    return tuple(x.astype(a.dtype) for x in to_both)
 
 
 _of_short.defvjp(lambda a, b: (_of_short(a, b), (a, b)), _of_short_backward)

@@ -1,5 +1,6 @@
 """Hosts of Nvidia's GPUs that a program can be compiled for without having one."""
 
+import importlib.metadata
 import importlib.util
 import os
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from vlp_jax.parallel.topology import Chip, Slices
 _HOST = 8
 _COUNTS = (1, 2, 4, *(_HOST * 2**n for n in range(10)))
 _PLUGINS = "jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"
-# The share of a GPU that JAX takes, unless this variable says otherwise.
-_FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION", 0.75
+# The share of a GPU that JAX takes, unless the first of these that is set says otherwise.
+_FRACTION = 0.75
+_FRACTIONS = "XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ def gpu_hosts(name: str) -> Slices:
     XLA for GPUs makes them without one. A device has the part of its memory that JAX takes.
 
     Raises:
-      ValueError: for a name that there is not, with those there are, and where XLA's plug-in for
-        GPUs is missing.
+      ValueError: for a name that there is not, with those there are, for a share of memory that is
+        none, and where XLA's plug-in for GPUs is missing or does not load.
     """
     kind, _, count = name.partition(":")
     if kind not in GPUS or count not in map(str, _COUNTS):
@@ -71,20 +73,36 @@ def gpu_hosts(name: str) -> Slices:
             f'compiling for {name} needs XLA for GPUs: pip install "vlp_jax[gpu]", which needs no '
             "GPU"
         )
+    chip = replace(GPUS[kind], hbm=int(GPUS[kind].hbm * _fraction()))
     os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")  # for a driver that is not there
     from jax.experimental import topologies  # noqa: PLC0415
 
-    gpu, hosts = GPUS[kind], -(-int(count) // _HOST)
-    made = topologies.get_topology_desc(
-        platform="cuda",
-        topology_name="",
-        topology=f"{hosts}x1x{int(count) // hosts}",
-        target_config=_target(gpu),
-    )
-    variable, usual = _FRACTION
-    there = int(gpu.hbm * float(os.environ.get(variable, usual)))
-    chip = replace(gpu, hbm=there)
+    hosts = -(-int(count) // _HOST)
+    try:
+        made = topologies.get_topology_desc(
+            platform="cuda",
+            topology_name="",
+            topology=f"{hosts}x1x{int(count) // hosts}",
+            target_config=_target(GPUS[kind]),
+        )
+    except NotImplementedError:  # it is installed, but has not joined JAX
+        raise ValueError(
+            f"XLA's plug-in for GPUs does not load: it has to be of jaxlib's version, "
+            f'{importlib.metadata.version("jaxlib")}: pip install "vlp_jax[gpu]"'
+        ) from None
     return Slices(name, tuple(made.devices), hosts, chip, ("NVLink", "network"))
+
+
+def _fraction() -> float:
+    name = next((name for name in _FRACTIONS if os.environ.get(name)), None)
+    given = os.environ[name] if name else str(_FRACTION)
+    try:
+        share = float(given)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError(f"{name}={given}: expected a share of a GPU's memory above 0, up to 1")
+    return share
 
 
 def _is_there(module: str) -> bool:
@@ -119,6 +137,6 @@ gpu_device_info {{
   cuda_compute_capability {{ major: {major} minor: {minor} }}
 }}
 platform_name: "CUDA"
-dnn_version_info {{ major: 9 minor: 10 }}
+dnn_version_info {{ major: 9 minor: 10 }}  # any that knows the kinds above
 device_description_str: "{gpu.kind}"
 """

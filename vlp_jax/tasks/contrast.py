@@ -113,7 +113,8 @@ class ContrastiveTask(Task):
     "auto" takes the ring where a device's part of the matrix would exceed 64 MiB.
 
     `products` = "bfloat16" rounds vectors, and gradients of similarities, before they are
-    multiplied; sums stay in float32. It is for GPUs and large batches: TPUs do so anyway.
+    multiplied, and what a block gives to the gradient of a vector; similarities, losses and sums of
+    blocks stay in float32. It is for GPUs and large batches: TPUs multiply so anyway.
     """
 
     alpha: Share = 0.4

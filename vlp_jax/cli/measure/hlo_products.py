@@ -10,7 +10,7 @@ from vlp_jax.cli.measure.hlo import Instruction, Program
 
 _CONTRACTED = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
 _LABELS = re.compile(r"dim_labels=(\w+)_(\w+)->(\w+)")
-_CALLED = re.compile(r'custom_call_target="__(cublas|cudnn\$fmha)([^"]*)"')
+_CALLED = re.compile(r'custom_call_target="__(cublas|cudnn\$fmha|cudnn\$conv)([^"]*)"')
 _CUBLAS_CONTRACTED = re.compile(r'"lhs_contracting_dimensions":\[([\d,"]*)\]')
 _GROUPED = re.compile(r"(?:feature|batch)_group_count=(\d+)")
 
@@ -19,7 +19,8 @@ def product_flops(program: Program) -> int:
     """Returns the FLOPs (2 for a multiplication with its addition) of one device's products.
 
     Of matrix products and convolutions, also those that the backward pass computes again. A loop
-    counts as often as it runs, which XLA's own figure does not.
+    counts as often as it runs, which XLA's own figure does not. On GPUs cuBLAS and cuDNN compute
+    most of them; attention counts at the lengths that cuDNN gets.
     """
     total = 0
     for found in program.placed():
@@ -28,8 +29,8 @@ def product_flops(program: Program) -> int:
         elif found.instruction.opcode == "convolution":
             total += found.runs * _convolution(found.instruction, found.here)
         elif called := _CALLED.search(found.instruction.rest):
-            count = _by_cublas if called[1] == "cublas" else _attention
-            total += found.runs * count(found.instruction, found.here)
+            library, which = called.groups()
+            total += found.runs * _BY_LIBRARIES[library](found.instruction, found.here, which)
     return total
 
 
@@ -43,21 +44,40 @@ def _dot(
     return 2 * prod(instruction.dims) * prod(left[n] for n in dims)
 
 
-def _by_cublas(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
+def _by_cublas(instruction: Instruction, here: Mapping[str, Instruction], which: str) -> int:
     return _dot(instruction, here, _CUBLAS_CONTRACTED)
 
 
-def _attention(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
+def _attention(instruction: Instruction, here: Mapping[str, Instruction], which: str) -> int:
     """Counts what cuDNN multiplies: two products, and five for the gradient, one of them anew."""
     query, key = (here[name].dims for name in instruction.operands[:2])  # [B, T, H, K]
-    products = 5 if "Backward" in instruction.rest else 2
-    return products * 2 * prod(query) * key[1]
+    return (5 if which.endswith("Backward") else 2) * 2 * prod(query) * key[1]
+
+
+def _by_cudnn(instruction: Instruction, here: Mapping[str, Instruction], which: str) -> int:
+    """Counts a convolution or a gradient of it, which has the forward one's labels and window."""
+    first, second, made = *(here[name].dims for name in instruction.operands[:2]), instruction.dims
+    shapes = {
+        "BackwardInput": (made, second, first),
+        "BackwardFilter": (first, made, second),
+    }.get(which, (first, second, made))
+    return _convolved(instruction, *shapes)
+
+
+_BY_LIBRARIES = {"cublas": _by_cublas, "cudnn$fmha": _attention, "cudnn$conv": _by_cudnn}
 
 
 def _convolution(instruction: Instruction, here: Mapping[str, Instruction]) -> int:
-    """Counts products with values only, none with padding or with gaps between values."""
+    image, kernel = (here[name].dims for name in instruction.operands[:2])
+    return _convolved(instruction, image, kernel, instruction.dims)
+
+
+def _convolved(instruction: Instruction, *shapes: tuple[int, ...]) -> int:
+    """Counts products with values only, none with padding or with gaps between values.
+
+    `shapes` are those of image, kernel and result.
+    """
     labels = _LABELS.search(instruction.rest)
-    shapes = [here[name].dims for name in instruction.operands[:2]] + [instruction.dims]
     image, kernel, out = (dict(zip(names, dims)) for names, dims in zip(labels.groups(), shapes))
     met = 1
     for axis in (name for name in out if name.isdigit()):
