@@ -129,7 +129,7 @@ def test_the_commands_of_the_page_on_pods_are_valid():
     page = (DOCS / "running-on-a-pod.md").read_text()
     lines = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
              for line in block.splitlines() if line.startswith("vlp-jax ")]  # fmt: skip
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         verb, *arguments = line.split()[1:]
         args, overrides = build_parser(verb).parse_known_args([verb, *arguments])
