@@ -24,6 +24,11 @@ class Chip:
     hbm: int
     cores: int = 1
 
+    @property
+    def device_bytes(self) -> int:
+        """What one of its devices has."""
+        return self.hbm // self.cores
+
 
 @dataclass(frozen=True)
 class Tpu(Chip):

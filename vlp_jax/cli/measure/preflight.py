@@ -164,7 +164,7 @@ def preflight(config: ExperimentConfig, where: Slices, workdir: Path | None = No
         device_count=len(where.devices),
         mesh=describe_mesh(experiment.mesh),
         device_flops=chip.flops / chip.cores if chip else 0.0,
-        device_bytes=chip.hbm // chip.cores if chip else 0,
+        device_bytes=chip.device_bytes if chip else 0,
         batch_size=config.data.mean_batch_size(config.training.steps),
         steps=config.training.steps,
         replicated=replicated_bytes(experiment.states.abstract),
@@ -236,9 +236,8 @@ def _compiled(program: jax.stages.Lowered, parts: dict[str, int], where: Slices)
             raise
         return {"parts": parts, "compile_seconds": time.perf_counter() - start, "refused": refused}
     seconds, placed = time.perf_counter() - start, compiled.memory_analysis()
-    there = where.chip.hbm // where.chip.cores if where.chip else None
-    if there is not None and placed.peak_memory_in_bytes > there:
-        refused = does_not_fit(placed.peak_memory_in_bytes, there)
+    if where.chip and placed.peak_memory_in_bytes > where.chip.device_bytes:
+        refused = does_not_fit(placed.peak_memory_in_bytes, where.chip.device_bytes)
         return {"parts": parts, "compile_seconds": seconds, "refused": refused}
     text = read_program(compiled.as_text())
     return {
