@@ -9,8 +9,10 @@ from vlp_jax.parallel.gpu_topology import GPUS, gpu_hosts
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("h100:3", 'no GPUs "h100:3". Did you mean "h100:'),
-        ("h100", 'no GPUs "h100"'),
+        ("h100:3", 'no GPUs "h100:3". Did you mean "h100:2"'),
+        ("h100:60", 'no GPUs "h100:60". Did you mean "h100:64"'),
+        ("h100", 'no GPUs "h100". Did you mean "h100:8"'),
+        ("h10:8", 'no GPUs "h10:8". Did you mean "h100:8"'),
         ("h10:8", r"Known: a100, h100, h200, each with 1, 2, 4, 8, 16, 32"),
     ],
 )

@@ -65,9 +65,11 @@ def gpu_hosts(name: str) -> Slices:
     """
     kind, _, count = name.partition(":")
     if kind not in GPUS or count not in map(str, _COUNTS):
-        known = [f"{kind}:{count}" for kind in GPUS for count in _COUNTS]
+        number = int(count) if count.isdecimal() else _HOST
+        close = min(_COUNTS, key=lambda known: abs(known - number))
+        hint = nearest(f"{kind}:{close}", [f"{known}:{close}" for known in GPUS])
         shown = f"{', '.join(GPUS)}, each with {', '.join(map(str, _COUNTS))}"
-        raise ValueError(f'no GPUs "{name}".{nearest(name, known)} Known: {shown}')
+        raise ValueError(f'no GPUs "{name}".{hint} Known: {shown}')
     if not any(map(_is_there, _PLUGINS)):
         raise ValueError(
             f'compiling for {name} needs XLA for GPUs: pip install "vlp_jax[gpu]", which needs no '

@@ -115,7 +115,7 @@ def test_a_mean_of_figures_waits_for_its_evaluations(devices8):
         (["--topology", "v5e:4x5"], 'no topology "v5e:4x5". Did you mean "v5e:4x'),
         (["--topology", "v9:2x2"], "TPUs: v4, v5e, v5p, v6e, tpu7x; GPUs: a100, h100, h200"),
         (["--topology", "h10:8"], 'no chips "h10". Did you mean "h100"?'),
-        (["--topology", "h100:12"], 'no GPUs "h100:12". Did you mean "h100:'),
+        (["--topology", "h100:12"], 'no GPUs "h100:12". Did you mean "h100:8"'),
         (["--topology", "h100:16", "--slices", "2"], "--slices is for TPUs"),
         (["--devices", "6", "--slices", "4"], "6 devices cannot be divided into 4 slices"),
         (["--devices", "8", "--search", "batch"], "--search needs --topology"),
