@@ -246,12 +246,12 @@ def _by_cudnn(query, key, value, mask, counts) -> Float[Array, "b t h k"]:
     queries, bias, real = query.shape[1], None, {}
     if mask is not None:
         # In full shape and the type of the states: other forms fail or give NaN (jax 28974, 32242).
-        bias = jnp.broadcast_to(attention_bias(mask), (len(query), 1, *counts))
+        bias = jnp.broadcast_to(attention_bias(mask), (query.shape[0], 1, *counts))
         bias = _to_even(bias.astype(query.dtype), 2, 3)
     # JAX has no gradient for odd lengths, with a bias or without. A query of padding reads as any
     # other, and is cut off; a key of padding is read by none.
     if counts[1] % 2:
-        real = {"key_value_seq_lengths": jnp.full(len(query), counts[1], "int32")}
+        real = {"key_value_seq_lengths": jnp.full(query.shape[0], counts[1], "int32")}
     even = (_to_even(x, 1) for x in (query, key, value))
     read = jax.nn.dot_product_attention(*even, bias, **real, implementation="cudnn")
     return read[:, :queries]
@@ -307,7 +307,8 @@ class Attention(nn.Module):
         observe = self._explain if explain else None
         keys = context.key if isinstance(context, Projected) else context
         counts = states.shape[1], keys.shape[1] if position is None else mask.shape[-1]
-        of_heads = lambda x, count: jax.ShapeDtypeStruct((len(x), count, self.heads, size), x.dtype)
+        shape = lambda x, count: (x.shape[0], count, self.heads, size)  # [0] may be a symbol
+        of_heads = lambda x, count: jax.ShapeDtypeStruct(shape(x, count), x.dtype)
         by = chosen_for(*map(of_heads, (states, keys), counts), mask, drop, explain)
         kept = self.is_mutable_collection(CONTEXT) or self.has_variable(CONTEXT, "keys")
         if by.name == "cudnn" and context is states and position is None and not kept:
