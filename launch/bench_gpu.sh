@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Measures in about ten minutes on one H100 or H200 what the published sizes reach, and keeps the raw figures in OUT: the train step of
 # ALBEF-base at 256 pixels, that of ViT-B/16 and BERT-base which learn by contrast at 224 pixels, and the contrastive loss of 65,536 pairs
-# in both types.
-# Needs an environment with vlp_jax[gpu] as PYTHON. Arguments go to both models, such as --config.training.remat=cheap. SIZE=tiny and small
-# numbers try it without a GPU.
+# in both types. Needs an environment with vlp_jax[gpu] as PYTHON. Arguments go to both models, such as --config.training.remat=cheap.
+# SIZE=tiny and small numbers try it without a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -131,12 +131,12 @@ def _layer(deterministic: bool, **options: Any) -> Any:
         # A stream keeps its precision, whatever that of the other that it reads, and its examples
         # stay on their devices, whatever the weights are split over.
         new = on_batch_axes(jax.tree.map(lambda x, old: x.astype(old.dtype), new, states))
-        return jax.tree.map(in_rows, new), None
+        return jax.tree.map(_in_rows, new), None
 
     return layer
 
 
-def in_rows(x: Array) -> Array:
+def _in_rows(x: Array) -> Array:
     """Returns states that lie in memory row after row, and whose gradient does, on GPUs.
 
     Otherwise XLA may take over a layout that suits the gradient of [CLS] alone, such as [T, D, B],

@@ -6,13 +6,12 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
+from tests.cli.measure.scanned_stack import lowered_stack
 from vlp_jax.cli.main import main
 from vlp_jax.cli.measure.hlo import read_program
 from vlp_jax.cli.measure.hlo_collectives import traffic
 from vlp_jax.cli.measure.hlo_products import product_flops
-from vlp_jax.parallel import make_mesh
 from vlp_jax.parallel.gpu_topology import GPUS, gpu_hosts
 
 pytestmark = [
@@ -22,31 +21,19 @@ pytestmark = [
     ),
 ]
 
-LAYERS, BATCH, WIDTH = 5, 256, 256
 PREFLIGHT = ["preflight", "--config", "albef/pretrain:smoke", "--config.training.dtype=bfloat16"]
 
 
 @pytest.mark.parametrize("name", ["h100:8", "a100:16"])
 def test_a_scanned_stack_over_hosts(name):
     where = gpu_hosts(name)
-    mesh = make_mesh(-1, 2, 1, devices=where.devices)
-    place = lambda *names: NamedSharding(mesh, PartitionSpec(*names))
-    shapes = (LAYERS, WIDTH, WIDTH), (BATCH, WIDTH)
-    places = place(None, "fsdp"), place(("data", "fsdp"))
-    arguments = [
-        jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
-        for shape, sharding in zip(shapes, places)
-    ]
-    step = lambda h, w: (jnp.tanh(h @ w), None)
-    run = jax.grad(lambda w, x: jax.lax.scan(step, x, w)[0].sum())
-    lowered = jax.jit(run, out_shardings=places[0]).lower(*arguments)
-    each = 2 * BATCH * WIDTH**2 / len(where.devices)
+    lowered, flops = lowered_stack(where, batch=256)
     for by_cublas in (True, False):
         options = {"xla_gpu_enable_triton_gemm": not by_cublas}
         text = lowered.compile(options).as_text()
         assert ("__cublas" in text) == by_cublas
         program = read_program(text)
-        assert product_flops(program) == 3 * LAYERS * each
+        assert product_flops(program) == flops
         found = traffic(program, len(where.devices), where.slice_of, where.nets)
         nets = {"NVLink"} if where.slices == 1 else {"NVLink", "network"}
         assert {one.net for one in found} == nets

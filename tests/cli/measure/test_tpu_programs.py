@@ -9,8 +9,8 @@ import os
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
+from tests.cli.measure.scanned_stack import lowered_stack
 from vlp_jax.cli.main import main
 from vlp_jax.cli.measure.hlo import read_program
 from vlp_jax.cli.measure.hlo_collectives import traffic
@@ -30,26 +30,13 @@ pytestmark = [
     pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="needs libtpu for itself"),
 ]
 
-LAYERS, BATCH, WIDTH = 5, 64, 256
-
 
 @pytest.mark.parametrize("slices", [1, 2])
 def test_a_scanned_stack_over_slices(slices):
     where = tpu_slices("v5e:2x2", slices)
-    mesh = make_mesh(-1, 2, 1, devices=where.devices)
-    place = lambda *names: NamedSharding(mesh, PartitionSpec(*names))
-    shapes = (LAYERS, WIDTH, WIDTH), (BATCH, WIDTH)
-    places = place(None, "fsdp"), place(("data", "fsdp"))
-    arguments = [
-        jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding)
-        for shape, sharding in zip(shapes, places)
-    ]
-    step = lambda h, w: (jnp.tanh(h @ w), None)
-    run = jax.grad(lambda w, x: jax.lax.scan(step, x, w)[0].sum())
-    compiled = jax.jit(run, out_shardings=places[0]).lower(*arguments).compile()
-    program = read_program(compiled.as_text())
-    each = 2 * BATCH * WIDTH**2 / len(where.devices)
-    assert product_flops(program) == 3 * LAYERS * each
+    lowered, flops = lowered_stack(where, batch=64)
+    program = read_program(lowered.compile().as_text())
+    assert product_flops(program) == flops
     found = traffic(program, len(where.devices), where.slice_of)
     assert {one.net for one in found} == ({"ICI"} if slices == 1 else {"ICI", "DCN"})
 
